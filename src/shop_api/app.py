@@ -1,0 +1,71 @@
+"""The whole wiring: what the service consists of, and in which order."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import structlog
+from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
+
+from shop_api import __version__, openapi
+from shop_api.auth.router import router as auth
+from shop_api.dependencies import open_shop
+from shop_api.health import router as health
+from shop_api.middleware import BodyLimit, HeadAsGet, NotModified, RequestContext
+from shop_api.problems import add_problem_handlers
+from shop_api.products.router import router as products
+from shop_api.settings import Settings
+from shop_api.users.models import Registration
+from shop_api.users.router import router as users
+from shop_api.web.router import mount_swagger_ui
+from shop_api.web.router import router as web
+
+log = structlog.get_logger()
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The service as an ASGI application. Nothing is opened before its lifespan starts."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with open_shop(settings) as shop:
+            if settings.admin_username and settings.admin_password:
+                first = Registration(username=settings.admin_username, password=settings.admin_password)
+                if await shop.users.ensure_admin(first):
+                    log.info("made the first admin", username=first.username)
+            app.state.shop = shop
+            yield
+
+    app = FastAPI(
+        title="shop_api",
+        summary="Users, sign-in and products over REST.",
+        version=__version__,
+        lifespan=lifespan,
+        docs_url=None,  # served by web/ without a CDN
+        redoc_url=None,
+        redirect_slashes=False,
+        generate_unique_id_function=lambda route: route.name,
+    )
+    for router in (web, auth, products, users, health):
+        app.include_router(router)
+    mount_swagger_ui(app)
+    openapi.describe(app)
+    add_problem_handlers(app)
+
+    # The last one added is the outermost.
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
+            allow_headers=["Authorization", "Content-Type", "If-Match", "If-None-Match", "X-Request-ID"],
+            expose_headers=["ETag", "Location", "Retry-After", "X-Request-ID"],
+            max_age=600,
+        )
+    app.add_middleware(NotModified)
+    app.add_middleware(HeadAsGet)
+    app.add_middleware(BodyLimit)
+    app.add_middleware(RequestContext)
+    app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=settings.trusted_proxies)
+    return app

@@ -1,0 +1,163 @@
+"""`shop-api …`: runs the service and does what an operator does beside it."""
+
+import asyncio
+import json
+import secrets
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+from pydantic import SecretStr, ValidationError
+
+from shop_api import embedded
+from shop_api.errors import ShopError
+from shop_api.observability.logging import configure_logging
+from shop_api.settings import Settings, SettingsError, load, unknown_variables
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+admin = typer.Typer(no_args_is_help=True, help="Admins.")
+app.add_typer(admin, name="admin")
+
+
+def _say(line: str) -> None:
+    typer.echo(f"shop-api: {line}", err=True)
+
+
+def _fail(message: str) -> NoReturn:
+    for line in message.splitlines():
+        _say(line)
+    raise typer.Exit(1)
+
+
+@contextmanager
+def _engines(settings: Settings, *, join: bool) -> Iterator[Settings]:
+    try:
+        with embedded.running(settings, _say, join=join) as complete:
+            complete.required()
+            yield complete
+    except (embedded.EngineError, SettingsError) as error:
+        _fail(str(error))
+
+
+def _settings(**overrides: object) -> Settings:
+    try:
+        settings = load(**overrides)
+    except SettingsError as error:
+        _fail(str(error))
+    for warning in unknown_variables():
+        _say(warning)
+    return settings
+
+
+@app.command()
+def serve(
+    host: Annotated[str | None, typer.Option(help="Instead of SHOP_HOST.")] = None,
+    port: Annotated[int | None, typer.Option(help="Instead of SHOP_PORT.")] = None,
+) -> None:
+    """Serve the API, on embedded engines unless SHOP_MONGO_URL and SHOP_REDIS_URL say otherwise."""
+    settings = _settings(host=host, port=port)
+    # Unwinds what is open, whether the signal comes before, during or after the server's own handling of it.
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signum, lambda *_: sys.exit(0))
+    with _listening(settings.host, settings.port) as listener, _engines(settings, join=False) as complete:
+        configure_logging(complete)
+        if settings.mongo_url is None:
+            _make_first_admin(complete)
+        _serve(complete, listener)
+
+
+@contextmanager
+def _listening(host: str, port: int) -> Iterator[socket.socket]:
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        with socket.create_server((host, port), family=family, backlog=2048) as listener:
+            yield listener
+    except OSError as error:
+        _fail(f"cannot listen on {host}:{port}: {error.strerror}; choose another with --port or SHOP_PORT")
+
+
+def _make_first_admin(settings: Settings) -> None:
+    """In a new data folder, unless the environment names one: the password is shown now and never again."""
+    done = settings.data_dir / "first-admin-made"
+    if done.exists() or settings.admin_username:
+        return
+    password = secrets.token_urlsafe(12)
+    if asyncio.run(_add_admin(settings, "admin", password)):
+        _say(f"made the first admin: username admin, password {password} (shown only this once)")
+    done.touch()
+
+
+async def _add_admin(settings: Settings, username: str, password: str) -> bool:
+    from shop_api.dependencies import open_shop
+    from shop_api.users.models import Registration
+
+    async with open_shop(settings) as shop:
+        return await shop.users.ensure_admin(Registration(username=username, password=SecretStr(password)))
+
+
+def _serve(settings: Settings, listener: socket.socket) -> None:
+    import uvicorn
+
+    from shop_api.app import create_app
+
+    class Server(uvicorn.Server):
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            host, port = listener.getsockname()[:2]
+            shown = "localhost" if host in ("127.0.0.1", "0.0.0.0", "::", "::1") else host  # noqa: S104
+            _say(f"ready on http://{shown}:{port}")
+
+    config = uvicorn.Config(
+        create_app(settings),
+        log_config=None,
+        log_level="warning",
+        access_log=False,
+        proxy_headers=False,  # done by the app, with its own setting
+        server_header=False,
+        timeout_keep_alive=75,  # longer than nginx keeps an idle connection
+        timeout_graceful_shutdown=10,
+    )
+    Server(config).run(sockets=[listener])
+
+
+@admin.command("create")
+def create_admin(
+    username: Annotated[str, typer.Argument(help="3 to 32 of a-z 0-9 . _ -")],
+    password: Annotated[
+        str, typer.Option(prompt=True, confirmation_prompt=True, hide_input=True, help="Asked for if absent.")
+    ],
+) -> None:
+    """Make an admin, also while the service is running."""
+    with _engines(_settings(), join=True) as settings:
+        try:
+            made = asyncio.run(_add_admin(settings, username, password))
+        except (ValidationError, ShopError) as error:
+            _fail(_in_words(error))
+    if not made:
+        _fail(f"there is a user {username} already")
+    _say(f"made the admin {username.lower()}")
+
+
+def _in_words(error: ValidationError | ShopError) -> str:
+    if isinstance(error, ShopError):
+        return error.detail
+    return "\n".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+
+
+@app.command()
+def openapi(
+    output: Annotated[Path | None, typer.Option(help="A file; standard output if absent.")] = None,
+) -> None:
+    """Write the OpenAPI document."""
+    from shop_api.app import create_app
+
+    text = json.dumps(create_app(Settings()).openapi(), indent=2, ensure_ascii=False) + "\n"
+    if output is None:
+        typer.echo(text, nl=False)
+    else:
+        output.write_text(text, "utf-8")

@@ -1,0 +1,163 @@
+"""The one place where objects are put together, and the `…Dep` names by which routers ask for them."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Header, Path, Request
+from fastapi.security import OAuth2PasswordBearer
+
+from shop_api import mongo
+from shop_api.auth.service import AuthService
+from shop_api.clock import Clock, utc_now
+from shop_api.errors import Forbidden, Unauthenticated
+from shop_api.etags import Expected, parse_if_match
+from shop_api.mongo import Database
+from shop_api.pagination import Cursors
+from shop_api.passwords import Passwords
+from shop_api.products.repository import ProductRepository
+from shop_api.products.service import ProductService
+from shop_api.rate_limits import RateLimits
+from shop_api.redis import Redis, open_redis
+from shop_api.settings import Settings
+from shop_api.tokens import AccessTokens
+from shop_api.users.models import User
+from shop_api.users.repository import UserRepository
+from shop_api.users.service import UserService
+
+
+@dataclass(frozen=True, slots=True)
+class Shop:
+    """Everything that lives as long as the process."""
+
+    settings: Settings
+    database: Database
+    redis: Redis
+    limits: RateLimits
+    auth: AuthService
+    users: UserService
+    products: ProductService
+
+
+@asynccontextmanager
+async def open_shop(settings: Settings, clock: Clock = utc_now) -> AsyncIterator[Shop]:
+    """The shop on the engines that `settings` name, its collections prepared; closed in reverse order."""
+    mongo_url, redis_url, secret = settings.required()
+    async with (
+        mongo.open_database(mongo_url, settings.mongo_db, settings.mongo_driver) as database,
+        open_redis(redis_url) as redis,
+    ):
+        users, products = UserRepository(database), ProductRepository(database)
+        await users.prepare()
+        await products.prepare()
+        limits = RateLimits(redis, enabled=settings.rate_limits == "on")
+        cursors = Cursors(secret)
+        with Passwords() as passwords:
+            accounts = UserService(users, passwords, cursors, clock)
+            yield Shop(
+                settings=settings,
+                database=database,
+                redis=redis,
+                limits=limits,
+                auth=AuthService(accounts, AccessTokens(secret, clock), limits),
+                users=accounts,
+                products=ProductService(products, cursors, clock),
+            )
+
+
+def _shop(request: Request) -> Shop:
+    shop: Shop = request.app.state.shop
+    return shop
+
+
+ShopDep = Annotated[Shop, Depends(_shop)]
+
+
+def _auth(shop: ShopDep) -> AuthService:
+    return shop.auth
+
+
+def _users(shop: ShopDep) -> UserService:
+    return shop.users
+
+
+def _products(shop: ShopDep) -> ProductService:
+    return shop.products
+
+
+AuthServiceDep = Annotated[AuthService, Depends(_auth)]
+UserServiceDep = Annotated[UserService, Depends(_users)]
+ProductServiceDep = Annotated[ProductService, Depends(_products)]
+
+_bearer = OAuth2PasswordBearer(
+    tokenUrl="auth", auto_error=False, description="Sign in with a username and a password."
+)
+
+
+async def _optional_user(token: Annotated[str | None, Depends(_bearer)], auth: AuthServiceDep) -> User | None:
+    return await auth.user_of(token) if token is not None else None
+
+
+OptionalUserDep = Annotated[User | None, Depends(_optional_user)]
+"""Who asks, None without a token; a token that is not valid is refused all the same."""
+
+
+async def _current_user(user: OptionalUserDep) -> User:
+    if user is None:
+        raise Unauthenticated
+    return user
+
+
+CurrentUserDep = Annotated[User, Depends(_current_user)]
+"""Who asks: a signed-in user, as stored now."""
+
+
+async def _admin(user: CurrentUserDep) -> User:
+    if not user.is_admin:
+        raise Forbidden("This needs an admin.")
+    return user
+
+
+AdminDep = Annotated[User, Depends(_admin)]
+"""Who asks: an admin, as stored now."""
+
+
+async def _addressed_user(
+    username: Annotated[
+        str,
+        Path(
+            description="A username, or `me`.",
+            pattern="^([A-Za-z0-9][A-Za-z0-9._-]{1,30}[A-Za-z0-9]|me)$",
+            examples=["ada"],
+        ),
+    ],
+    caller: CurrentUserDep,
+    users: UserServiceDep,
+) -> User:
+    name = username.lower()
+    if name in ("me", caller.username):
+        return caller
+    if not caller.is_admin:  # before looking, so that the answer does not tell who exists
+        raise Forbidden("Only an admin can see other users.")
+    return await users.get(name)
+
+
+AddressedUserDep = Annotated[User, Depends(_addressed_user)]
+"""The user that the path names, if the caller may see that one."""
+
+
+def _expected(if_match: Annotated[str | None, Header(max_length=1000, examples=['"1"'])] = None) -> Expected:
+    return parse_if_match(if_match)
+
+
+ExpectedDep = Annotated[Expected, Depends(_expected)]
+"""The versions that If-Match allows the change to apply to."""
+
+
+def _address(request: Request) -> str:
+    return request.client.host if request.client else "unknown"
+
+
+AddressDep = Annotated[str, Depends(_address)]
+"""Where the request comes from: the peer, or what a trusted proxy says of it."""

@@ -1,0 +1,97 @@
+"""The engines that run when no MONGO or REDIS URL is given: child processes on free loopback ports, their data in one
+folder. For development and tests; they take connections from this machine without a password."""
+
+import fcntl
+import json
+import os
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from pydantic import SecretStr
+
+from shop_api.embedded import mongo, redis
+from shop_api.embedded.errors import EngineError, FolderInUse
+from shop_api.settings import Settings
+
+__all__ = ["EngineError", "FolderInUse", "running"]
+
+Say = Callable[[str], None]
+
+
+@contextmanager
+def running(settings: Settings, say: Say, *, join: bool = False) -> Iterator[Settings]:
+    """`settings` with all that was missing filled in: the engines run until the end of the block.
+
+    Raises FolderInUse when another process runs them already, unless `join`: then they are used as they are.
+    """
+    if settings.mongo_url and settings.redis_url:
+        yield settings
+        return
+    folder = settings.data_dir.absolute()
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(_locked(folder))
+            urls = _start(stack, settings, folder, say)
+        except FolderInUse:
+            if not join:
+                raise
+            urls = _running_already(folder)
+        given = {name: getattr(settings, name) for name in (*urls, "jwt_secret") if getattr(settings, name)}
+        secret = {} if settings.mongo_url else {"jwt_secret": SecretStr(_secret(folder, say))}
+        yield settings.model_copy(update={**secret, **{n: SecretStr(u) for n, u in urls.items()}, **given})
+
+
+def _start(stack: ExitStack, settings: Settings, folder: Path, say: Say) -> dict[str, str]:
+    urls = {}
+    if settings.mongo_url is None:
+        say(f"starting the embedded MongoDB on {folder}")
+        urls["mongo_url"] = stack.enter_context(mongo.running(folder))
+    if settings.redis_url is None:
+        say(f"starting the embedded Redis on {folder}")
+        urls["redis_url"] = stack.enter_context(redis.running(folder))
+    published = folder / "engines.json"
+    _write_private(published, json.dumps(urls))
+    stack.callback(published.unlink, missing_ok=True)
+    return urls
+
+
+def _running_already(folder: Path) -> dict[str, str]:
+    try:
+        urls: dict[str, str] = json.loads((folder / "engines.json").read_text())
+    except (OSError, ValueError):
+        raise FolderInUse(f"{folder} is in use, and its engines are not ready: try again in a moment") from None
+    return urls
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    with (folder / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise FolderInUse(
+                f"another instance is using {folder}: stop that one, or set SHOP_DATA_DIR to another folder"
+            ) from None
+        yield
+
+
+def _secret(folder: Path, say: Say) -> str:
+    path = folder / "jwt-secret"
+    if not path.exists():
+        say(f"making a secret for tokens in {path}")
+        _write_private(path, secrets.token_hex(32))
+    return path.read_text().strip()
+
+
+def _write_private(path: Path, text: str) -> None:
+    """All of `text` or nothing, readable only by its owner."""
+    new = path.with_suffix(".new")
+    new.unlink(missing_ok=True)
+    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    new.replace(path)

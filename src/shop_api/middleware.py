@@ -1,0 +1,139 @@
+"""What happens around every request, whatever it asks for: plain ASGI, outermost first as app.py adds it."""
+
+import re
+import time
+
+import structlog
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uuid_utils import uuid7
+
+from shop_api.errors import BodyTooLarge, InternalError
+from shop_api.etags import none_match
+from shop_api.problems import problem_response
+
+MAX_BODY_BYTES = 1024 * 1024
+_SANE_ID = re.compile(r"[A-Za-z0-9._:/=+-]{1,128}")
+log = structlog.get_logger()
+
+
+class RequestContext:
+    """Gives every request an id, every answer its security headers, and the log one line for it; an error nobody
+    expected becomes a 500 whose cause is only in the log."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
+        given = Headers(scope=scope).get("x-request-id", "")
+        request_id = given if _SANE_ID.fullmatch(given) else str(uuid7())
+        scope.setdefault("state", {})["request_id"] = request_id
+        structlog.contextvars.clear_contextvars()
+        structlog.contextvars.bind_contextvars(request_id=request_id)
+        started = time.perf_counter()
+        status = 0
+
+        async def send_with_headers(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = MutableHeaders(scope=message)
+                headers["X-Request-ID"] = request_id
+                headers["X-Content-Type-Options"] = "nosniff"
+            await send(message)
+
+        try:
+            await self.app(scope, receive, send_with_headers)
+        except Exception:
+            log.exception("unexpected error")
+            if status:
+                raise  # too late for another answer: the server has to cut the connection
+            await problem_response(InternalError(), scope)(scope, receive, send_with_headers)
+        finally:
+            log.info(
+                "request",
+                method=scope["method"],
+                route=getattr(scope.get("route"), "path", None),
+                status=status,
+                ms=round((time.perf_counter() - started) * 1000, 2),
+            )
+        return None
+
+
+class BodyLimit:
+    """Refuses bodies over 1 MiB without holding them: by their announced length, else as soon as they exceed it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
+        length = Headers(scope=scope).get("content-length", "")
+        if length.isdecimal() and int(length[:20]) > MAX_BODY_BYTES:
+            return await problem_response(BodyTooLarge(), scope)(scope, receive, send)
+        received = 0
+
+        async def counted() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > MAX_BODY_BYTES:
+                raise BodyTooLarge
+            return message
+
+        return await self.app(scope, counted, send)
+
+
+class HeadAsGet:
+    """Answers HEAD as GET without the body (RFC 9110 §9.3.2), so that no route has to."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] != "HEAD":
+            await self.app(scope, receive, send)
+            return
+
+        async def send_without_body(message: Message) -> None:
+            if message["type"] == "http.response.body":
+                message = {**message, "body": b""}
+            await send(message)
+
+        # A copy, since the server frames its answer by the method in the scope that it gave.
+        as_get = {**scope, "method": "GET"}
+        try:
+            await self.app(as_get, receive, send_without_body)
+        finally:
+            scope["route"] = as_get.get("route")
+
+
+class NotModified:
+    """Answers GET with 304 when the client already holds what it would get, by the ETag that the route has set."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] != "GET":
+            await self.app(scope, receive, send)
+            return
+        known = Headers(scope=scope).get("if-none-match")
+        not_modified = False
+
+        async def send_if_modified(message: Message) -> None:
+            nonlocal not_modified
+            if message["type"] == "http.response.start" and message["status"] == 200:
+                headers = MutableHeaders(scope=message)
+                not_modified = "ETag" in headers and none_match(known, headers["ETag"])
+                if not_modified:
+                    message["status"] = 304
+                    del headers["Content-Length"], headers["Content-Type"]
+            elif message["type"] == "http.response.body" and not_modified:
+                message = {**message, "body": b""}
+            await send(message)
+
+        await self.app(scope, receive, send_if_modified)

@@ -1,0 +1,128 @@
+"""The driver seam: Motor by default, PyMongo Async by setting, with the same safe options.
+
+The two have the same methods with the same meaning, typed here as PyMongo's, except for the few that one
+of them awaits and the other does not; those are functions of this module. (Source: PyMongo's guide for migrating
+from Motor.)
+"""
+
+import inspect
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Literal, TypeVar, cast
+
+import pymongo
+from pymongo import AsyncMongoClient, IndexModel
+from pymongo.asynchronous.client_session import AsyncClientSession
+from pymongo.asynchronous.collection import AsyncCollection
+from pymongo.asynchronous.database import AsyncDatabase
+from pymongo.errors import (
+    BulkWriteError,
+    CollectionInvalid,
+    ConnectionFailure,
+    DuplicateKeyError,
+    OperationFailure,
+    PyMongoError,
+)
+
+__all__ = [
+    "BulkWriteError",
+    "Collection",
+    "Database",
+    "Document",
+    "Driver",
+    "DuplicateKeyError",
+    "IndexModel",
+    "PyMongoError",
+    "Session",
+    "aggregate",
+    "open_database",
+    "ping",
+    "prepare",
+    "transaction",
+    "unavailable",
+]
+
+T = TypeVar("T")
+
+Document = dict[str, Any]
+Client = AsyncMongoClient[Document]
+Database = AsyncDatabase[Document]
+Collection = AsyncCollection[Document]
+Session = AsyncClientSession
+
+Driver = Literal["motor", "pymongo"]
+
+# Every operation ends within this time, retries included. A cancelled Motor call keeps its thread until then.
+OPERATION_TIMEOUT_MS = 5_000
+# The first start on a large collection may have to build its indexes.
+_INDEX_BUILD_TIMEOUT = 600
+_NAMESPACE_EXISTS = 48
+_OPTIONS: dict[str, Any] = {
+    "timeoutMS": OPERATION_TIMEOUT_MS,
+    "serverSelectionTimeoutMS": 3_000,
+    "waitQueueTimeoutMS": 3_000,
+    "connectTimeoutMS": 2_000,
+    "maxPoolSize": 64,
+    "w": "majority",
+    "journal": True,
+    "tz_aware": True,
+    "appname": "shop_api",
+}
+
+
+@asynccontextmanager
+async def open_database(url: str, name: str, driver: Driver) -> AsyncIterator[Database]:
+    """The database `name`, acknowledged by a majority and journaled; closed at the end."""
+    if driver == "motor":
+        from motor.motor_asyncio import AsyncIOMotorClient
+
+        client = cast(Client, AsyncIOMotorClient(url, **_OPTIONS))
+    else:
+        client = AsyncMongoClient(url, **_OPTIONS)
+    try:
+        yield client[name]
+    finally:
+        closing: Any = client.close()
+        if inspect.isawaitable(closing):
+            await closing
+
+
+async def aggregate(collection: Collection, pipeline: Sequence[Mapping[str, Any]]) -> list[Document]:
+    cursor: Any = collection.aggregate(pipeline)
+    if inspect.isawaitable(cursor):
+        cursor = await cursor
+    documents: list[Document] = await cursor.to_list(None)
+    return documents
+
+
+async def transaction(database: Database, work: Callable[[Session], Awaitable[T]]) -> T:
+    """Runs `work` in a transaction, again when it met another one; all of it happens or nothing."""
+    starting: Any = database.client.start_session()
+    session: Session = await starting if inspect.isawaitable(starting) else starting
+    with pymongo.timeout(OPERATION_TIMEOUT_MS / 1000):
+        async with session:
+            return await session.with_transaction(work)
+
+
+async def prepare(database: Database, name: str, schema: Mapping[str, Any], indexes: Sequence[IndexModel]) -> None:
+    """Makes the collection with its validator and indexes; nothing changes when it is already so."""
+    validator = {"$jsonSchema": schema}
+    try:
+        await database.create_collection(name, validator=validator)
+    except CollectionInvalid:
+        await database.command("collMod", name, validator=validator)
+    except OperationFailure as error:
+        if error.code != _NAMESPACE_EXISTS:  # another instance was faster, with the same validator
+            raise
+    with pymongo.timeout(_INDEX_BUILD_TIMEOUT):
+        await database[name].create_indexes(list(indexes))
+
+
+async def ping(database: Database) -> None:
+    """PyMongoError unless the database answers."""
+    await database.command("ping")
+
+
+def unavailable(error: PyMongoError) -> bool:
+    """Whether `error` means that the database cannot answer now, not that it was asked something wrong."""
+    return isinstance(error, ConnectionFailure) or error.timeout

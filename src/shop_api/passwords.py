@@ -1,0 +1,66 @@
+"""Password rules and hashing: argon2id with OWASP's parameters, off the event loop, in a bounded pool.
+
+Source: OWASP Password Storage Cheat Sheet (m=47104 KiB, t=1, p=1), NIST SP 800-63B §5.1.1.2 for the rules.
+"""
+
+import asyncio
+import unicodedata
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from typing import Self
+
+from passlib.context import CryptContext
+
+MIN_LENGTH, MAX_LENGTH = 8, 128
+
+
+def normalised(password: str) -> str:
+    """NFKC, so that the same password typed on another keyboard is the same password."""
+    return unicodedata.normalize("NFKC", password)
+
+
+def weakness(password: str, username: str) -> str | None:
+    """Why `password` is too weak for the user `username`, or None."""
+    folded = normalised(password).casefold()
+    if folded == username.casefold():
+        return "must not be the username"
+    if folded in _common():
+        return "is among the most common passwords"
+    return None
+
+
+@cache
+def _common() -> frozenset[str]:
+    # Imported when first needed: its word lists take a while to load.
+    from zxcvbn.frequency_lists import FREQUENCY_LISTS
+
+    return frozenset(word for word in FREQUENCY_LISTS["passwords"] if len(word) >= MIN_LENGTH)
+
+
+class Passwords:
+    """Hashes and checks passwords. Each takes about 47 MiB and a few tens of milliseconds of one core."""
+
+    def __init__(self, workers: int = 2) -> None:
+        self._context = CryptContext(
+            ["argon2"], argon2__memory_cost=47104, argon2__time_cost=1, argon2__parallelism=1
+        )
+        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="passwords")
+        # What an unknown user's attempt is checked against, so that it takes as long as a known one's.
+        self._nobody = self._context.hash("nobody")
+
+    async def hash(self, password: str) -> str:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._pool, self._context.hash, normalised(password))
+
+    async def verify(self, password: str, password_hash: str | None) -> bool:
+        """Whether `password` is the one; with None as the hash always False, and just as slowly."""
+        candidate, against = normalised(password), password_hash or self._nobody
+        loop = asyncio.get_running_loop()
+        right = await loop.run_in_executor(self._pool, self._context.verify, candidate, against)
+        return right and password_hash is not None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)

@@ -1,0 +1,185 @@
+"""Errors → `application/problem+json` (RFC 9457), for every answer that is not 2xx or 3xx."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from fastapi.routing import iter_route_contexts
+from pydantic import Field
+from starlette.exceptions import HTTPException
+from starlette.routing import Match
+from starlette.types import Scope
+
+from shop_api.errors import (
+    BadRequest,
+    BodyTooLarge,
+    DatabaseUnavailable,
+    FieldError,
+    InternalError,
+    InvalidRequest,
+    InvalidToken,
+    MalformedBody,
+    MethodNotAllowed,
+    NotFound,
+    ShopError,
+    Unauthenticated,
+    UnsupportedMediaType,
+)
+from shop_api.mongo import PyMongoError, unavailable
+from shop_api.schema import Schema
+
+MEDIA_TYPE = "application/problem+json"
+log = structlog.get_logger()
+
+
+class ProblemField(Schema):
+    """One thing wrong with the request."""
+
+    loc: list[str | int]
+    """Where: `["body", "price", "amount"]`, `["query", "limit"]`."""
+    code: str
+    """A stable name for programs."""
+    message: str
+    """In words, for people."""
+
+
+class Problem(Schema):
+    """What went wrong, as RFC 9457 has it."""
+
+    type: str = Field(examples=["/problems/not_found"])
+    """Names the kind of problem; resolves to a page that explains it."""
+    title: str
+    status: int
+    detail: str
+    instance: str
+    """The path that was asked for."""
+    code: str
+    """The kind of problem as a stable name for programs."""
+    request_id: str
+    """Finds this request in the log."""
+    current_version: int | None = None
+    """With `version_conflict`: the version that the resource has now."""
+    errors: list[ProblemField] | None = None
+    """With `invalid_request`: each thing that is wrong."""
+
+
+def problem_response(error: ShopError, scope: Scope) -> JSONResponse:
+    path = scope.get("raw_path") or scope["path"].encode("utf-8", "replace")
+    body = {
+        "type": f"/problems/{error.code}",
+        "title": error.title,
+        "status": error.status,
+        "detail": error.detail,
+        "instance": path.decode("ascii", "replace")[:500],
+        "code": error.code,
+        "request_id": scope.get("state", {}).get("request_id", ""),
+        **error.members,
+    }
+    headers = {"Cache-Control": "no-store", **error.headers}
+    return JSONResponse(body, error.status, headers, media_type=MEDIA_TYPE)
+
+
+ANY = (InvalidRequest, InternalError, DatabaseUnavailable)
+BODY = (MalformedBody, BodyTooLarge, UnsupportedMediaType)
+SIGNED_IN = (Unauthenticated, InvalidToken)
+
+
+def problems(*errors: type[ShopError]) -> dict[int | str, dict[str, Any]]:
+    """The `responses=` of a route: an entry for each status, naming the codes it may carry. `ANY` is included."""
+    by_status: dict[int, list[type[ShopError]]] = {}
+    kinds: tuple[type[ShopError], ...] = (*errors, *ANY)
+    for error in kinds:
+        by_status.setdefault(error.status, []).append(error)
+    return {status: _documented(kinds) for status, kinds in sorted(by_status.items())}
+
+
+def _documented(kinds: Iterable[type[ShopError]]) -> dict[str, Any]:
+    kinds = list(kinds)
+    return {
+        "description": " or ".join(kind.title for kind in kinds),
+        "content": {
+            MEDIA_TYPE: {
+                "schema": {"$ref": "#/components/schemas/Problem"},
+                "examples": {kind.code: {"summary": kind.title, "value": _example(kind)} for kind in kinds},
+            }
+        },
+    }
+
+
+def _example(kind: type[ShopError]) -> Mapping[str, object]:
+    example: dict[str, object] = {
+        "type": f"/problems/{kind.code}",
+        "title": kind.title,
+        "status": kind.status,
+        "detail": kind.title,
+        "instance": "/",
+        "code": kind.code,
+        "request_id": "0198c5b2-7d6e-7c3a-9f54-3a1f7c1d2e90",
+    }
+    if kind is InvalidRequest:
+        field = {"loc": ["body", "name"], "code": "missing", "message": "Field required"}
+        example |= {"detail": "body.name: Field required", "errors": [field]}
+    if kind.status == 412:
+        example["current_version"] = 2
+    return example
+
+
+def add_problem_handlers(app: FastAPI) -> None:
+    """Makes `app` answer every error with a problem."""
+
+    @app.exception_handler(ShopError)
+    async def known(request: Request, error: ShopError) -> JSONResponse:
+        return problem_response(error, request.scope)
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
+        return problem_response(InvalidRequest(field_errors(error.errors())), request.scope)
+
+    @app.exception_handler(HTTPException)
+    async def framework(request: Request, error: HTTPException) -> JSONResponse:
+        return problem_response(_from_framework(error, request), request.scope)
+
+    @app.exception_handler(PyMongoError)
+    async def database(request: Request, error: PyMongoError) -> JSONResponse:
+        if not unavailable(error):
+            raise error
+        log.error("the database does not answer", reason=str(error)[:500])
+        return problem_response(DatabaseUnavailable(retry_after=1), request.scope)
+
+
+def field_errors(errors: Iterable[Mapping[str, Any]], *prefix: str) -> list[FieldError]:
+    """Pydantic's findings without the rejected input, which may be a password."""
+    return [FieldError((*prefix, *map(_short, e["loc"])), e["type"], e["msg"]) for e in errors][:100]
+
+
+def _short(part: str | int) -> str | int:
+    return part[:100] if isinstance(part, str) else part  # a hostile key can be as long as the body
+
+
+def _from_framework(error: HTTPException, request: Request) -> ShopError:
+    match error.status_code:
+        case 404:
+            return NotFound()
+        case 405:
+            return MethodNotAllowed(_allowed(request))
+        case 413:
+            return BodyTooLarge()
+        case status if status < 500:
+            return BadRequest()
+        case _:
+            return InternalError()
+
+
+def _allowed(request: Request) -> list[str]:
+    """All methods of this path. The framework's own answer lists only those of the first route that fits."""
+    scope: Scope = dict(request.scope) | {"path_params": {}}
+    methods: set[str] = set()
+    for route in iter_route_contexts(request.app.routes):
+        if route.matches(scope)[0] is not Match.NONE:
+            methods |= set(route.methods or ())
+    if "GET" in methods:
+        methods.add("HEAD")
+    return sorted(methods)

@@ -1,0 +1,216 @@
+"""What a product is: as it comes in, as it is stored, and as it goes out."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictInt,
+    StrictStr,
+    StringConstraints,
+)
+
+from shop_api.money import MAX_AMOUNT, Currency, Money
+from shop_api.pagination import CursorText, IncludeTotal, Limit, Page
+from shop_api.schema import Line, Patch, Schema, Slug, Timestamp, Version
+
+MAX_STOCK = 2**53 - 1  # the largest integer that every JSON reader holds exactly (RFC 7493 §2.2)
+
+
+def _not_reserved(product_id: str) -> str:
+    if product_id in {"facets", ".", ".."}:
+        raise ValueError("is reserved")
+    return product_id
+
+
+ProductId = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._-]+$"),
+    AfterValidator(_not_reserved),
+    Field(description="1 to 64 of `A-Z a-z 0-9 . _ -`.", examples=["tea-assam-250"]),
+]
+Status = Literal["draft", "active", "archived"]
+ImageUrl = Annotated[
+    str, StringConstraints(max_length=2048, pattern=r"^https://[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[!-~]*)?$")
+]
+# No dots, dollars or leading underscores: a name must not mean something to a database or a language.
+AttributeName = Annotated[
+    str, StringConstraints(min_length=1, max_length=64, pattern=r"^[^\s.$_\x00-\x1f\x7f][^.$\x00-\x1f\x7f]*$")
+]
+AttributeValue = (
+    Annotated[StrictStr, Field(max_length=500)]
+    | StrictBool
+    | Annotated[StrictInt, Field(ge=-MAX_STOCK, le=MAX_STOCK)]
+    | Annotated[float, Field(strict=True, allow_inf_nan=False)]
+)
+
+_EXAMPLE: dict[str, Any] = {
+    "product_id": "tea-assam-250",
+    "name": "Assam tea, 250 g",
+    "description": "Strong and malty.",
+    "price": {"amount": 2500, "currency": "INR"},
+    "stock": 40,
+    "category": "tea",
+    "brand": "Brew & Co",
+    "tags": ["black-tea", "loose-leaf"],
+    "images": ["https://images.example/tea-assam.jpg"],
+    "attributes": {"weight_g": 250, "organic": True},
+    "status": "active",
+}
+
+
+class _Fields(Schema):
+    """What one can say about a product."""
+
+    name: Line
+    description: Annotated[str, Field(max_length=10_000)] = ""
+    price: Money
+    stock: Annotated[int, Field(ge=0, le=MAX_STOCK)] = 0
+    """Units on hand."""
+    category: Slug | None = None
+    brand: Line | None = None
+    tags: Annotated[list[Slug], Field(max_length=50)] = []
+    images: Annotated[list[ImageUrl], Field(max_length=20)] = []
+    """https addresses, the main one first."""
+    attributes: Annotated[dict[AttributeName, AttributeValue], Field(max_length=50)] = {}
+    status: Status = "active"
+    """Only `active` products are public."""
+
+
+class ProductIn(_Fields):
+    """A product to add, or all of one to replace: what is left out gets its default."""
+
+    product_id: ProductId | None = None
+    """Made if absent. In a replacement it must be the one in the path, or absent."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})
+
+
+class MoneyPatch(Patch):
+    """A change of price: what is absent stays."""
+
+    amount: Annotated[int, Field(ge=0, le=MAX_AMOUNT)] = 0
+    currency: Currency = ""
+
+
+class ProductPatch(Patch):
+    """Changes to a product, as a JSON Merge Patch (RFC 7396): what is absent stays, null removes."""
+
+    product_id: ProductId | None = None
+    """Cannot change: the one in the path, or absent."""
+    name: Line = ""
+    description: Annotated[str, Field(max_length=10_000)] | None = None
+    price: MoneyPatch = MoneyPatch()
+    stock: Annotated[int, Field(ge=0, le=MAX_STOCK)] = 0
+    category: Slug | None = None
+    brand: Line | None = None
+    tags: Annotated[list[Slug], Field(max_length=50)] | None = None
+    images: Annotated[list[ImageUrl], Field(max_length=20)] | None = None
+    attributes: Annotated[dict[AttributeName, AttributeValue | None], Field(max_length=100)] | None = None
+    """null for one attribute removes that one."""
+    status: Status = "active"
+
+
+class Product(_Fields):
+    """A product as stored."""
+
+    product_id: str
+    version: Version
+    created_at: Timestamp
+    updated_at: Timestamp
+
+    @property
+    def is_public(self) -> bool:
+        return self.status == "active"
+
+    def fields(self) -> dict[str, Any]:
+        """What one can say about it, as plain values."""
+        return self.model_dump(include=set(_Fields.model_fields))
+
+
+class ProductOut(_Fields):
+    """A product."""
+
+    product_id: str
+    description: str
+    stock: int
+    category: str | None
+    brand: str | None
+    tags: list[str]
+    images: list[str]
+    attributes: dict[str, AttributeValue]
+    status: Status
+    version: Version
+    created_at: Timestamp
+    updated_at: Timestamp
+
+    @classmethod
+    def of(cls, product: Product) -> "ProductOut":
+        return cls.model_construct(**dict(product))
+
+
+class ProductPage(Page[ProductOut]):
+    """Products, in order."""
+
+
+ProductSort = Literal["newest", "price", "-price", "name", "-name", "relevance"]
+
+
+class ProductFilter(BaseModel):
+    """Which products are meant."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    q: Annotated[str | None, Field(min_length=1, max_length=200)] = None
+    """Words that must all occur in name, brand, category or tags; the last one may be incomplete."""
+    category: Slug | None = None
+    tag: Slug | None = None
+    brand: Line | None = None
+    min_price: Annotated[int | None, Field(ge=0, le=MAX_AMOUNT)] = None
+    """In minor units. Compares amounts as they are: give `currency` too if the shop has several."""
+    max_price: Annotated[int | None, Field(ge=0, le=MAX_AMOUNT)] = None
+    """In minor units."""
+    currency: Currency | None = None
+    in_stock: bool | None = None
+    """True for those with stock, false for those without."""
+    status: Status | None = None
+    """Needs an admin. Without it only active products are meant."""
+
+
+class ProductQuery(ProductFilter):
+    """Which products to list, and how."""
+
+    sort: ProductSort | None = None
+    """`newest` if absent, with `q` `relevance`: matches in the name, then in name and brand, then the others."""
+    limit: Limit = 20
+    cursor: CursorText | None = None
+    include_total: IncludeTotal = False
+
+
+class FacetCount(Schema):
+    """How many products have one value."""
+
+    value: str
+    count: int
+
+
+class PriceBand(Schema):
+    """How many products of one currency cost at least `min` and less than `max` minor units."""
+
+    currency: str
+    min: int
+    max: int | None
+    count: int
+
+
+class Facets(Schema):
+    """Counts under the filters, most frequent first, at most 100 of each kind."""
+
+    total: int
+    categories: list[FacetCount]
+    brands: list[FacetCount]
+    tags: list[FacetCount]
+    price_bands: list[PriceBand]

@@ -1,0 +1,131 @@
+"""The rules of the catalogue: who sees what, and how a product changes."""
+
+from typing import Any
+
+from pydantic import ValidationError
+from uuid_utils import uuid7
+
+from shop_api.clock import Clock
+from shop_api.errors import (
+    FieldError,
+    Forbidden,
+    InvalidRequest,
+    ProductNotFound,
+    Unauthenticated,
+    VersionConflict,
+)
+from shop_api.etags import Expected
+from shop_api.pagination import Cursors
+from shop_api.products.models import Facets, Product, ProductFilter, ProductIn, ProductPatch, ProductQuery
+from shop_api.products.repository import ProductRepository
+from shop_api.schema import merged
+from shop_api.users.models import User
+
+
+class ProductService:
+    def __init__(self, products: ProductRepository, cursors: Cursors, clock: Clock) -> None:
+        self._products = products
+        self._cursors = cursors
+        self._clock = clock
+
+    async def get(self, product_id: str, caller: User | None) -> Product:
+        """The product, if `caller` may see it: others than active ones are for admins."""
+        product = await self._products.get(product_id)
+        if product is None or not (product.is_public or (caller and caller.is_admin)):
+            raise ProductNotFound
+        return product
+
+    async def list_page(self, query: ProductQuery, caller: User | None) -> tuple[list[Product], str | None]:
+        """A page of products and the cursor of the next one."""
+        _check_filter(query, caller)
+        query = query.model_copy(update={"sort": query.sort or ("relevance" if query.q else "newest")})
+        if query.sort == "relevance" and not query.q:
+            message = "relevance needs q"
+            raise InvalidRequest([FieldError(("query", "sort"), "relevance_without_q", message)])
+        scope = query.model_dump_json(exclude={"limit", "cursor", "include_total"})
+        after = self._cursors.decode(scope, query.cursor) if query.cursor else None
+        products, key = await self._products.list_page(query, after)
+        return products, self._cursors.encode(scope, key) if key else None
+
+    async def count(self, query: ProductQuery) -> int:
+        return await self._products.count(query)
+
+    async def facets(self, wanted: ProductFilter, caller: User | None) -> Facets:
+        _check_filter(wanted, caller)
+        return await self._products.facets(wanted)
+
+    async def add(self, given: ProductIn) -> Product:
+        """Adds a product, with an id of its own if none is given; DuplicateProduct if that is taken."""
+        now = self._clock()
+        product = Product(
+            **given.model_dump(exclude={"product_id"}),
+            product_id=given.product_id or str(uuid7()),
+            version=1,
+            created_at=now,
+            updated_at=now,
+        )
+        await self._products.add(product)
+        return product
+
+    async def replace(self, product_id: str, given: ProductIn, expected: Expected) -> Product:
+        """Puts `given` in place of all that is said about the product. When nothing differs, nothing changes."""
+        _check_id(product_id, given.product_id)
+        current = await self._current(product_id, expected)
+        fields = given.model_dump(exclude={"product_id"})
+        if fields == current.fields():
+            return current
+        replaced = await self._products.replace(product_id, fields, expected, self._clock())
+        if replaced is None:
+            await self._current(product_id, expected)  # says why
+            raise ProductNotFound
+        return replaced
+
+    async def patch(self, product_id: str, patch: ProductPatch, expected: Expected) -> Product:
+        """Changes what `patch` names. Patches of different fields at the same time all take effect."""
+        _check_id(product_id, patch.product_id)
+        changes = patch.changes()
+        changes.pop("product_id", None)
+        while True:
+            current = await self._current(product_id, expected)
+            fields = _validated(merged(current.fields(), changes))
+            if fields == current.fields():
+                return current
+            only_this = frozenset({current.version})
+            replaced = await self._products.replace(product_id, fields, only_this, self._clock())
+            if replaced is not None:
+                return replaced
+
+    async def remove(self, product_id: str, expected: Expected) -> None:
+        if not await self._products.remove(product_id, expected):
+            await self._current(product_id, expected)  # says why
+            raise ProductNotFound
+
+    async def _current(self, product_id: str, expected: Expected) -> Product:
+        product = await self._products.get(product_id)
+        if product is None:
+            raise ProductNotFound
+        if expected is not None and product.version not in expected:
+            raise VersionConflict(product.version)
+        return product
+
+
+def _check_filter(wanted: ProductFilter, caller: User | None) -> None:
+    if wanted.status is not None and not (caller and caller.is_admin):
+        raise Forbidden("Only an admin can filter by status.") if caller else Unauthenticated
+    if wanted.min_price is not None and wanted.max_price is not None and wanted.min_price > wanted.max_price:
+        message = "must not be above max_price"
+        raise InvalidRequest([FieldError(("query", "min_price"), "empty_range", message)])
+
+
+def _check_id(product_id: str, given: str | None) -> None:
+    if given is not None and given != product_id:
+        message = "must be the one in the path, or absent"
+        raise InvalidRequest([FieldError(("body", "product_id"), "different_id", message)])
+
+
+def _validated(fields: dict[str, Any]) -> dict[str, Any]:
+    try:
+        return ProductIn.model_validate(fields).model_dump(exclude={"product_id"})
+    except ValidationError as error:
+        errors = [FieldError(("body", *e["loc"]), e["type"], e["msg"]) for e in error.errors()]
+        raise InvalidRequest(errors) from None

@@ -1,0 +1,76 @@
+"""Routes that refuse what they do not understand, before any of their code runs."""
+
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from fastapi import Request, Response
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import APIRoute
+
+from shop_api import strict_json
+from shop_api.errors import FieldError, InvalidRequest, UnsupportedMediaType
+
+JSON = "application/json"
+MERGE_PATCH = "application/merge-patch+json"
+FORM = "application/x-www-form-urlencoded"
+
+
+class StrictRoute(APIRoute):
+    """Refuses unknown and repeated query parameters (422), other media types than its own (415) and JSON that is not
+    I-JSON (400). PATCH also takes RFC 7396's media type."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+        known = set(_query_parameters(self.dependant))
+        accepted = [MERGE_PATCH, JSON] if "PATCH" in (self.methods or ()) else [JSON]
+        has_body = self.body_field is not None
+
+        async def strict(request: Request) -> Response:
+            _refuse_unknown_query(request, known)
+            if has_body:
+                if media_type(request) not in accepted:
+                    raise UnsupportedMediaType(accepted)
+                # Read here, since the framework turns every error in reading a body into one 400.
+                value = strict_json.loads(await request.body())
+                request = _ParsedRequest(request, value)
+            return await handle(request)
+
+        return strict
+
+
+class _ParsedRequest(Request):
+    def __init__(self, request: Request, value: Any) -> None:
+        super().__init__(request.scope, request.receive)
+        self._body = request._body
+        self._json = value
+
+
+def media_type(request: Request) -> str:
+    """The type in Content-Type, without parameters."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def _query_parameters(dependant: Dependant) -> list[str]:
+    names = []
+    for field in dependant.query_params:
+        annotation = field.field_info.annotation
+        fields = getattr(annotation, "model_fields", None)
+        names += list(fields) if fields else [field.alias]
+    for below in dependant.dependencies:
+        names += _query_parameters(below)
+    return names
+
+
+def _refuse_unknown_query(request: Request, known: set[str]) -> None:
+    seen: set[str] = set()
+    errors = []
+    for name, value in request.query_params.multi_items():
+        if name not in known:
+            errors.append(FieldError(("query", name[:100]), "unknown_parameter", "There is no such parameter"))
+        elif name in seen:
+            errors.append(FieldError(("query", name), "repeated_parameter", "Give this parameter once"))
+        elif "\0" in value:
+            errors.append(FieldError(("query", name), "invalid_character", "NUL is not allowed"))
+        seen.add(name)
+    if errors:
+        raise InvalidRequest(errors[:100])

@@ -1,0 +1,123 @@
+"""What the environment may set, each with the prefix `SHOP_`. Nothing else in the package reads the environment."""
+
+import difflib
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+PREFIX = "SHOP_"
+MIN_SECRET_BYTES = 32
+
+
+class SettingsError(Exception):
+    """A setting is wrong or missing; the message names it, says what is wrong and gives an example."""
+
+
+def _strong(secret: SecretStr) -> SecretStr:
+    value = secret.get_secret_value()
+    if len(value.encode()) < MIN_SECRET_BYTES:
+        raise ValueError(f"is weak: needs at least {MIN_SECRET_BYTES} bytes")
+    if len(set(value)) < 10 or "change" in value.lower():
+        raise ValueError("is weak: can be guessed")
+    return secret
+
+
+def _example(example: str) -> Any:
+    return Field(examples=[example])
+
+
+class Settings(BaseSettings):
+    """The whole configuration of one instance."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, use_attribute_docstrings=True, extra="ignore")
+
+    mongo_url: Annotated[
+        SecretStr | None, _example("mongodb://user:password@db:27017/?replicaSet=rs0&authSource=admin")
+    ] = None
+    """Where MongoDB is: a replica set. Without it `shop-api serve` starts the embedded one."""
+    mongo_db: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,38}$"), _example("shop")] = "shop"
+    """The name of the database."""
+    mongo_driver: Annotated[Literal["motor", "pymongo"], _example("pymongo")] = "motor"
+    """Which driver speaks to MongoDB: Motor, or PyMongo's own asyncio client."""
+    redis_url: Annotated[SecretStr | None, _example("redis://:password@cache:6379/0")] = None
+    """Where Redis is. Without it `shop-api serve` starts the embedded one."""
+    data_dir: Annotated[Path, _example("/var/lib/shop")] = Path(".shop-data")
+    """The folder of the embedded engines and of the secret made for them."""
+    host: Annotated[str, _example("0.0.0.0")] = "127.0.0.1"  # noqa: S104  # an example, not a default
+    """The address to listen on."""
+    port: Annotated[int, Field(ge=0, le=65535), _example("4000")] = 4000
+    """The port to listen on."""
+    jwt_secret: Annotated[
+        SecretStr | None,
+        AfterValidator(lambda s: s and _strong(s)),
+        _example("the output of: openssl rand -hex 32"),
+    ] = None
+    """Signs tokens and cursors; the same on every instance. Required unless MongoDB is the embedded one."""
+    admin_username: Annotated[str | None, _example("owner")] = None
+    """The first admin, created at start if there is no user of this name."""
+    admin_password: Annotated[SecretStr | None, _example("a long password of your own")] = None
+    """The first admin's password; without effect once the user exists."""
+    cors_origins: Annotated[list[str], NoDecode, _example("https://shop.example,https://admin.shop.example")] = []
+    """Origins whose pages may call this API from a browser, separated by commas."""
+    trusted_proxies: Annotated[list[str], NoDecode, _example("10.0.0.0/8")] = []
+    """Addresses or networks whose X-Forwarded-For is believed, separated by commas."""
+    rate_limits: Annotated[Literal["on", "off"], _example("off")] = "on"
+    """Limits on sign-in and registration; `off` is for load tests."""
+    log_format: Annotated[Literal["auto", "json", "console"], _example("json")] = "auto"
+    """`auto` is `console` on a terminal, else `json`."""
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], _example("info")] = "info"
+    """The least severe level that is logged."""
+
+    @field_validator("cors_origins", "trusted_proxies", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _origin(cls, origins: list[str]) -> list[str]:
+        for origin in origins:
+            if not origin.startswith(("http://", "https://")) or origin.count("/") != 2:
+                raise ValueError(f"{origin!r} is not an origin: scheme and host, no path")
+        return origins
+
+    def required(self) -> tuple[str, str, bytes]:
+        """The MongoDB URL, the Redis URL and the secret; SettingsError when one is missing."""
+        needed = {"mongo_url": self.mongo_url, "redis_url": self.redis_url, "jwt_secret": self.jwt_secret}
+        missing = [_describe(name, "is missing") for name, value in needed.items() if value is None]
+        if missing:
+            raise SettingsError("\n".join(missing))
+        mongo_url, redis_url, secret = (value.get_secret_value() for value in needed.values() if value)
+        return mongo_url, redis_url, secret.encode()
+
+
+def load(**overrides: Any) -> Settings:
+    """The settings from the environment, with `overrides` from the command line on top; SettingsError if wrong."""
+    try:
+        return Settings(**{name: value for name, value in overrides.items() if value is not None})
+    except ValidationError as error:
+        raise SettingsError("\n".join(map(_explain, error.errors()))) from None
+
+
+def _explain(error: Any) -> str:
+    # The value itself is left out: it may be a secret.
+    return _describe(str(error["loc"][0]), error["msg"].removeprefix("Value error, "))
+
+
+def _describe(name: str, problem: str) -> str:
+    examples = Settings.model_fields[name].examples or [""]
+    return f"{PREFIX}{name.upper()}: {problem} (for example: {examples[0]})"
+
+
+def unknown_variables() -> list[str]:
+    """A warning for each `SHOP_…` variable in the environment that is not a setting, with the nearest that is."""
+    known = [PREFIX + name.upper() for name in Settings.model_fields]
+    warnings = []
+    for name in sorted(os.environ):
+        if name.upper().startswith(PREFIX) and name.upper() not in known and not name.startswith("SHOP_TEST_"):
+            near = difflib.get_close_matches(name.upper(), known, 1)
+            warnings.append(f"{name} is not a setting" + (f"; did you mean {near[0]}?" if near else ""))
+    return warnings

@@ -1,0 +1,73 @@
+"""JSON as RFC 8259 and RFC 7493 (I-JSON) mean it: one reading for every reader, or none.
+
+The standard parser takes NaN, duplicate keys, half surrogate pairs and numbers that no other program can hold.
+A shop must not: two readers of one body could see two prices.
+"""
+
+import json
+import math
+from typing import Any, NoReturn
+
+from shop_api.errors import MalformedBody
+
+_INT64 = range(-(2**63), 2**63)
+
+
+def loads(raw: bytes) -> Any:
+    """The value of a JSON text in UTF-8; MalformedBody, which never repeats the text, when there is no single one."""
+    try:
+        value = _DECODER.decode(raw.decode("utf-8"))
+    except UnicodeDecodeError:
+        raise MalformedBody("The body is not UTF-8.") from None
+    except json.JSONDecodeError as error:
+        raise MalformedBody(f"Not JSON at line {error.lineno}, column {error.colno}.") from None
+    except RecursionError:
+        raise MalformedBody("The body has too many levels.") from None
+    if b"\\u" in raw:  # only an escape can smuggle in what strict UTF-8 and the parser refuse
+        _refuse_bad_characters(value)
+    return value
+
+
+def _refuse_bad_characters(value: Any) -> None:
+    waiting = [value]
+    while waiting:
+        match waiting.pop():
+            case str() as text:
+                if "\0" in text:
+                    raise MalformedBody("A string contains NUL.")
+                if any("\ud800" <= character <= "\udfff" for character in text):
+                    raise MalformedBody("A string contains half of a surrogate pair.")
+            case dict() as members:
+                waiting.extend(members)
+                waiting.extend(members.values())
+            case list() as items:
+                waiting.extend(items)
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise MalformedBody("An object has the same key twice.")
+    return members
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > 20 or (number := int(digits)) not in _INT64:
+        raise MalformedBody("An integer does not fit into 64 bits.")
+    return number
+
+
+def _float(digits: str) -> float:
+    number = float(digits)
+    if not math.isfinite(number):
+        raise MalformedBody("A number is out of range.")
+    return number
+
+
+def _constant(name: str) -> NoReturn:
+    raise MalformedBody(f"{name} is not JSON.")
+
+
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_object, parse_int=_integer, parse_float=_float, parse_constant=_constant
+)

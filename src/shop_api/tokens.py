@@ -1,0 +1,73 @@
+"""Access tokens: JWTs (RFC 7519, RFC 8725) that name the user by id and carry nothing a request should trust blindly.
+
+python-jose accepts much that it should not (a missing `exp`, the algorithm the token asks for, empty keys), so
+all of it is pinned here: one algorithm for each key, every claim required, bounded size.
+"""
+
+import hashlib
+from datetime import timedelta
+from typing import NamedTuple
+
+from jose import JOSEError, jwk, jwt
+from uuid_utils import uuid7
+
+from shop_api.clock import Clock
+from shop_api.errors import InvalidToken
+
+ISSUER = AUDIENCE = "shop_api"
+LIFETIME = timedelta(minutes=15)
+_ALGORITHM = "HS256"
+_MAX_LENGTH = 4096
+_REQUIRED = ("exp", "iat", "nbf", "sub", "aud", "iss", "jti")
+# Instances' clocks differ a little: a token from one must not be "not yet valid" on the next.
+_OPTIONS = {f"require_{claim}": True for claim in _REQUIRED} | {"leeway": 5}
+
+
+class Claims(NamedTuple):
+    """What a valid access token says: whose it is and which sign-in it came from."""
+
+    user_id: str
+    session_id: str
+
+
+class AccessTokens:
+    """Issues and checks access tokens with one secret of at least 32 bytes."""
+
+    def __init__(self, secret: bytes, clock: Clock) -> None:
+        self._kid = hashlib.sha256(b"kid" + secret).hexdigest()[:16]
+        # A Key, since jose would try to read JSON or PEM in plain bytes.
+        self._keys = {self._kid: jwk.construct(secret, _ALGORITHM)}
+        self._clock = clock
+
+    def issue(self, user_id: str, session_id: str) -> str:
+        now = int(self._clock().timestamp())
+        claims = {
+            "iss": ISSUER,
+            "aud": AUDIENCE,
+            "sub": user_id,
+            "sid": session_id,
+            "jti": str(uuid7()),
+            "iat": now,
+            "nbf": now,
+            "exp": now + int(LIFETIME.total_seconds()),
+            "typ": "access",
+        }
+        token: str = jwt.encode(claims, self._keys[self._kid], _ALGORITHM, headers={"kid": self._kid})
+        return token
+
+    def verify(self, token: str) -> Claims:
+        """What `token` says; InvalidToken when it is not entirely ours and in force."""
+        if len(token) > _MAX_LENGTH:
+            raise InvalidToken
+        try:
+            kid = jwt.get_unverified_header(token).get("kid")
+            key = self._keys.get(kid) if isinstance(kid, str) else None
+            if key is None:
+                raise InvalidToken
+            claims = jwt.decode(token, key, [_ALGORITHM], _OPTIONS, audience=AUDIENCE, issuer=ISSUER)
+        except (JOSEError, RecursionError, ValueError, TypeError, AttributeError, OverflowError):
+            raise InvalidToken from None
+        user_id, session_id = claims["sub"], claims.get("sid")
+        if claims.get("typ") != "access" or not isinstance(session_id, str):
+            raise InvalidToken
+        return Claims(user_id, session_id)

@@ -1,0 +1,113 @@
+"""What a user is: as it comes in, as it is stored, and as it goes out. Only the stored one has the password hash."""
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, StringConstraints
+
+from shop_api.pagination import CursorText, IncludeTotal, Limit, Page
+from shop_api.passwords import MAX_LENGTH, MIN_LENGTH
+from shop_api.schema import Email, Line, Patch, Schema, Timestamp, Version
+
+Role = Literal["user", "admin"]
+
+# `me` cannot be a name, being shorter than three characters, so /users/me is nobody else's address.
+Username = Annotated[
+    str,
+    StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{1,30}[A-Za-z0-9]$"),
+    AfterValidator(str.lower),
+    Field(description="3 to 32 of `a-z 0-9 . _ -`; folded to lower case.", examples=["ada"]),
+]
+
+
+NewPassword = Annotated[
+    SecretStr,
+    Field(
+        min_length=MIN_LENGTH,
+        max_length=MAX_LENGTH,
+        description="8 to 128 characters of any kind; not a common password and not the username.",
+        examples=["correct horse battery"],
+    ),
+]
+
+
+class Registration(Schema):
+    """A new account."""
+
+    username: Username
+    password: NewPassword
+    email: Email | None = None
+    full_name: Line | None = None
+    role: Role = "user"
+    """`admin` only with an admin's token."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"username": "ada", "password": "correct horse battery"}]}
+    )
+
+
+class UserPatch(Patch):
+    """Changes to a user, as a JSON Merge Patch (RFC 7396): what is absent stays, null removes."""
+
+    email: Email | None = None
+    full_name: Line | None = None
+    role: Role = "user"
+    disabled: bool = False
+
+
+class User(Schema):
+    """A user as stored."""
+
+    id: str
+    username: str
+    password_hash: Annotated[str, Field(repr=False)]
+    role: Role
+    disabled: bool
+    email: str | None
+    full_name: str | None
+    version: Version
+    created_at: Timestamp
+    updated_at: Timestamp
+
+    @property
+    def is_admin(self) -> bool:
+        return self.role == "admin"
+
+
+class UserOut(Schema):
+    """A user as everyone may see it who may see it at all."""
+
+    id: str
+    """Stays the same for ever, unlike a name that somebody else may take later."""
+    username: str
+    role: Role
+    disabled: bool
+    email: str | None
+    full_name: str | None
+    version: Version
+    created_at: Timestamp
+    updated_at: Timestamp
+
+    @classmethod
+    def of(cls, user: User) -> "UserOut":
+        return cls.model_construct(**user.model_dump(exclude={"password_hash"}))
+
+
+class UserPage(Page[UserOut]):
+    """Users, in order."""
+
+
+UserSort = Literal["newest", "username", "-username"]
+
+
+class UserQuery(BaseModel):
+    """Which users to list."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    q: Annotated[str | None, Field(max_length=32, description="The beginning of the username.")] = None
+    role: Role | None = None
+    disabled: bool | None = None
+    sort: UserSort = "newest"
+    limit: Limit = 20
+    cursor: CursorText | None = None
+    include_total: IncludeTotal = False

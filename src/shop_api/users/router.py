@@ -1,0 +1,68 @@
+"""/users: accounts, by their admin and by themselves."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Body, Query, Response
+
+from shop_api.dependencies import AddressedUserDep, AdminDep, CurrentUserDep, ExpectedDep, UserServiceDep
+from shop_api.errors import Forbidden, LastAdmin, UserNotFound, VersionConflict
+from shop_api.etags import etag
+from shop_api.openapi import ETAG, NOT_MODIFIED
+from shop_api.problems import BODY, SIGNED_IN, problems
+from shop_api.routing import MERGE_PATCH, StrictRoute
+from shop_api.users.models import User, UserOut, UserPage, UserPatch, UserQuery
+
+router = APIRouter(prefix="/users", tags=["Users"], route_class=StrictRoute)
+
+_ACCESS = (*SIGNED_IN, Forbidden)
+
+
+@router.get("", response_model_exclude_unset=True, responses=problems(*_ACCESS))
+async def list_users(
+    query: Annotated[UserQuery, Query()], admin: AdminDep, users: UserServiceDep, response: Response
+) -> UserPage:
+    """Lists users, page by page. For admins."""
+    found, next_cursor = await users.list_page(query)
+    page = UserPage(items=[UserOut.of(user) for user in found], next_cursor=next_cursor)
+    if query.include_total:
+        page.total = await users.count(query)
+    response.headers["Cache-Control"] = "no-store"
+    return page
+
+
+@router.get("/{username}", responses=problems(*_ACCESS, UserNotFound) | {200: ETAG, 304: NOT_MODIFIED})
+async def get_user(user: AddressedUserDep, response: Response) -> UserOut:
+    """Returns a user: oneself, or anyone for an admin."""
+    return _answer(response, user)
+
+
+@router.patch(
+    "/{username}",
+    responses=problems(*_ACCESS, *BODY, UserNotFound, VersionConflict, LastAdmin) | {200: ETAG},
+)
+async def patch_user(
+    user: AddressedUserDep,
+    patch: Annotated[UserPatch, Body(media_type=MERGE_PATCH)],
+    caller: CurrentUserDep,
+    expected: ExpectedDep,
+    users: UserServiceDep,
+    response: Response,
+) -> UserOut:
+    """Changes a user (JSON Merge Patch, RFC 7396): `role` and `disabled` as an admin, the rest as oneself."""
+    return _answer(response, await users.patch(user, patch, caller, expected))
+
+
+@router.delete(
+    "/{username}",
+    status_code=204,
+    responses=problems(*_ACCESS, UserNotFound, VersionConflict, LastAdmin),
+)
+async def delete_user(user: AddressedUserDep, expected: ExpectedDep, users: UserServiceDep) -> None:
+    """Deletes a user: oneself, or anyone for an admin. Its tokens stop working at once."""
+    await users.remove(user, expected)
+
+
+def _answer(response: Response, user: User) -> UserOut:
+    response.headers["ETag"] = etag(user.version)
+    response.headers["Cache-Control"] = "no-store"
+    return UserOut.of(user)

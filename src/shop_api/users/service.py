@@ -1,0 +1,139 @@
+"""The rules of accounts: who may become what, who may change what, and that a shop keeps an admin."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from uuid_utils import uuid7
+
+from shop_api.clock import Clock
+from shop_api.errors import (
+    DuplicateUsername,
+    FieldError,
+    Forbidden,
+    InvalidCredentials,
+    InvalidRequest,
+    UserNotFound,
+    VersionConflict,
+)
+from shop_api.etags import Expected
+from shop_api.pagination import Cursors
+from shop_api.passwords import MAX_LENGTH, Passwords, weakness
+from shop_api.users.models import Registration, User, UserPatch, UserQuery
+from shop_api.users.repository import UserRepository
+
+_ADMIN_ONLY = {"role", "disabled"}
+_SELF_ONLY = {"email", "full_name"}
+
+
+class UserService:
+    def __init__(self, users: UserRepository, passwords: Passwords, cursors: Cursors, clock: Clock) -> None:
+        self._users = users
+        self._passwords = passwords
+        self._cursors = cursors
+        self._clock = clock
+
+    async def register(self, given: Registration, caller: User | None) -> User:
+        """Adds a user on behalf of `caller`: Forbidden if anyone but an admin asks for an admin, InvalidRequest if
+        the password is weak, DuplicateUsername if the name is taken."""
+        if given.role == "admin" and not (caller and caller.is_admin):
+            raise Forbidden("Only an admin can register an admin.")
+        return await self._add(given)
+
+    async def ensure_admin(self, given: Registration) -> bool:
+        """Makes the first admin, unless there is a user of this name; whether it did."""
+        if await self._users.find(given.username) is not None:
+            return False
+        try:
+            await self._add(given.model_copy(update={"role": "admin"}))
+        except DuplicateUsername:  # another instance that starts at the same time was faster
+            return False
+        return True
+
+    async def has_admin(self) -> bool:
+        return await self._users.has_admin()
+
+    async def _add(self, given: Registration) -> User:
+        password = given.password.get_secret_value()
+        if reason := weakness(password, given.username):
+            raise InvalidRequest([FieldError(("body", "password"), "weak_password", f"The password {reason}")])
+        now = self._clock()
+        user = User(
+            id=str(uuid7()),
+            username=given.username,
+            password_hash=await self._passwords.hash(password),
+            role=given.role,
+            disabled=False,
+            email=given.email,
+            full_name=given.full_name,
+            version=1,
+            created_at=now,
+            updated_at=now,
+        )
+        await self._users.add(user)
+        return user
+
+    async def authenticate(self, username: str, password: str) -> User:
+        """The user with this password; InvalidCredentials whatever is wrong, after the same work, so that neither
+        the answer nor its time tells whether the user exists."""
+        if len(password) > MAX_LENGTH:  # nobody has such a password, and hashing it would only cost
+            raise InvalidCredentials
+        user = await self._users.find(username.lower())
+        right = await self._passwords.verify(password, user.password_hash if user else None)
+        if user is None or not right or user.disabled:
+            raise InvalidCredentials
+        return user
+
+    async def active(self, user_id: str) -> User | None:
+        """The user with this id as of now; None when gone or disabled."""
+        user = await self._users.get(user_id)
+        return None if user is None or user.disabled else user
+
+    async def get(self, username: str) -> User:
+        user = await self._users.find(username)
+        if user is None:
+            raise UserNotFound
+        return user
+
+    async def list_page(self, query: UserQuery) -> tuple[list[User], str | None]:
+        """A page of users and the cursor of the next one."""
+        scope = query.model_dump_json(exclude={"limit", "cursor", "include_total"})
+        after = self._cursors.decode(scope, query.cursor) if query.cursor else None
+        users, key = await self._users.list_page(query, after)
+        return users, self._cursors.encode(scope, key) if key else None
+
+    async def count(self, query: UserQuery) -> int:
+        return await self._users.count(query)
+
+    async def patch(self, user: User, patch: UserPatch, caller: User, expected: Expected) -> User:
+        """Changes what `caller` may change about `user`: role and disabled as an admin, the rest as oneself."""
+        changes = patch.changes()
+        _refuse_foreign_fields(changes, user, caller)
+        while True:
+            _check(user, expected)
+            differing = {name: value for name, value in changes.items() if getattr(user, name) != value}
+            if not differing:
+                return user
+            changed = await self._users.change(user, differing, self._clock())
+            if changed is not None:
+                return changed
+            user = await self.get(user.username)
+
+    async def remove(self, user: User, expected: Expected) -> None:
+        while True:
+            _check(user, expected)
+            if await self._users.remove(user):
+                return
+            user = await self.get(user.username)
+
+
+def _check(user: User, expected: Expected) -> None:
+    if expected is not None and user.version not in expected:
+        raise VersionConflict(user.version)
+
+
+def _refuse_foreign_fields(changes: Mapping[str, Any], user: User, caller: User) -> None:
+    for name in changes:
+        if name in _ADMIN_ONLY and not caller.is_admin:
+            raise Forbidden(f"Only an admin can change {name}.")
+        if name in _SELF_ONLY and caller.id != user.id:
+            raise Forbidden(f"Only the user can change {name}.")

@@ -1,0 +1,1 @@
+"""What a browser sees, all of it without the internet."""

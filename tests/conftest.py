@@ -1,0 +1,135 @@
+"""Real engines, once for the whole run; an empty shop for every test.
+
+SHOP_TEST_MONGO_URL and SHOP_TEST_REDIS_URL run the same suite on other engines. It empties what it finds there.
+"""
+
+import os
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+from factories import TEST_SECRET, a_user
+from fastapi import FastAPI
+
+from shop_api import embedded, mongo
+from shop_api.app import create_app
+from shop_api.clock import utc_now
+from shop_api.dependencies import Shop
+from shop_api.mongo import Database
+from shop_api.settings import Settings
+from shop_api.tokens import AccessTokens
+from shop_api.users.models import Role
+from shop_api.users.repository import UserRepository
+
+
+@pytest.fixture(scope="session")
+def engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    """Settings that lead to running engines, and a database of this run's own."""
+    wanted = Settings(
+        mongo_url=os.environ.get("SHOP_TEST_MONGO_URL"),
+        redis_url=os.environ.get("SHOP_TEST_REDIS_URL"),
+        mongo_db=f"test-{uuid.uuid4().hex[:12]}",
+        jwt_secret=TEST_SECRET,
+        data_dir=tmp_path_factory.mktemp("engines"),
+        rate_limits="off",
+        log_level="error",
+    )
+    with embedded.running(wanted, lambda _: None) as settings:
+        yield settings
+
+
+@asynccontextmanager
+async def running_app(settings: Settings) -> AsyncIterator[FastAPI]:
+    app = create_app(settings)
+    async with app.router.lifespan_context(app):
+        yield app
+
+
+@pytest.fixture(scope="session")
+async def _app(engines: Settings) -> AsyncIterator[FastAPI]:
+    async with running_app(engines) as app:
+        yield app
+        await app.state.shop.database.client.drop_database(engines.mongo_db)
+
+
+@pytest.fixture
+async def app(_app: FastAPI) -> FastAPI:
+    """The service, with nothing in it."""
+    await empty(_app.state.shop)
+    return _app
+
+
+async def empty(shop: Shop) -> None:
+    for name in ("products", "users"):
+        await shop.database[name].delete_many({})
+    await shop.redis.flushdb()
+
+
+@pytest.fixture
+def shop(app: FastAPI) -> Shop:
+    shop: Shop = app.state.shop
+    return shop
+
+
+Client = httpx.AsyncClient
+
+
+def client_of(app: FastAPI, **headers: str) -> Client:
+    """A client whose requests are answered by `app` in this process, also when it fails."""
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    return Client(transport=transport, base_url="http://shop.test", headers=headers)
+
+
+@pytest.fixture
+async def anyone(app: FastAPI) -> AsyncIterator[Client]:
+    """A client without a token."""
+    async with client_of(app) as client:
+        yield client
+
+
+@pytest.fixture
+async def sign_in(app: FastAPI) -> AsyncIterator[Callable[..., object]]:
+    """`await sign_in("ada", role="admin")`: a client with the token of a new user of that name."""
+    clients: list[Client] = []
+    shop: Shop = app.state.shop
+
+    async def signed_in(username: str, role: Role = "user") -> Client:
+        user = a_user(username, role)
+        await UserRepository(shop.database).add(user)
+        token = AccessTokens(TEST_SECRET.encode(), utc_now).issue(user.id, "test")
+        clients.append(client_of(app, Authorization=f"Bearer {token}"))
+        return clients[-1]
+
+    yield signed_in
+    for client in clients:
+        await client.aclose()
+
+
+@pytest.fixture
+async def admin(sign_in) -> Client:
+    """A client with an admin's token."""
+    return await sign_in("root", role="admin")
+
+
+@pytest.fixture
+async def user(sign_in) -> Client:
+    """A client with a plain user's token."""
+    return await sign_in("ada")
+
+
+@pytest.fixture(params=["motor", "pymongo"])
+async def database(request: pytest.FixtureRequest, engines: Settings) -> AsyncIterator[Database]:
+    """An empty database of its own, through each driver."""
+    name = f"test-{uuid.uuid4().hex[:12]}"
+    url = engines.required()[0]
+    async with mongo.open_database(url, name, request.param) as database:
+        yield database
+        await database.client.drop_database(name)
+
+
+@pytest.fixture(scope="session")
+def repository_root() -> Path:
+    return Path(__file__).parent.parent

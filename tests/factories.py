@@ -1,0 +1,54 @@
+"""Things to test with: valid unless a test says otherwise."""
+
+from functools import cache
+from typing import Any
+
+from passlib.context import CryptContext
+from uuid_utils import uuid7
+
+from shop_api.clock import utc_now
+from shop_api.users.models import Role, User
+
+TEST_SECRET = "0123456789abcdef-a-secret-for-tests-only"
+PASSWORD = "correct horse battery"
+
+
+@cache
+def password_hash() -> str:
+    """Of PASSWORD; made once, since it is slow on purpose."""
+    return CryptContext(["argon2"], argon2__memory_cost=47104, argon2__time_cost=1, argon2__parallelism=1).hash(PASSWORD)
+
+
+def a_user(username: str = "ada", role: Role = "user", **overrides: Any) -> User:
+    now = utc_now()
+    fields: dict[str, Any] = {
+        "id": str(uuid7()),
+        "username": username,
+        "password_hash": password_hash(),
+        "role": role,
+        "disabled": False,
+        "email": None,
+        "full_name": None,
+        "version": 1,
+        "created_at": now,
+        "updated_at": now,
+    }
+    return User(**{**fields, **overrides})
+
+
+def a_product(**overrides: Any) -> dict[str, Any]:
+    """The body of POST /products."""
+    fields: dict[str, Any] = {
+        "product_id": "tea-assam-250",
+        "name": "Assam tea, 250 g",
+        "description": "Strong and malty.",
+        "price": {"amount": 2500, "currency": "INR"},
+        "stock": 40,
+        "category": "tea",
+        "brand": "Brew & Co",
+        "tags": ["black-tea", "loose-leaf"],
+        "images": ["https://images.example/tea-assam.jpg"],
+        "attributes": {"weight_g": 250, "organic": True},
+        "status": "active",
+    }
+    return {**fields, **overrides}
