@@ -63,7 +63,7 @@ async def app(_app: FastAPI) -> FastAPI:
 
 
 async def empty(shop: Shop) -> None:
-    for name in ("products", "users"):
+    for name in ("products", "users", "idempotency_keys"):
         await shop.database[name].delete_many({})
     await shop.redis.flushdb()
 

@@ -13,6 +13,7 @@ from shop_api.auth.service import AuthService
 from shop_api.clock import Clock, utc_now
 from shop_api.errors import Forbidden, Unauthenticated
 from shop_api.etags import Expected, parse_if_match
+from shop_api.idempotency.repository import IdempotencyKeys
 from shop_api.mongo import Database
 from shop_api.pagination import Cursors
 from shop_api.passwords import Passwords
@@ -35,6 +36,7 @@ class Shop:
     database: Database
     redis: Redis
     limits: RateLimits
+    idempotency_keys: IdempotencyKeys
     auth: AuthService
     users: UserService
     products: ProductService
@@ -49,8 +51,9 @@ async def open_shop(settings: Settings, clock: Clock = utc_now) -> AsyncIterator
         open_redis(redis_url) as redis,
     ):
         users, products = UserRepository(database), ProductRepository(database)
-        await users.prepare()
-        await products.prepare()
+        keys = IdempotencyKeys(database, clock)
+        for repository in (users, products, keys):
+            await repository.prepare()
         limits = RateLimits(redis, enabled=settings.rate_limits == "on")
         cursors = Cursors(secret)
         with Passwords() as passwords:
@@ -60,6 +63,7 @@ async def open_shop(settings: Settings, clock: Clock = utc_now) -> AsyncIterator
                 database=database,
                 redis=redis,
                 limits=limits,
+                idempotency_keys=keys,
                 auth=AuthService(accounts, AccessTokens(secret, clock), limits),
                 users=accounts,
                 products=ProductService(products, cursors, clock),
@@ -90,12 +94,12 @@ AuthServiceDep = Annotated[AuthService, Depends(_auth)]
 UserServiceDep = Annotated[UserService, Depends(_users)]
 ProductServiceDep = Annotated[ProductService, Depends(_products)]
 
-_bearer = OAuth2PasswordBearer(
+bearer_token = OAuth2PasswordBearer(
     tokenUrl="auth", auto_error=False, description="Sign in with a username and a password."
 )
 
 
-async def _optional_user(token: Annotated[str | None, Depends(_bearer)], auth: AuthServiceDep) -> User | None:
+async def _optional_user(token: Annotated[str | None, Depends(bearer_token)], auth: AuthServiceDep) -> User | None:
     return await auth.user_of(token) if token is not None else None
 
 

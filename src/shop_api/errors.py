@@ -157,6 +157,21 @@ class DuplicateProduct(Conflict):
     code, title = "duplicate_product", "The product_id is taken"
 
 
+class IdempotencyInProgress(Conflict):
+    """The same request, with the same `Idempotency-Key`, is being carried out at this moment. Send it again after
+    `Retry-After` seconds for its answer."""
+
+    code, title = "idempotency_in_progress", "The same request is being carried out"
+
+    def __init__(self, retry_after: int) -> None:
+        super().__init__()
+        self.retry_after = retry_after
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Retry-After": str(self.retry_after)}
+
+
 class LastAdmin(Conflict):
     """The last active admin cannot be deleted, demoted or disabled: nobody could manage the shop any more."""
 
@@ -208,7 +223,9 @@ class UnsupportedMediaType(ShopError):
 class InvalidRequest(ShopError):
     """Some values are missing, of the wrong kind or out of range; `errors` names each one."""
 
-    status, code, title = 422, "invalid_request", "The request is not valid"
+    status: ClassVar[int] = 422
+    code: ClassVar[str] = "invalid_request"
+    title: ClassVar[str] = "The request is not valid"
 
     def __init__(self, errors: Sequence[FieldError]) -> None:
         super().__init__("; ".join(f"{'.'.join(map(str, e.loc))}: {e.message}" for e in errors[:3]))
@@ -217,6 +234,16 @@ class InvalidRequest(ShopError):
     @property
     def members(self) -> dict[str, object]:
         return {"errors": [error._asdict() for error in self.errors]}
+
+
+class IdempotencyKeyReused(InvalidRequest):
+    """This `Idempotency-Key` came with another request before. Make a new key for every new request."""
+
+    code, title = "idempotency_key_reused", "The Idempotency-Key belongs to another request"
+
+    def __init__(self) -> None:
+        message = "came with another request before"
+        super().__init__([FieldError(("header", "Idempotency-Key"), "idempotency_key_reused", message)])
 
 
 # 429, 500, 503

@@ -18,6 +18,8 @@ from shop_api.errors import (
     BodyTooLarge,
     DatabaseUnavailable,
     FieldError,
+    IdempotencyInProgress,
+    IdempotencyKeyReused,
     InternalError,
     InvalidRequest,
     InvalidToken,
@@ -27,6 +29,7 @@ from shop_api.errors import (
     ShopError,
     Unauthenticated,
     UnsupportedMediaType,
+    VersionConflict,
 )
 from shop_api.mongo import PyMongoError, unavailable
 from shop_api.schema import Schema
@@ -84,6 +87,7 @@ def problem_response(error: ShopError, scope: Scope) -> JSONResponse:
 
 ANY = (InvalidRequest, InternalError, DatabaseUnavailable)
 BODY = (MalformedBody, BodyTooLarge, UnsupportedMediaType)
+KEYED = (IdempotencyInProgress, IdempotencyKeyReused)
 SIGNED_IN = (Unauthenticated, InvalidToken)
 
 
@@ -119,10 +123,10 @@ def _example(kind: type[ShopError]) -> Mapping[str, object]:
         "code": kind.code,
         "request_id": "0198c5b2-7d6e-7c3a-9f54-3a1f7c1d2e90",
     }
-    if kind is InvalidRequest:
+    if issubclass(kind, InvalidRequest):
         field = {"loc": ["body", "name"], "code": "missing", "message": "Field required"}
         example |= {"detail": "body.name: Field required", "errors": [field]}
-    if kind.status == 412:
+    if kind is VersionConflict:
         example["current_version"] = 2
     return example
 

@@ -20,20 +20,21 @@ from shop_api.errors import (
     UnsupportedMediaType,
 )
 from shop_api.etags import etag
+from shop_api.idempotency.route import PARAMETER, CreatingRoute
 from shop_api.openapi import LOCATION, PUBLIC, request_body
-from shop_api.problems import BODY, field_errors, problems
-from shop_api.routing import FORM, JSON, StrictRoute, media_type
+from shop_api.problems import BODY, KEYED, field_errors, problems
+from shop_api.routing import FORM, JSON, media_type
 from shop_api.tokens import LIFETIME
 from shop_api.users.models import Registration, UserOut
 
-router = APIRouter(tags=["Auth"], route_class=StrictRoute)
+router = APIRouter(tags=["Auth"], route_class=CreatingRoute)
 
 
 @router.post(
     "/register",
     status_code=201,
-    responses=problems(*BODY, InvalidToken, Forbidden, DuplicateUsername, RateLimited) | {201: LOCATION},
-    openapi_extra=PUBLIC,
+    responses=problems(*BODY, *KEYED, InvalidToken, Forbidden, DuplicateUsername, RateLimited) | {201: LOCATION},
+    openapi_extra=PUBLIC | PARAMETER,
 )
 async def register(
     given: Registration,

@@ -7,8 +7,9 @@ from fastapi import APIRouter, Body, Path, Query, Response
 from shop_api.dependencies import AdminDep, ExpectedDep, OptionalUserDep, ProductServiceDep
 from shop_api.errors import DuplicateProduct, Forbidden, ProductNotFound, VersionConflict
 from shop_api.etags import etag
+from shop_api.idempotency.route import PARAMETER, CreatingRoute
 from shop_api.openapi import ETAG, LOCATION, NOT_MODIFIED, PUBLIC
-from shop_api.problems import BODY, SIGNED_IN, problems
+from shop_api.problems import BODY, KEYED, SIGNED_IN, problems
 from shop_api.products.models import (
     Facets,
     Product,
@@ -19,9 +20,9 @@ from shop_api.products.models import (
     ProductPatch,
     ProductQuery,
 )
-from shop_api.routing import MERGE_PATCH, StrictRoute
+from shop_api.routing import MERGE_PATCH
 
-router = APIRouter(prefix="/products", tags=["Products"], route_class=StrictRoute)
+router = APIRouter(prefix="/products", tags=["Products"], route_class=CreatingRoute)
 
 _AS_ADMIN = (*SIGNED_IN, Forbidden)
 _ProductId = Annotated[
@@ -61,7 +62,12 @@ async def get_product(
     return _answer(response, await products.get(product_id, caller))
 
 
-@router.post("", status_code=201, responses=problems(*_AS_ADMIN, *BODY, DuplicateProduct) | {201: LOCATION})
+@router.post(
+    "",
+    status_code=201,
+    responses=problems(*_AS_ADMIN, *BODY, *KEYED, DuplicateProduct) | {201: LOCATION},
+    openapi_extra=PARAMETER,
+)
 async def add_product(
     given: ProductIn, admin: AdminDep, products: ProductServiceDep, response: Response
 ) -> ProductOut:

@@ -1,0 +1,1 @@
+"""One effect for one `Idempotency-Key`, however often a request is sent."""
