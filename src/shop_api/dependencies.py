@@ -12,7 +12,7 @@ from shop_api import mongo
 from shop_api.auth.service import AuthService
 from shop_api.clock import Clock, utc_now
 from shop_api.errors import Forbidden, Unauthenticated
-from shop_api.etags import Expected, parse_if_match
+from shop_api.etags import IF_MATCH_PATTERN, Expected, parse_if_match
 from shop_api.idempotency.repository import IdempotencyKeys
 from shop_api.mongo import Database
 from shop_api.pagination import Cursors
@@ -151,7 +151,16 @@ AddressedUserDep = Annotated[User, Depends(_addressed_user)]
 """The user that the path names, if the caller may see that one."""
 
 
-def _expected(if_match: Annotated[str | None, Header(max_length=1000, examples=['"1"'])] = None) -> Expected:
+def _expected(
+    if_match: Annotated[
+        str | None,
+        Header(
+            max_length=1000,
+            description='The `ETag` of the version to change, such as `"3"`; 412 if there is another by now.',
+            json_schema_extra={"pattern": IF_MATCH_PATTERN},
+        ),
+    ] = None,
+) -> Expected:
     return parse_if_match(if_match)
 
 

@@ -76,4 +76,16 @@ def _document(app: FastAPI) -> dict[str, Any]:
     for path in document["paths"].values():
         for operation in path.values():
             operation.setdefault("security", [])
+            for parameter in operation.get("parameters", []):
+                _drop_null(parameter)
     return document
+
+
+def _drop_null(parameter: dict[str, Any]) -> None:
+    """An optional parameter is absent, never null: there is no way to write that in a URL or a header."""
+    schema = parameter["schema"]
+    kinds = [kind for kind in schema.pop("anyOf", []) if kind != {"type": "null"}]
+    if len(kinds) == 1:
+        schema.update(kinds[0])
+    elif kinds:
+        schema["anyOf"] = kinds

@@ -180,10 +180,9 @@ def _from_framework(error: HTTPException, request: Request) -> ShopError:
 def _allowed(request: Request) -> list[str]:
     """All methods of this path. The framework's own answer lists only those of the first route that fits."""
     scope: Scope = dict(request.scope) | {"path_params": {}}
-    methods: set[str] = set()
-    for route in iter_route_contexts(request.app.routes):
-        if route.matches(scope)[0] is not Match.NONE:
-            methods |= set(route.methods or ())
+    fitting = [r for r in iter_route_contexts(request.app.routes) if r.matches(scope)[0] is not Match.NONE]
+    exact = [route for route in fitting if route.path == scope["path"]]
+    methods = {method for route in exact or fitting for method in route.methods or ()}
     if "GET" in methods:
         methods.add("HEAD")
     return sorted(methods)

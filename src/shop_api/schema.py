@@ -42,6 +42,7 @@ def merged(target: Any, patch: Any) -> Any:
 # One line of text with something visible in it; no control characters, so it cannot forge a log line.
 _LINE = r"^[^\x00-\x1f\x7f]*[^\s\x00-\x1f\x7f][^\x00-\x1f\x7f]*$"
 
+Text = Annotated[str, StringConstraints(pattern=r"^[^\x00]*$")]
 Line = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=_LINE)]
 Slug = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
 Email = Annotated[EmailStr, StringConstraints(max_length=254)]

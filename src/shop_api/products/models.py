@@ -9,13 +9,12 @@ from pydantic import (
     Field,
     StrictBool,
     StrictInt,
-    StrictStr,
     StringConstraints,
 )
 
 from shop_api.money import MAX_AMOUNT, Currency, Money
 from shop_api.pagination import CursorText, IncludeTotal, Limit, Page
-from shop_api.schema import Line, Patch, Schema, Slug, Timestamp, Version
+from shop_api.schema import Line, Patch, Schema, Slug, Text, Timestamp, Version
 
 MAX_STOCK = 2**53 - 1  # the largest integer that every JSON reader holds exactly (RFC 7493 §2.2)
 
@@ -41,7 +40,7 @@ AttributeName = Annotated[
     str, StringConstraints(min_length=1, max_length=64, pattern=r"^[^\s.$_\x00-\x1f\x7f][^.$\x00-\x1f\x7f]*$")
 ]
 AttributeValue = (
-    Annotated[StrictStr, Field(max_length=500)]
+    Annotated[Text, Field(strict=True, max_length=500)]
     | StrictBool
     | Annotated[StrictInt, Field(ge=-MAX_STOCK, le=MAX_STOCK)]
     | Annotated[float, Field(strict=True, allow_inf_nan=False)]
@@ -66,7 +65,7 @@ class _Fields(Schema):
     """What one can say about a product."""
 
     name: Line
-    description: Annotated[str, Field(max_length=10_000)] = ""
+    description: Annotated[Text, Field(max_length=10_000)] = ""
     price: Money
     stock: Annotated[int, Field(ge=0, le=MAX_STOCK)] = 0
     """Units on hand."""
@@ -102,7 +101,7 @@ class ProductPatch(Patch):
     product_id: ProductId | None = None
     """Cannot change: the one in the path, or absent."""
     name: Line = ""
-    description: Annotated[str, Field(max_length=10_000)] | None = None
+    description: Annotated[Text, Field(max_length=10_000)] | None = None
     price: MoneyPatch = MoneyPatch()
     stock: Annotated[int, Field(ge=0, le=MAX_STOCK)] = 0
     category: Slug | None = None

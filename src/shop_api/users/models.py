@@ -24,6 +24,7 @@ NewPassword = Annotated[
     Field(
         min_length=MIN_LENGTH,
         max_length=MAX_LENGTH,
+        json_schema_extra={"pattern": r"^[^\x00]*$"},
         description="8 to 128 characters of any kind; not a common password and not the username.",
         examples=["correct horse battery"],
     ),

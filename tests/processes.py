@@ -1,0 +1,58 @@
+"""The service as a process of its own."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from shop_api.settings import Settings
+
+SHOP_API = Path(sys.executable).with_name("shop-api")
+
+
+def environment(settings: Settings, **extra: str) -> dict[str, str]:
+    """What makes `shop-api serve` use the engines of `settings`."""
+    mongo_url, redis_url, secret = settings.required()
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("SHOP_")}
+    return {
+        **inherited,
+        "SHOP_MONGO_URL": mongo_url,
+        "SHOP_MONGO_DB": settings.mongo_db,
+        "SHOP_REDIS_URL": redis_url,
+        "SHOP_JWT_SECRET": secret.decode(),
+        "SHOP_RATE_LIMITS": settings.rate_limits,
+        "SHOP_LOG_FORMAT": "json",
+        "SHOP_PORT": "0",
+        **extra,
+    }
+
+
+@contextmanager
+def started(env: Mapping[str, str], log: Path, *options: str) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+    """`shop-api serve` with its address, once it is ready; SIGTERM at the end if it still runs."""
+    with log.open("wb") as output:
+        process = subprocess.Popen([SHOP_API, "serve", *options], env=dict(env), stderr=output, stdout=output)
+    try:
+        deadline = time.monotonic() + 30
+        while not (ready := re.search(rb"ready on (http://\S+)", log.read_bytes())):
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.02)
+        yield process, ready[1].decode()
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+        process.wait(20)
+
+
+@contextmanager
+def serving(settings: Settings, folder: Path, *, admin: tuple[str, str]) -> Iterator[str]:
+    """The address of a service on the engines of `settings`, with a first admin of this name and password."""
+    env = environment(settings, SHOP_ADMIN_USERNAME=admin[0], SHOP_ADMIN_PASSWORD=admin[1])
+    with started(env, folder / "serve.log") as (_, url):
+        yield url
