@@ -45,6 +45,10 @@ openapi-check: $(VENV)/dev.stamp ## fail if openapi.json is stale, and lint it
 	@echo "linting openapi.json with $(REDOCLY)"
 	@PATH="$(CURDIR)/$(BIN):$$PATH" npx --yes $(REDOCLY) lint openapi.json
 
+.PHONY: docs
+docs: $(VENV)/run.stamp ## write the pages under docs/ that are made from the code
+	$(BIN)/python -m shop_api.settings > docs/configuration.md
+
 .PHONY: format
 format: $(VENV)/dev.stamp ## put the code into form
 	$(BIN)/ruff check --fix .

@@ -25,7 +25,7 @@ def parse_if_match(header: str | None) -> Expected:
     if not _TAGS.fullmatch(header):
         message = 'give "*" or entity tags in quotes, such as "3"'
         raise InvalidRequest([FieldError(("header", "If-Match"), "malformed_entity_tag", message)])
-    return frozenset(int(tag[1:-1]) for tag in re.findall(_TAG, header) if re.fullmatch(r'"[0-9]{1,18}"', tag))
+    return frozenset(int(tag[1:-1]) for tag in re.findall(_TAG, header) if re.fullmatch(r'"[1-9][0-9]{0,17}"', tag))
 
 
 def none_match(header: str | None, current: str) -> bool:

@@ -13,6 +13,8 @@ from shop_api.schema import Schema
 
 T = TypeVar("T")
 
+_SIGNATURE_BYTES = 16
+
 Limit = Annotated[int, Field(ge=1, le=100, description="How many items at most.")]
 CursorText = Annotated[
     str,
@@ -42,21 +44,24 @@ class Cursors:
         self._secret = hmac.digest(secret, b"shop_api cursors", "sha256")
 
     def encode(self, query: str, key: Key) -> str:
-        payload = json.dumps(key, separators=(",", ":")).encode()
-        return base64.urlsafe_b64encode(self._signature(query, payload) + payload).decode().rstrip("=")
+        return self._sealed(query, json.dumps(key, separators=(",", ":")).encode())
 
     def decode(self, query: str, cursor: str) -> Key:
         """The key inside `cursor`; InvalidRequest if it is damaged or belongs to another query."""
         try:
-            raw = base64.b64decode(cursor.encode() + b"=" * (-len(cursor) % 4), b"-_", validate=True)
+            given = cursor.encode()
+            payload = base64.urlsafe_b64decode(given + b"=" * (-len(given) % 4))[_SIGNATURE_BYTES:]
+            # The text as a whole, since base64 has several spellings of the same bytes.
+            genuine = hmac.compare_digest(self._sealed(query, payload).encode(), given)
         except ValueError:
-            raw = b""
-        signature, payload = raw[:16], raw[16:]
-        if not hmac.compare_digest(signature, self._signature(query, payload)):
+            genuine = False
+        if not genuine:
             message = "not a cursor of this query; start again without one"
             raise InvalidRequest([FieldError(("query", "cursor"), "invalid_cursor", message)])
         key: Key = json.loads(payload)
         return key
 
-    def _signature(self, query: str, payload: bytes) -> bytes:
-        return hmac.digest(self._secret, hashlib.sha256(query.encode()).digest() + payload, "sha256")[:16]
+    def _sealed(self, query: str, payload: bytes) -> str:
+        signed = hashlib.sha256(query.encode()).digest() + payload
+        signature = hmac.digest(self._secret, signed, "sha256")[:_SIGNATURE_BYTES]
+        return base64.urlsafe_b64encode(signature + payload).decode().rstrip("=")

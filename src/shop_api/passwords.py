@@ -47,6 +47,8 @@ class Passwords:
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="passwords")
         # What an unknown user's attempt is checked against, so that it takes as long as a known one's.
         self._nobody = self._context.hash("nobody")
+        # Ahead of the first registration, which would hold up the event loop with it.
+        self._pool.submit(_common)
 
     async def hash(self, password: str) -> str:
         loop = asyncio.get_running_loop()

@@ -2,10 +2,11 @@
 
 import difflib
 import os
+import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError, field_validator
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 PREFIX = "SHOP_"
@@ -25,6 +26,17 @@ def _strong(secret: SecretStr) -> SecretStr:
     return secret
 
 
+def _address(*beginnings: str) -> AfterValidator:
+    """Refuses what cannot be such an address; the rest of it is the driver's to read."""
+
+    def check(url: SecretStr | None) -> SecretStr | None:
+        if url is not None and not url.get_secret_value().startswith(beginnings):
+            raise ValueError(f"must begin with {' or '.join(beginnings)}")
+        return url
+
+    return AfterValidator(check)
+
+
 def _example(example: str) -> Any:
     return Field(examples=[example])
 
@@ -32,17 +44,23 @@ def _example(example: str) -> Any:
 class Settings(BaseSettings):
     """The whole configuration of one instance."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, use_attribute_docstrings=True, extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, use_attribute_docstrings=True, extra="ignore", env_ignore_empty=True
+    )
 
     mongo_url: Annotated[
-        SecretStr | None, _example("mongodb://user:password@db:27017/?replicaSet=rs0&authSource=admin")
+        SecretStr | None,
+        _address("mongodb://", "mongodb+srv://"),
+        _example("mongodb://user:password@db:27017/?replicaSet=rs0&authSource=admin"),
     ] = None
     """Where MongoDB is: a replica set. Without it `shop-api serve` starts the embedded one."""
     mongo_db: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,38}$"), _example("shop")] = "shop"
     """The name of the database."""
     mongo_driver: Annotated[Literal["motor", "pymongo"], _example("pymongo")] = "motor"
     """Which driver speaks to MongoDB: Motor, or PyMongo's own asyncio client."""
-    redis_url: Annotated[SecretStr | None, _example("redis://:password@cache:6379/0")] = None
+    redis_url: Annotated[
+        SecretStr | None, _address("redis://", "rediss://", "unix://"), _example("redis://:password@cache:6379/0")
+    ] = None
     """Where Redis is. Without it `shop-api serve` starts the embedded one."""
     data_dir: Annotated[Path, _example("/var/lib/shop")] = Path(".shop-data")
     """The folder of the embedded engines and of the secret made for them."""
@@ -58,7 +76,9 @@ class Settings(BaseSettings):
     """Signs tokens and cursors; the same on every instance. Required unless MongoDB is the embedded one."""
     admin_username: Annotated[str | None, _example("owner")] = None
     """The first admin, created at start if there is no user of this name."""
-    admin_password: Annotated[SecretStr | None, _example("a long password of your own")] = None
+    admin_password: Annotated[
+        SecretStr | None, Field(validate_default=True), _example("a long password of your own")
+    ] = None
     """The first admin's password; without effect once the user exists."""
     cors_origins: Annotated[list[str], NoDecode, _example("https://shop.example,https://admin.shop.example")] = []
     """Origins whose pages may call this API from a browser, separated by commas."""
@@ -83,6 +103,13 @@ class Settings(BaseSettings):
             if not origin.startswith(("http://", "https://")) or origin.count("/") != 2:
                 raise ValueError(f"{origin!r} is not an origin: scheme and host, no path")
         return origins
+
+    @field_validator("admin_password")
+    @classmethod
+    def _together(cls, password: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        if (password is None) != (info.data["admin_username"] is None):  # would make no admin, and say nothing
+            raise ValueError(f"goes with {PREFIX}ADMIN_USERNAME: set both or neither")
+        return password
 
     def required(self) -> tuple[str, str, bytes]:
         """The MongoDB URL, the Redis URL and the secret; SettingsError when one is missing."""
@@ -121,3 +148,32 @@ def unknown_variables() -> list[str]:
             near = difflib.get_close_matches(name.upper(), known, 1)
             warnings.append(f"{name} is not a setting" + (f"; did you mean {near[0]}?" if near else ""))
     return warnings
+
+
+def reference() -> str:
+    """docs/configuration.md, written by `make docs`."""
+    rows = []
+    for name, field in Settings.model_fields.items():
+        default = field.get_default()
+        shown = "" if default in (None, []) else f"`{default}`"
+        example = f"`{field.examples[0]}`" if field.examples else ""
+        rows.append(f"| `{PREFIX}{name.upper()}` | {field.description} | {shown} | {example} |")
+    return "\n".join(
+        [
+            "# Configuration",
+            "",
+            "Everything is set by environment variables. Made from settings.py by `make docs`.",
+            "",
+            "| variable | meaning | default | example |",
+            "|---|---|---|---|",
+            *rows,
+            "",
+            "A variable that begins with `SHOP_` and is no setting is a warning at the start, with the nearest name.",
+            "A wrong value stops the start, and the message names the setting, what is wrong and an example.",
+            "",
+        ]
+    )
+
+
+if __name__ == "__main__":
+    sys.stdout.write(reference())

@@ -6,11 +6,13 @@ A shop must not: two readers of one body could see two prices.
 
 import json
 import math
+import re
 from typing import Any, NoReturn
 
 from shop_api.errors import MalformedBody
 
 _INT64 = range(-(2**63), 2**63)
+_BAD_CHARACTER = re.compile("[\0\ud800-\udfff]")
 
 
 def loads(raw: bytes) -> Any:
@@ -33,10 +35,9 @@ def _refuse_bad_characters(value: Any) -> None:
     while waiting:
         match waiting.pop():
             case str() as text:
-                if "\0" in text:
-                    raise MalformedBody("A string contains NUL.")
-                if any("\ud800" <= character <= "\udfff" for character in text):
-                    raise MalformedBody("A string contains half of a surrogate pair.")
+                if found := _BAD_CHARACTER.search(text):
+                    what = "NUL" if found[0] == "\0" else "half of a surrogate pair"
+                    raise MalformedBody(f"A string contains {what}.")
             case dict() as members:
                 waiting.extend(members)
                 waiting.extend(members.values())

@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from shop_api.embedded import mongo, redis
 from shop_api.embedded.errors import EngineError, FolderInUse
-from shop_api.settings import Settings
+from shop_api.settings import MIN_SECRET_BYTES, Settings
 
 __all__ = ["EngineError", "FolderInUse", "running"]
 
@@ -30,21 +30,27 @@ def running(settings: Settings, say: Say, *, join: bool = False) -> Iterator[Set
         yield settings
         return
     folder = settings.data_dir.absolute()
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     with ExitStack() as stack:
         try:
-            stack.enter_context(_locked(folder))
-            urls = _start(stack, settings, folder, say)
+            found = _start(stack, settings, folder, say)
         except FolderInUse:
             if not join:
                 raise
-            urls = _running_already(folder)
-        given = {name: getattr(settings, name) for name in (*urls, "jwt_secret") if getattr(settings, name)}
-        secret = {} if settings.mongo_url else {"jwt_secret": SecretStr(_secret(folder, say))}
-        yield settings.model_copy(update={**secret, **{n: SecretStr(u) for n, u in urls.items()}, **given})
+            found = _running_already(folder)
+        except OSError as error:
+            raise EngineError(
+                f"cannot use {folder}: {error.strerror}; set SHOP_DATA_DIR to another folder (for example: /var/lib/shop)"
+            ) from error
+        missing = {name: SecretStr(value) for name, value in found.items() if getattr(settings, name) is None}
+        yield settings.model_copy(update=missing)
 
 
 def _start(stack: ExitStack, settings: Settings, folder: Path, say: Say) -> dict[str, str]:
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    stack.enter_context(_locked(folder))
+    published = folder / "engines.json"
+    published.unlink(missing_ok=True)  # of an instance that was killed
+    secret = {} if settings.mongo_url else {"jwt_secret": _secret(folder, say)}
     urls = {}
     if settings.mongo_url is None:
         say(f"starting the embedded MongoDB on {folder}")
@@ -52,18 +58,17 @@ def _start(stack: ExitStack, settings: Settings, folder: Path, say: Say) -> dict
     if settings.redis_url is None:
         say(f"starting the embedded Redis on {folder}")
         urls["redis_url"] = stack.enter_context(redis.running(folder))
-    published = folder / "engines.json"
-    _write_private(published, json.dumps(urls))
+    _write_private(published, json.dumps(urls | secret))
     stack.callback(published.unlink, missing_ok=True)
-    return urls
+    return urls | secret
 
 
 def _running_already(folder: Path) -> dict[str, str]:
     try:
-        urls: dict[str, str] = json.loads((folder / "engines.json").read_text())
+        found: dict[str, str] = json.loads((folder / "engines.json").read_text())
     except (OSError, ValueError):
         raise FolderInUse(f"{folder} is in use, and its engines are not ready: try again in a moment") from None
-    return urls
+    return found
 
 
 @contextmanager
@@ -83,7 +88,10 @@ def _secret(folder: Path, say: Say) -> str:
     if not path.exists():
         say(f"making a secret for tokens in {path}")
         _write_private(path, secrets.token_hex(32))
-    return path.read_text().strip()
+    secret = path.read_text().strip()
+    if len(secret) < MIN_SECRET_BYTES:
+        raise EngineError(f"{path} is damaged: remove it, and the next start makes another (everyone signs in again)")
+    return secret
 
 
 def _write_private(path: Path, text: str) -> None:

@@ -1,5 +1,6 @@
 """Child processes that never outlive this one, however it ends."""
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -12,28 +13,35 @@ from pathlib import Path
 from shop_api.embedded import watchdog
 
 _PR_SET_PDEATHSIG = 1
-_PATIENCE = 10.0
 
 
 @contextmanager
-def child(command: Sequence[str | Path], log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Runs `command` with its output in `log` until the end of the block, then SIGTERM, and SIGKILL if it lingers."""
+def child(
+    command: Sequence[str | Path], log: Path, *, watched: bool = sys.platform != "linux", patience: float = 10.0
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Runs `command` with its output in `log` until the end of the block, then SIGTERM, and SIGKILL if it lingers.
+
+    On Linux the kernel kills it with the thread that started it, elsewhere (`watched`) a watchdog with the process.
+    """
     with log.open("wb") as output:
-        process = _start([str(word) for word in command], output.fileno())
+        process = _start([str(word) for word in command], output.fileno(), watched)
     try:
         yield process
     finally:
         process.terminate()
         try:
-            process.wait(_PATIENCE)
+            process.wait(patience)
         except subprocess.TimeoutExpired:
-            process.kill()
+            with contextlib.suppress(OSError):
+                os.killpg(process.pid, signal.SIGKILL)  # its watchdog too, if it has one
             process.wait()
+        if process.stdin:
+            process.stdin.close()
 
 
-def _start(command: list[str], output: int) -> subprocess.Popen[bytes]:
+def _start(command: list[str], output: int, watched: bool) -> subprocess.Popen[bytes]:
     # A session of its own, so that Ctrl-C in the terminal reaches the service first and not the engines under it.
-    if sys.platform == "linux":
+    if not watched:
         return subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,

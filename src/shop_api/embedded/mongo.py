@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
+from subprocess import Popen
 
 from pymongo import MongoClient
+from pymongo.errors import PyMongoError
 
 from shop_api.embedded.child import child
 from shop_api.embedded.errors import EngineError
@@ -26,17 +28,37 @@ def running(folder: Path) -> Iterator[str]:
         *("--cache-size", "1G", "--log-file-max", "32MB"),
         "--sync-on-commit",  # without it kill -9 loses acknowledged writes
     ]
-    with child(command, log) as process:
-        deadline = time.monotonic() + _START_TIMEOUT
-        while not (found := re.search(rb"listening on 127\.0\.0\.1:(\d+)", log.read_bytes())):
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise EngineError(f"the embedded MongoDB did not start; {log} says why")
-            time.sleep(0.01)
-        url = f"mongodb://127.0.0.1:{found[1].decode()}/?directConnection=true"
+    patient_until = time.monotonic() + _BUSY_TIMEOUT
+    while True:
+        with child(command, log) as process:
+            if port := _port(process, log):
+                url = f"mongodb://127.0.0.1:{port}/?directConnection=true"
+                _end_sessions(url)
+                yield url
+                return
+        # The engine of an instance that was killed a moment ago may still be letting go of its files.
+        if b"busy" not in log.read_bytes() or time.monotonic() > patient_until:
+            raise EngineError(f"the embedded MongoDB did not start; {log} says why")
+        time.sleep(0.1)
+
+
+def _port(process: Popen[bytes], log: Path) -> str | None:
+    """Where the server listens; None when it has ended, or still does not after a long time."""
+    deadline = time.monotonic() + _START_TIMEOUT
+    while process.poll() is None and time.monotonic() < deadline:
+        if found := re.search(rb"listening on 127\.0\.0\.1:(\d+)\s", log.read_bytes()):
+            return found[1].decode()
+        time.sleep(0.01)
+    return None
+
+
+def _end_sessions(url: str) -> None:
+    # A transaction that a killed client left open would hold its locks for ever.
+    try:
         with MongoClient[dict[str, object]](url, timeoutMS=10_000) as client:
-            # A transaction that a killed client left open would hold its locks for ever.
             client.admin.command("killAllSessions", [])
-        yield url
+    except PyMongoError as error:
+        raise EngineError(f"the embedded MongoDB does not answer: {error}") from error
 
 
 def _binary() -> Path:

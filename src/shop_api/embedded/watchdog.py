@@ -12,17 +12,28 @@ import threading
 
 
 def main(command: list[str]) -> int:
+    process: subprocess.Popen[bytes] | None = None
+    stopping = False
+
+    def stop(*_: object) -> None:
+        nonlocal stopping
+        stopping = True
+        if process is not None:
+            process.terminate()
+
+    signal.signal(signal.SIGTERM, stop)  # before there is a child, which must not be left behind
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
-
-    def kill_when_orphaned() -> None:
-        with contextlib.suppress(OSError):
-            while os.read(0, 1):
-                pass
-        process.kill()
-
-    signal.signal(signal.SIGTERM, lambda *_: process.terminate())
-    threading.Thread(target=kill_when_orphaned, daemon=True).start()
+    if stopping:
+        process.terminate()
+    threading.Thread(target=_kill_when_orphaned, args=(process,), daemon=True).start()
     return process.wait()
+
+
+def _kill_when_orphaned(process: subprocess.Popen[bytes]) -> None:
+    with contextlib.suppress(OSError):
+        while os.read(0, 1):
+            pass
+    process.kill()
 
 
 if __name__ == "__main__":

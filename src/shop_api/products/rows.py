@@ -1,0 +1,254 @@
+"""Files of products as rows: a JSON array, JSON Lines or CSV, read piece by piece, so that size does not matter.
+
+JSON is read with the standard parser, one element of the array at a time: streaming parsers in C crash on a number of
+5,000 digits, and put a question mark for half a surrogate pair.
+"""
+
+import codecs
+import csv
+import json
+import re
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, BinaryIO, Literal, NamedTuple, NoReturn
+
+Format = Literal["json", "jsonl", "csv"]
+FORMATS: dict[str, Format] = {".json": "json", ".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv"}
+
+_LONGEST_LINE = 1 << 20
+_LONGEST_ELEMENT = 1 << 24
+_CHUNK = 1 << 18
+_SPACE = re.compile(r"[ \t\r\n]*")
+
+
+class UnreadableFile(Exception):
+    """The file as a whole cannot be read as what it should be; the message says why."""
+
+
+class Row(NamedTuple):
+    """One row as it stands in the file."""
+
+    number: int
+    """The line it begins on, in a JSON array its place among the elements, from 1."""
+    values: dict[str, Any]
+    problem: str | None = None
+    """Why it could not be read; then there are no values."""
+
+
+@dataclass(frozen=True)
+class RowFile:
+    """An open file of rows."""
+
+    rows: Iterator[Row]
+    format: Format
+    columns: list[str] | None
+    """Of CSV, whose values are all text; an empty cell is an absent value."""
+    size: int
+    _file: BinaryIO
+
+    @property
+    def unit(self) -> str:
+        """What a row's number counts."""
+        return "record" if self.format == "json" else "line"
+
+    def position(self) -> int:
+        """How many of `size` bytes have been read."""
+        return self._file.tell() if self._file.seekable() else 0
+
+
+def format_of(path: Path, given: Format | None = None) -> Format:
+    """The format that was `given`, else the one the suffix of `path` tells; UnreadableFile when that tells none."""
+    if found := given or FORMATS.get(path.suffix.lower()):
+        return found
+    raise UnreadableFile(f"{path} is in no known format: name it {', '.join(FORMATS)}, or give --format")
+
+
+@contextmanager
+def open_rows(path: Path, format: Format) -> Iterator[RowFile]:
+    """The rows of a file, read as they are asked for; UnreadableFile when it is nothing of this format at all."""
+    with path.open("rb") as file:
+        begin = file.peek(4)[:4]
+        if begin.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            raise UnreadableFile(f"{path} is in UTF-16: save it as UTF-8")
+        if begin.startswith(codecs.BOM_UTF8):
+            file.read(3)
+        size = path.stat().st_size
+        match format:
+            case "json":
+                yield RowFile(_array_rows(_Elements(file, path)), format, None, size, file)
+            case "jsonl":
+                yield RowFile(_jsonl_rows(file), format, None, size, file)
+            case "csv":
+                lines = _CsvLines(file)
+                columns, delimiter = _header(lines, path)
+                yield RowFile(_csv_rows(lines, columns, delimiter), format, columns, size, file)
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+_JSON = json.JSONDecoder(parse_float=Decimal, parse_constant=_no_constant)
+
+
+def _json_row(number: int, value: object) -> Row:
+    return Row(number, value) if isinstance(value, dict) else Row(number, {}, "is not a JSON object")
+
+
+class _Elements:
+    """The elements of a JSON array in a file, decoded one by one from a window on its text."""
+
+    def __init__(self, file: BinaryIO, path: Path) -> None:
+        self._file = file
+        self._decode = codecs.getincrementaldecoder("utf-8")().decode
+        self._text = ""
+        self._at = 0
+        if self._symbol() != "[":
+            raise UnreadableFile(f"{path} holds no JSON array: it has to begin with [ (JSON Lines: --format jsonl)")
+        self._at += 1
+
+    def __iter__(self) -> Iterator[Any]:
+        """ValueError where the text is no JSON any more; RecursionError where it is nested too deeply."""
+        if self._symbol() != "]":
+            yield self._element()
+            while self._symbol() == ",":
+                self._at += 1
+                self._symbol()
+                yield self._element()
+            if self._symbol() != "]":
+                raise ValueError(f"a comma or ] is missing after it, not {self._symbol() or 'the end of the file'}")
+        self._at += 1
+        if self._symbol():
+            raise ValueError("there is more after the end of the array")
+
+    def _element(self) -> Any:
+        while True:
+            try:
+                value, end = _JSON.raw_decode(self._text, self._at)
+            except ValueError:  # broken, or only cut off
+                if len(self._text) - self._at > _LONGEST_ELEMENT or not self._read():
+                    raise
+            else:
+                self._at = end
+                return value
+
+    def _symbol(self) -> str:
+        """The next character that is no white space, without taking it; empty at the end of the file."""
+        while True:
+            self._at = _SPACE.match(self._text, self._at).end()  # type: ignore[union-attr]  # matches always
+            if self._at < len(self._text) or not self._read():
+                return self._text[self._at : self._at + 1]
+
+    def _read(self) -> bool:
+        """Twice as much as is waiting, so that decoding a long element again and again stays cheap."""
+        waiting = self._text[self._at :]
+        raw = self._file.read(max(_CHUNK, len(waiting)))
+        self._text, self._at = waiting + self._decode(raw, final=not raw), 0
+        return bool(raw)
+
+
+def _array_rows(elements: _Elements) -> Iterator[Row]:
+    number = 0
+    try:
+        for number, value in enumerate(elements, 1):
+            yield _json_row(number, value)
+    except (ValueError, RecursionError) as error:
+        yield Row(number + 1, {}, f"cannot be read, nor can what follows: {_reason(error)}")
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, json.JSONDecodeError):
+        return f"not JSON: {error.msg}"
+    if isinstance(error, UnicodeDecodeError):
+        return "not UTF-8"
+    return "too many levels" if isinstance(error, RecursionError) else str(error)
+
+
+def _lines(file: BinaryIO) -> Iterator[tuple[int, bytes | None]]:
+    """Numbered lines; None in place of one that is longer than 1 MiB."""
+    number = 0
+    while line := file.readline(_LONGEST_LINE):
+        number += 1
+        whole = len(line) < _LONGEST_LINE
+        while len(line) == _LONGEST_LINE and not line.endswith(b"\n"):
+            line = file.readline(_LONGEST_LINE)
+        yield number, line if whole else None
+
+
+def _jsonl_rows(file: BinaryIO) -> Iterator[Row]:
+    for number, line in _lines(file):
+        if line is None:
+            yield Row(number, {}, "longer than 1 MiB")
+        elif not line.isspace():
+            try:
+                row = _json_row(number, _JSON.decode(line.decode()))
+            except (ValueError, RecursionError) as error:
+                row = Row(number, {}, _reason(error))
+            yield row
+
+
+class _CsvLines:
+    """Lines for csv.reader, which takes several for one row. Those of a broken row can be given back but the first:
+    without that, one quotation mark too many would swallow the rows after it."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._lines = _lines(file)
+        self._waiting: deque[tuple[int, bytes | None]] = deque()
+        self.taken: list[tuple[int, bytes | None]] = []
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        numbered = self._waiting.popleft() if self._waiting else next(self._lines)
+        self.taken.append(numbered)
+        try:
+            if numbered[1] is None:
+                raise csv.Error("longer than 1 MiB")
+            return numbered[1].decode()
+        except UnicodeDecodeError:
+            raise csv.Error("not UTF-8") from None
+
+    def give_back_all_but_first(self) -> None:
+        self._waiting.extendleft(reversed(self.taken[1:]))
+
+
+def _header(lines: _CsvLines, path: Path) -> tuple[list[str], str]:
+    try:
+        first = next(lines, "")
+        delimiter = max(",;\t", key=first.count)
+        columns = [name.strip() for name in next(csv.reader([first], delimiter=delimiter, strict=True), [])]
+    except csv.Error as error:
+        raise UnreadableFile(f"the first line of {path} does not name columns: {error}") from None
+    if not any(columns):
+        raise UnreadableFile(f"{path} has no first line that names the columns")
+    if twice := {name for name in columns if name and columns.count(name) > 1}:
+        raise UnreadableFile(f"{path} has more than one column {', '.join(sorted(twice))}")
+    return columns, delimiter
+
+
+def _csv_rows(lines: _CsvLines, columns: list[str], delimiter: str) -> Iterator[Row]:
+    csv.field_size_limit(_LONGEST_LINE)
+    reader = csv.reader(lines, delimiter=delimiter, strict=True)
+    while True:
+        lines.taken.clear()
+        try:
+            cells = next(reader, None)
+        except csv.Error as error:
+            lines.give_back_all_but_first()
+            yield Row(lines.taken[0][0], {}, f"not CSV: {error}")
+            continue
+        if cells is None:
+            return
+        if cells:
+            yield _csv_row(lines.taken[0][0], columns, cells)
+
+
+def _csv_row(number: int, columns: list[str], cells: list[str]) -> Row:
+    if len(cells) != len(columns):
+        return Row(number, {}, f"not CSV: it has {len(cells)} cells, the first line {len(columns)}")
+    return Row(number, {name: cell for name, cell in zip(columns, cells, strict=True) if cell and name})
