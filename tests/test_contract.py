@@ -171,7 +171,9 @@ class TestBodies:
             pytest.param(json.dumps(a_product()).encode("utf-32"), 400, id="UTF-32"),
             pytest.param(b"\xff" + json.dumps(a_product()).encode(), 400, id="not UTF-8"),
             pytest.param(b'{"name": "a", "name": "b"}', 400, id="duplicate key"),
-            pytest.param(_product("price", '{"amount": 1, "amount": 2, "currency": "INR"}'), 400, id="duplicate inside"),
+            pytest.param(
+                _product("price", '{"amount": 1, "amount": 2, "currency": "INR"}'), 400, id="duplicate inside"
+            ),
             pytest.param(b"[" * 100_000, 400, id="100,000 levels"),
             pytest.param(b'{"a":' * 100_000 + b"1" + b"}" * 100_000, 400, id="100,000 levels of objects"),
             pytest.param(_product("stock", "9223372036854775808"), 400, id="past 64 bit"),
@@ -198,7 +200,9 @@ class TestBodies:
         response = await admin.post("/products", content=body, headers={"Content-Type": "application/json"})
         check_problem(response, status, "malformed_body" if status == 400 else "invalid_request")
 
-    @pytest.mark.parametrize("kind", ["text/plain", "", "application/xml", "multipart/form-data", "application/jsonp"])
+    @pytest.mark.parametrize(
+        "kind", ["text/plain", "", "application/xml", "multipart/form-data", "application/jsonp"]
+    )
     @pytest.mark.parametrize("path", ["/products", "/register", "/auth"])
     async def test_other_media_types_are_415(self, admin, path, kind):
         response = await admin.post(path, content=b"{}", headers={"Content-Type": kind})
@@ -304,6 +308,9 @@ class TestMethods:
             asked = {"Origin": "https://shop.example", "Access-Control-Request-Method": "PUT"}
             preflight = await client.options("/products/a", headers=asked)
             assert preflight.status_code == 200
+            assert "PUT" in preflight.headers["access-control-allow-methods"]
+            refused = await client.options("/products/a", headers={**asked, "Origin": "https://x.example"})
+            check_problem(refused, 405, "method_not_allowed")
 
 
 class TestIdempotencyKey:

@@ -5,14 +5,13 @@ from contextlib import asynccontextmanager
 
 import structlog
 from fastapi import FastAPI
-from starlette.middleware.cors import CORSMiddleware
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from shop_api import __version__, openapi
 from shop_api.auth.router import router as auth
 from shop_api.dependencies import open_shop
 from shop_api.health import router as health
-from shop_api.middleware import BodyLimit, HeadAsGet, NotModified, RequestContext
+from shop_api.middleware import BodyLimit, Cors, HeadAsGet, NotModified, RequestContext
 from shop_api.problems import add_problem_handlers
 from shop_api.products.router import router as products
 from shop_api.settings import Settings
@@ -54,18 +53,10 @@ def create_app(settings: Settings) -> FastAPI:
     add_problem_handlers(app)
 
     # The last one added is the outermost.
-    if settings.cors_origins:
-        app.add_middleware(
-            CORSMiddleware,
-            allow_origins=settings.cors_origins,
-            allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
-            allow_headers=["Authorization", "Content-Type", "If-Match", "If-None-Match", "X-Request-ID"],
-            expose_headers=["ETag", "Location", "Retry-After", "X-Request-ID"],
-            max_age=600,
-        )
     app.add_middleware(NotModified)
     app.add_middleware(HeadAsGet)
     app.add_middleware(BodyLimit)
+    app.add_middleware(Cors, settings.cors_origins)
     app.add_middleware(RequestContext)
     app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=settings.trusted_proxies)
     return app

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from ipaddress import ip_address, ip_network
 from typing import Annotated
 
 from fastapi import Depends, Header, Path, Request
@@ -169,8 +170,14 @@ ExpectedDep = Annotated[Expected, Depends(_expected)]
 
 
 def _address(request: Request) -> str:
-    return request.client.host if request.client else "unknown"
+    host = request.client.host if request.client else "unknown"
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return host
+    # One household or server has a whole /64 of IPv6, and could take a new address for every attempt.
+    return host if address.version == 4 else str(ip_network((address, 64), strict=False))
 
 
 AddressDep = Annotated[str, Depends(_address)]
-"""Where the request comes from: the peer, or what a trusted proxy says of it."""
+"""Where the request comes from: the peer, or what a trusted proxy says of it; of IPv6 the /64 network."""
