@@ -16,7 +16,9 @@ PASSWORD = "correct horse battery"
 @cache
 def password_hash() -> str:
     """Of PASSWORD; made once, since it is slow on purpose."""
-    return CryptContext(["argon2"], argon2__memory_cost=47104, argon2__time_cost=1, argon2__parallelism=1).hash(PASSWORD)
+    return CryptContext(["argon2"], argon2__memory_cost=47104, argon2__time_cost=1, argon2__parallelism=1).hash(
+        PASSWORD
+    )
 
 
 def a_user(username: str = "ada", role: Role = "user", **overrides: Any) -> User:

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import httpx
 import pytest
+
 from factories import PASSWORD, a_product
-from processes import serving
+from processes import serving, token_of
 
 CASES = os.environ.get("SHOP_TEST_CASES", "20")
 
@@ -23,15 +24,10 @@ def base_url(engines, tmp_path_factory):
     with serving(settings, tmp_path_factory.mktemp("conformance"), admin=("root", PASSWORD)) as url:
         with httpx.Client(base_url=url) as client:
             client.post("/register", json={"username": "somebody", "password": PASSWORD})
-            client.headers["Authorization"] = f"Bearer {_token(url, 'root')}"
+            client.headers["Authorization"] = f"Bearer {token_of(url, 'root', PASSWORD)}"
             client.post("/register", json={"username": "ada", "password": PASSWORD})
             assert client.post("/products", json=a_product()).status_code == 201
         yield url
-
-
-def _token(base_url: str, username: str) -> str:
-    response = httpx.post(f"{base_url}/auth", json={"username": username, "password": PASSWORD})
-    return response.json()["access_token"]
 
 
 @pytest.mark.parametrize("caller", [None, "somebody", "root"])
@@ -42,7 +38,7 @@ def test_every_answer_is_as_documented(base_url, caller, repository_root, tmp_pa
         *("--generation-database", "none", "--no-color"),
     ]
     if caller is not None:
-        command += ["--header", f"Authorization: Bearer {_token(base_url, caller)}"]
+        command += ["--header", f"Authorization: Bearer {token_of(base_url, caller, PASSWORD)}"]
     done = subprocess.run(list(map(str, command)), cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout[-10_000:] + done.stderr[-2000:]
     assert int(re.search(r"(\d+) generated", done.stdout)[1]) > 300

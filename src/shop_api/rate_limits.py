@@ -6,10 +6,11 @@ Without Redis each process counts for itself: a weaker limit, but never none, an
 import hashlib
 import math
 import time
+from typing import cast
 
 import structlog
 from limits import RateLimitItem, parse
-from limits.aio.storage import MemoryStorage, RedisStorage
+from limits.aio.storage import MemoryStorage, RedisStorage, SlidingWindowCounterSupport
 from limits.aio.strategies import SlidingWindowCounterRateLimiter
 from limits.errors import StorageError
 
@@ -18,8 +19,8 @@ from shop_api.redis import Redis
 
 log = structlog.get_logger()
 
-# How long to leave Redis alone after it failed, so that each request does not wait for it again.
-_RETRY_AFTER_FAILURE = 2.0
+# How many seconds to leave Redis alone after it failed, so that each request does not wait for it again.
+_PAUSE = 2.0
 
 
 class RateLimits:
@@ -46,18 +47,45 @@ class RateLimits:
         if not self._enabled:
             return
         item = parse(limit)
-        key = hashlib.sha256("\0".join(identity).encode()).hexdigest()[:32]
-        if time.monotonic() >= self._shared_again_at:
-            try:
-                await self._hit(self._shared, item, key)
-                return
-            except StorageError as error:
-                self._shared_again_at = time.monotonic() + _RETRY_AFTER_FAILURE
-                log.warning("rate limits fall back to this process", reason=str(error))
-        self.fallbacks += 1
-        await self._hit(self._own, item, key)
+        key = hashlib.sha256("\0".join(identity).encode("utf-8", "surrogatepass")).hexdigest()[:32]
+        wait = await self._shared_wait(item, key)
+        if wait is None:
+            self.fallbacks += 1
+            wait = await _wait(self._own, item, key)
+        if wait:
+            raise RateLimited(wait)
 
-    async def _hit(self, limiter: SlidingWindowCounterRateLimiter, item: RateLimitItem, key: str) -> None:
-        if not await limiter.hit(item, key):
-            reset_time, _ = await limiter.get_window_stats(item, key)
-            raise RateLimited(max(1, math.ceil(reset_time - time.time())))
+    async def _shared_wait(self, item: RateLimitItem, key: str) -> int | None:
+        """As `_wait`, by the counts in Redis; None when it does not answer."""
+        now = time.monotonic()
+        if now < self._shared_again_at:
+            return None
+        if self._shared_again_at:  # it has failed: one attempt finds out whether it is back, the others do not wait
+            self._shared_again_at = now + _PAUSE
+        try:
+            wait = await _wait(self._shared, item, key)
+        except StorageError as error:
+            self._shared_again_at = time.monotonic() + _PAUSE
+            log.warning("rate limits fall back to this process", reason=str(error))
+            return None
+        self._shared_again_at = 0.0
+        return wait
+
+
+async def _wait(limiter: SlidingWindowCounterRateLimiter, item: RateLimitItem, key: str) -> int:
+    """Counts an attempt: 0 if it may go on, else after how many seconds the next one may.
+
+    The library's own reset time is 0 for a window that has only just begun. What counts is the current window's
+    attempts and those of the one before, weighted by how much of that still lies in the past window's length.
+    """
+    if await limiter.hit(item, key):
+        return 0
+    length = item.get_expiry()
+    windows = cast(SlidingWindowCounterSupport, limiter.storage)
+    before, before_ends_in, current, current_ends_in = await windows.get_sliding_window(item.key_for(key), length)
+    seconds = 0.0
+    if current >= item.amount:  # this window has to become the one before
+        seconds = current_ends_in - length
+    elif before:  # the weight of the one before has to shrink
+        seconds = before_ends_in - (item.amount - current) * length / before
+    return max(1, math.ceil(seconds + 0.01))

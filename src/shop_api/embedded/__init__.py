@@ -38,9 +38,8 @@ def running(settings: Settings, say: Say, *, join: bool = False) -> Iterator[Set
                 raise
             found = _running_already(folder)
         except OSError as error:
-            raise EngineError(
-                f"cannot use {folder}: {error.strerror}; set SHOP_DATA_DIR to another folder (for example: /var/lib/shop)"
-            ) from error
+            message = f"cannot use {folder}: {error.strerror}; set SHOP_DATA_DIR to another folder"
+            raise EngineError(message) from error
         missing = {name: SecretStr(value) for name, value in found.items() if getattr(settings, name) is None}
         yield settings.model_copy(update=missing)
 

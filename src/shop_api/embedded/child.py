@@ -1,18 +1,15 @@
 """Child processes that never outlive this one, however it ends."""
 
 import contextlib
-import ctypes
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from shop_api.embedded import watchdog
-
-_PR_SET_PDEATHSIG = 1
+from shop_api.embedded import die_with_parent, watchdog
 
 
 @contextmanager
@@ -40,27 +37,12 @@ def child(
 
 
 def _start(command: list[str], output: int, watched: bool) -> subprocess.Popen[bytes]:
-    # A session of its own, so that Ctrl-C in the terminal reaches the service first and not the engines under it.
-    if not watched:
-        return subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-            preexec_fn=_die_with(os.getpid()),
-        )
-    guarded = [sys.executable, watchdog.__file__, *command]
-    return subprocess.Popen(guarded, stdin=subprocess.PIPE, stdout=output, stderr=output, start_new_session=True)
-
-
-def _die_with(parent: int) -> Callable[[], None]:
-    prctl = ctypes.CDLL(None).prctl  # looked up here: between fork and exec it would be too late
-
-    def in_child() -> None:
-        # SIGKILL, since an engine may sit out SIGTERM behind a lock; both engines are built for that.
-        prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:
-            os._exit(1)
-
-    return in_child
+    guard = [watchdog.__file__] if watched else [die_with_parent.__file__, str(os.getpid())]
+    return subprocess.Popen(
+        [sys.executable, "-I", "-S", *guard, *command],
+        stdin=subprocess.PIPE if watched else subprocess.DEVNULL,
+        stdout=output,
+        stderr=output,
+        # So that Ctrl-C in the terminal reaches the service first and not the engines under it.
+        start_new_session=True,
+    )

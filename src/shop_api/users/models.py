@@ -3,6 +3,7 @@
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, StringConstraints
+from pydantic_core import PydanticCustomError
 
 from shop_api.pagination import CursorText, IncludeTotal, Limit, Page
 from shop_api.passwords import MAX_LENGTH, MIN_LENGTH
@@ -19,12 +20,17 @@ Username = Annotated[
 ]
 
 
+def _of_good_length(password: SecretStr) -> SecretStr:
+    if not MIN_LENGTH <= len(password) <= MAX_LENGTH:
+        raise PydanticCustomError("password_length", "A password has 8 to 128 characters")
+    return password
+
+
 NewPassword = Annotated[
     SecretStr,
+    AfterValidator(_of_good_length),
     Field(
-        min_length=MIN_LENGTH,
-        max_length=MAX_LENGTH,
-        json_schema_extra={"pattern": r"^[^\x00]*$"},
+        json_schema_extra={"minLength": MIN_LENGTH, "maxLength": MAX_LENGTH, "pattern": r"^[^\x00]*$"},
         description="8 to 128 characters of any kind; not a common password and not the username.",
         examples=["correct horse battery"],
     ),

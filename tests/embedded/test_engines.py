@@ -1,0 +1,272 @@
+"""The engines that run when no URL is given: real ones, on a folder of each test's own."""
+
+import contextlib
+import os
+import re
+import signal
+import socket
+import stat
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from pymongo import MongoClient
+from redis import Redis
+
+from shop_api import embedded
+from shop_api.embedded import EngineError, FolderInUse
+from shop_api.settings import Settings
+
+
+def quiet(line: str) -> None:
+    pass
+
+
+def settings_for(folder: Path, **given: object) -> Settings:
+    return Settings(**{"mongo_url": None, "redis_url": None, "jwt_secret": None, "data_dir": folder, **given})
+
+
+def write_and_read(settings: Settings) -> list[str]:
+    """Adds a document and a Redis key; all there are by now."""
+    mongo_url, redis_url, _ = settings.required()
+    with MongoClient(mongo_url) as mongo, contextlib.closing(Redis.from_url(redis_url)) as redis:
+        things = mongo["test"]["things"]
+        things.insert_one({"_id": things.count_documents({})})
+        redis.incr("things")
+        return [d["_id"] for d in things.find().sort("_id")] + [int(redis.get("things"))]
+
+
+def redis_pid(url: str) -> int:
+    with contextlib.closing(Redis.from_url(url)) as redis:
+        return redis.info("server")["process_id"]
+
+
+class TestRunning:
+    def test_both_engines_run_on_loopback_ports_until_the_end_of_the_block(self, tmp_path):
+        with embedded.running(settings_for(tmp_path), quiet) as settings:
+            urls = settings.required()[:2]
+            assert write_and_read(settings) == [0, 1]
+        for url in urls:
+            host, port = re.search(r"//([^:/]+):(\d+)/", url).groups()
+            assert host == "127.0.0.1"
+            with pytest.raises(ConnectionRefusedError):
+                socket.create_connection((host, int(port)))
+
+    def test_data_survives_a_stop_and_a_start(self, tmp_path):
+        for expected in ([0, 1], [0, 1, 2]):
+            with embedded.running(settings_for(tmp_path), quiet) as settings:
+                assert write_and_read(settings) == expected
+
+    def test_two_folders_do_not_see_each_other(self, tmp_path):
+        with (
+            embedded.running(settings_for(tmp_path / "one"), quiet) as one,
+            embedded.running(settings_for(tmp_path / "two"), quiet) as two,
+        ):
+            assert write_and_read(one) == [0, 1]
+            assert write_and_read(two) == [0, 1]
+            assert len({one.mongo_url, one.redis_url, two.mongo_url, two.redis_url}) == 4
+            assert one.jwt_secret != two.jwt_secret
+
+    def test_a_transaction_that_was_left_open_does_not_block_the_next_start(self, tmp_path):
+        with embedded.running(settings_for(tmp_path), quiet) as settings:
+            with MongoClient(settings.required()[0]) as mongo:
+                mongo["test"]["things"].insert_one({"_id": 0})
+            abandoned = MongoClient(settings.required()[0])
+            session = abandoned.start_session()
+            session.start_transaction()
+            abandoned["test"]["things"].update_one({"_id": 0}, {"$set": {"locked": True}}, session=session)
+        abandoned.close()
+        with (
+            embedded.running(settings_for(tmp_path), quiet) as settings,
+            MongoClient(settings.required()[0], timeoutMS=5000) as mongo,
+        ):
+            mongo["test"]["things"].update_one({"_id": 0}, {"$set": {"free": True}})
+            assert mongo["test"]["things"].find_one() == {"_id": 0, "free": True}
+
+    def test_one_engine_runs_when_only_the_other_is_given(self, tmp_path):
+        elsewhere = "redis://127.0.0.1:1/0"
+        with embedded.running(settings_for(tmp_path, redis_url=elsewhere), quiet) as settings:
+            assert settings.required()[1] == elsewhere
+            with MongoClient(settings.required()[0]) as mongo:
+                assert mongo.admin.command("ping")["ok"] == 1
+        assert not (tmp_path / "redis").exists()
+
+    def test_nothing_runs_and_no_folder_is_made_when_both_are_given(self, tmp_path):
+        given = settings_for(tmp_path / "none", mongo_url="mongodb://127.0.0.1:1", redis_url="redis://127.0.0.1:1")
+        with embedded.running(given, quiet) as settings:
+            assert settings is given
+        assert not (tmp_path / "none").exists()
+
+    def test_what_is_given_is_kept(self, tmp_path):
+        secret = "a-secret-of-my-own-0123456789-abcdef"
+        with embedded.running(settings_for(tmp_path, jwt_secret=secret, port=1234), quiet) as settings:
+            assert settings.required()[2] == secret.encode()
+            assert settings.port == 1234
+
+    def test_works_on_a_folder_with_an_unusual_name(self, tmp_path):
+        with embedded.running(settings_for(tmp_path / "deep" / "my shop's däta %s {x}"), quiet) as settings:
+            assert write_and_read(settings) == [0, 1]
+
+    def test_only_the_owner_can_look_into_the_folder(self, tmp_path):
+        with embedded.running(settings_for(tmp_path / "data"), quiet):
+            modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "data").iterdir()}
+        assert stat.S_IMODE((tmp_path / "data").stat().st_mode) == 0o700
+        assert modes["jwt-secret"] == modes["engines.json"] == 0o600
+
+    def test_the_engines_of_a_killed_instance_are_waited_for(self, tmp_path):
+        """The folder is free as soon as that instance is gone; its engine lets go a moment later."""
+        with contextlib.ExitStack() as stack:
+            (tmp_path / "data").mkdir()
+            stack.enter_context(embedded.mongo.running(tmp_path / "data"))
+            letting_go = threading.Timer(0.7, stack.pop_all().close)
+            letting_go.start()
+        with embedded.running(settings_for(tmp_path / "data"), quiet) as settings:
+            assert write_and_read(settings) == [0, 1]
+        letting_go.join()
+
+
+class TestSecret:
+    def test_is_made_once_and_stays(self, tmp_path):
+        said: list[str] = []
+        secrets = set()
+        for _ in range(2):
+            with embedded.running(settings_for(tmp_path), said.append) as settings:
+                secrets.add(settings.required()[2])
+        assert len(secrets) == 1
+        assert len(secrets.pop()) == 64
+        assert sum("secret" in line for line in said) == 1
+        assert stat.S_IMODE((tmp_path / "jwt-secret").stat().st_mode) == 0o600
+
+    def test_no_two_shops_have_the_same(self, tmp_path):
+        def secret(folder: Path) -> bytes:
+            with embedded.running(settings_for(folder), quiet) as settings:
+                return settings.required()[2]
+
+        assert secret(tmp_path / "one") != secret(tmp_path / "two")
+
+    def test_is_never_said(self, tmp_path):
+        said: list[str] = []
+        with embedded.running(settings_for(tmp_path), said.append) as settings:
+            secret = settings.required()[2].decode()
+        assert said
+        assert not any(secret in line for line in said)
+
+    def test_is_not_made_for_a_mongodb_that_runs_elsewhere(self, tmp_path):
+        given = settings_for(tmp_path, mongo_url="mongodb://127.0.0.1:1")
+        with embedded.running(given, quiet) as settings:
+            assert settings.jwt_secret is None
+        assert not (tmp_path / "jwt-secret").exists()
+
+    @pytest.mark.parametrize("damage", ["", "\n", "short"])
+    def test_a_damaged_one_is_refused_by_name(self, tmp_path, damage):
+        (tmp_path / "jwt-secret").write_text(damage)
+        with (
+            pytest.raises(EngineError, match="jwt-secret is damaged"),
+            embedded.running(settings_for(tmp_path), quiet),
+        ):
+            pass
+
+
+class TestOneFolder:
+    def test_a_second_instance_is_refused_and_the_first_goes_on(self, tmp_path):
+        with embedded.running(settings_for(tmp_path), quiet) as first:
+            with pytest.raises(FolderInUse, match=re.escape(str(tmp_path))) as refused:
+                contextlib.ExitStack().enter_context(embedded.running(settings_for(tmp_path), quiet))
+            assert "SHOP_DATA_DIR" in str(refused.value)
+            assert write_and_read(first) == [0, 1]
+
+    def test_one_that_joins_uses_the_running_engines_and_leaves_them_running(self, tmp_path):
+        with embedded.running(settings_for(tmp_path), quiet) as first:
+            with embedded.running(settings_for(tmp_path), quiet, join=True) as second:
+                assert second.required() == first.required()
+                assert write_and_read(second) == [0, 1]
+            assert write_and_read(first) == [0, 1, 2]
+
+    def test_one_that_joins_starts_the_engines_when_none_run(self, tmp_path):
+        with embedded.running(settings_for(tmp_path), quiet, join=True) as settings:
+            assert write_and_read(settings) == [0, 1]
+
+    def test_one_that_joins_keeps_what_it_was_given(self, tmp_path):
+        secret = "a-secret-of-my-own-0123456789-abcdef"
+        with (
+            embedded.running(settings_for(tmp_path), quiet),
+            embedded.running(settings_for(tmp_path, jwt_secret=secret), quiet, join=True) as second,
+        ):
+            assert second.required()[2] == secret.encode()
+
+    def test_one_that_joins_while_the_engines_start_is_asked_to_wait(self, tmp_path):
+        with embedded.running(settings_for(tmp_path), quiet):
+            (tmp_path / "engines.json").unlink()  # as it is until they are ready
+            with pytest.raises(FolderInUse, match="try again in a moment"):
+                contextlib.ExitStack().enter_context(embedded.running(settings_for(tmp_path), quiet, join=True))
+
+    def test_addresses_left_by_a_killed_instance_are_not_used(self, tmp_path):
+        stale = tmp_path / "engines.json"
+        stale.write_text('{"mongo_url": "mongodb://127.0.0.1:1", "redis_url": "redis://127.0.0.1:1/0"}')
+        seen = []
+
+        def at_each_step(line: str) -> None:
+            seen.append(stale.exists())
+
+        with embedded.running(settings_for(tmp_path), at_each_step) as settings:
+            assert write_and_read(settings) == [0, 1]
+        assert seen == [False] * len(seen)
+        assert seen
+
+    def test_of_many_at_once_exactly_one_gets_it(self, tmp_path):
+        outcomes: list[str] = []
+        everyone_tried = threading.Barrier(6)
+
+        def start() -> None:
+            with contextlib.ExitStack() as stack:
+                try:
+                    stack.enter_context(embedded.running(settings_for(tmp_path), quiet))
+                    outcomes.append("running")
+                except FolderInUse:
+                    outcomes.append("in use")
+                everyone_tried.wait(20)
+
+        threads = [threading.Thread(target=start) for _ in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert sorted(outcomes) == ["in use"] * 5 + ["running"]
+
+
+class TestRefusals:
+    def test_a_folder_that_is_a_file_is_refused(self, tmp_path):
+        (tmp_path / "data").write_text("")
+        with pytest.raises(EngineError, match=r"cannot use .*data: .*SHOP_DATA_DIR"):
+            contextlib.ExitStack().enter_context(embedded.running(settings_for(tmp_path / "data"), quiet))
+
+    @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+    def test_a_folder_that_cannot_be_written_is_refused(self, tmp_path):
+        tmp_path.chmod(0o500)
+        with pytest.raises(EngineError, match=r"Permission denied.*SHOP_DATA_DIR"):
+            contextlib.ExitStack().enter_context(embedded.running(settings_for(tmp_path / "data"), quiet))
+
+    def test_an_engine_that_cannot_start_names_its_log_and_leaves_nothing_running(self, tmp_path):
+        (tmp_path / "mongo").write_text("no folder")
+        started = time.monotonic()
+        with pytest.raises(EngineError, match=re.escape(str(tmp_path / "mongo.log"))):
+            contextlib.ExitStack().enter_context(embedded.running(settings_for(tmp_path), quiet))
+        assert time.monotonic() - started < 10
+        (tmp_path / "mongo").unlink()
+        with embedded.running(settings_for(tmp_path), quiet) as settings:
+            assert write_and_read(settings) == [0, 1]
+
+    def test_when_the_second_engine_cannot_start_the_first_is_stopped(self, tmp_path):
+        (tmp_path / "redis").write_text("no folder")
+        with pytest.raises(EngineError):
+            contextlib.ExitStack().enter_context(embedded.running(settings_for(tmp_path), quiet))
+        (tmp_path / "redis").unlink()
+        with embedded.running(settings_for(tmp_path), quiet) as settings:
+            assert write_and_read(settings) == [0, 1]
+
+    def test_an_engine_that_dies_meanwhile_does_not_disturb_the_end(self, tmp_path):
+        with embedded.running(settings_for(tmp_path), quiet) as settings:
+            os.kill(redis_pid(settings.required()[1]), signal.SIGKILL)
+        with embedded.running(settings_for(tmp_path), quiet) as settings:
+            assert write_and_read(settings) == [0, 1]

@@ -1,0 +1,286 @@
+"""The driver seam, through both drivers, on a real engine that is stopped and killed."""
+
+import asyncio
+import gc
+import os
+import signal
+import time
+import uuid
+import warnings
+from collections.abc import Awaitable, Iterator
+from contextlib import AsyncExitStack, contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from pids import engines_on, stop
+from shop_api import embedded, mongo
+from shop_api.mongo import DuplicateKeyError, IndexModel, PyMongoError
+from shop_api.settings import Settings
+
+SCHEMA = {"bsonType": "object", "required": ["n"], "properties": {"n": {"bsonType": "int"}}}
+INDEXES = [IndexModel([("n", 1)], unique=True), IndexModel([("m", -1), ("_id", -1)])]
+
+
+async def indexes(database) -> list[str]:
+    return sorted(await database["things"].index_information())
+
+
+class TestPrepare:
+    async def test_makes_the_collection_with_its_validator_and_indexes(self, database):
+        await mongo.prepare(database, "things", SCHEMA, INDEXES)
+        assert await indexes(database) == ["_id_", "m_-1__id_-1", "n_1"]
+        with pytest.raises(PyMongoError):
+            await database["things"].insert_one({"n": "one"})
+        await database["things"].insert_one({"n": 1})
+        with pytest.raises(DuplicateKeyError):
+            await database["things"].insert_one({"n": 1})
+
+    async def test_again_changes_nothing(self, database):
+        for n in range(3):
+            await mongo.prepare(database, "things", SCHEMA, INDEXES)
+            await database["things"].insert_one({"n": n})
+        assert await database["things"].count_documents({}) == 3
+        assert await indexes(database) == ["_id_", "m_-1__id_-1", "n_1"]
+
+    async def test_many_at_once_all_succeed(self, database):
+        await asyncio.gather(*(mongo.prepare(database, "things", SCHEMA, INDEXES) for _ in range(8)))
+        assert await indexes(database) == ["_id_", "m_-1__id_-1", "n_1"]
+        with pytest.raises(PyMongoError):
+            await database["things"].insert_one({"n": "one"})
+
+    async def test_a_new_validator_takes_the_place_of_the_old_one(self, database):
+        await mongo.prepare(database, "things", {"required": ["other"]}, INDEXES)
+        await mongo.prepare(database, "things", SCHEMA, INDEXES)
+        await database["things"].insert_one({"n": 1})
+        with pytest.raises(PyMongoError):
+            await database["things"].insert_one({"other": 1})
+
+
+class TestTransaction:
+    @pytest.fixture(autouse=True)
+    async def things(self, database):
+        things = database["things"]
+        await things.insert_many([{"_id": "a", "n": 100}, {"_id": "b", "n": 0}])
+        return things
+
+    @staticmethod
+    async def amounts(things) -> list[int]:
+        return [document["n"] for document in await things.find().sort("_id").to_list(None)]
+
+    async def test_gives_what_the_work_gives_and_keeps_it_all(self, database, things):
+        async def move(session):
+            await things.update_one({"_id": "a"}, {"$inc": {"n": -30}}, session=session)
+            await things.update_one({"_id": "b"}, {"$inc": {"n": 30}}, session=session)
+            return "moved"
+
+        assert await mongo.transaction(database, move) == "moved"
+        assert await self.amounts(things) == [70, 30]
+
+    async def test_keeps_nothing_when_the_work_fails(self, database, things):
+        async def fail(session):
+            await things.update_one({"_id": "a"}, {"$inc": {"n": -30}}, session=session)
+            await things.insert_one({"_id": "c", "n": 1}, session=session)
+            raise ValueError("half-way")
+
+        with pytest.raises(ValueError, match="half-way"):
+            await mongo.transaction(database, fail)
+        assert await self.amounts(things) == [100, 0]
+
+    async def test_keeps_nothing_when_the_caller_gives_up(self, database, things):
+        half_way = asyncio.Event()
+
+        async def hang(session):
+            await things.update_one({"_id": "a"}, {"$inc": {"n": -30}}, session=session)
+            half_way.set()
+            await asyncio.sleep(60)
+
+        task = asyncio.create_task(mongo.transaction(database, hang))
+        await half_way.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert await self.amounts(things) == [100, 0]
+        await asyncio.wait_for(things.update_one({"_id": "a"}, {"$inc": {"n": 1}}), 5)  # no lock is left
+        assert await self.amounts(things) == [101, 0]
+
+    async def test_those_that_meet_are_run_again_until_all_have_happened(self, database, things):
+        runs = 0
+
+        async def move(session):
+            nonlocal runs
+            runs += 1
+            from_a = await things.find_one({"_id": "a"}, session=session)
+            await asyncio.sleep(0.01)
+            # Written from what was read: one that did not notice another would undo it.
+            await things.update_one({"_id": "a"}, {"$set": {"n": from_a["n"] - 1}}, session=session)
+            await things.update_one({"_id": "b"}, {"$inc": {"n": 1}}, session=session)
+
+        await asyncio.gather(*(mongo.transaction(database, move) for _ in range(30)))
+        assert await self.amounts(things) == [70, 30]
+        assert runs > 30
+
+    async def test_what_is_written_is_not_seen_before_its_end(self, database, things):
+        seen = []
+
+        async def write(session):
+            await things.update_one({"_id": "a"}, {"$set": {"n": 1}}, session=session)
+            seen.append((await things.find_one({"_id": "a"}))["n"])
+            seen.append((await things.find_one({"_id": "a"}, session=session))["n"])
+
+        await mongo.transaction(database, write)
+        assert seen == [100, 1]
+
+
+class TestAggregate:
+    async def test_gives_all_documents(self, database):
+        await database["things"].insert_many([{"_id": n, "even": n % 2 == 0} for n in range(250)])
+        pipeline = [{"$match": {"even": True}}, {"$sort": {"_id": 1}}, {"$project": {"even": 1}}]
+        assert [d["_id"] for d in await mongo.aggregate(database["things"], pipeline)] == list(range(0, 250, 2))
+
+
+OPERATION_TIMEOUT = mongo.OPERATION_TIMEOUT_MS / 1000
+# What a transaction takes longer, to abort; and what two busy cores take.
+ABORT, GRACE = 2, 2.5
+
+
+class Told(NamedTuple):
+    """What became of operations on an engine that does not answer."""
+
+    errors: list[object]
+    seconds: float
+
+
+class Failures:
+    """Everything that waits for a time-out, at the same time, since it takes so long."""
+
+    def __init__(self, engines: Settings, folder: Path) -> None:
+        self.told: dict[tuple[str, str], Told] = {}
+        self.afterwards: dict[tuple[str, str], list[dict]] = {}
+        self._elsewhere, self._folder = engines.required()[0], folder
+
+    async def happen(self) -> None:
+        async with AsyncExitStack() as stack:
+            scenarios = [
+                scenario(driver, engine)
+                for driver in ("motor", "pymongo")
+                for scenario, engine in (
+                    (self._nowhere, "mongodb://127.0.0.1:1/?directConnection=true"),
+                    (self._dead, stack.enter_context(self._engine(f"dead-{driver}"))),
+                    (self._hanging, stack.enter_context(self._engine(f"hanging-{driver}"))),
+                    (self._slow, self._elsewhere),
+                )
+            ]
+            await asyncio.gather(*scenarios)
+        with warnings.catch_warnings():  # PyMongo forgets a socket when it is closed while it connects
+            warnings.simplefilter("ignore", ResourceWarning)
+            gc.collect()
+
+    @contextmanager
+    def _engine(self, name: str) -> Iterator[str]:
+        (self._folder / name).mkdir()
+        with embedded.mongo.running(self._folder / name) as url:
+            yield url
+
+    def _pid(self, name: str) -> int:
+        [pid] = engines_on(self._folder / name)
+        return pid
+
+    async def _nowhere(self, driver: mongo.Driver, url: str) -> None:
+        async with mongo.open_database(url, "test", driver) as database:
+            self.told["nowhere", driver] = await told(mongo.ping(database))
+
+    async def _dead(self, driver: mongo.Driver, url: str) -> None:
+        async with mongo.open_database(url, "test", driver) as database:
+            await database["things"].insert_one({"_id": 1})
+            os.kill(self._pid(f"dead-{driver}"), signal.SIGKILL)
+            self.told["dead", driver] = await told(*operations(database))
+
+    async def _hanging(self, driver: mongo.Driver, url: str) -> None:
+        async with mongo.open_database(url, "test", driver) as database:
+            await database["things"].insert_many([{"_id": 1}, {"_id": "other"}])
+            stop(self._pid(f"hanging-{driver}"))
+            self.told["hanging", driver] = await told(
+                *operations(database), *(mongo.ping(database) for _ in range(30))
+            )
+            os.kill(self._pid(f"hanging-{driver}"), signal.SIGCONT)
+            await database["things"].update_one({"_id": 1}, {"$set": {"later": True}})
+            self.afterwards["hanging", driver] = await database["things"].find({"_id": 1}).to_list(None)
+
+    async def _slow(self, driver: mongo.Driver, url: str) -> None:
+        async with mongo.open_database(url, f"test-{uuid.uuid4().hex[:12]}", driver) as database:
+            things = database["things"]
+            await things.insert_one({"_id": 1})
+
+            async def dawdle(session: mongo.Session) -> None:
+                await things.update_one({"_id": 1}, {"$set": {"slow": True}}, session=session)
+                await asyncio.sleep(OPERATION_TIMEOUT + 0.2)
+                await things.update_one({"_id": 1}, {"$set": {"slower": True}}, session=session)
+
+            self.told["slow", driver] = await told(mongo.transaction(database, dawdle))
+            await things.update_one({"_id": 1}, {"$set": {"later": True}})  # times out if the lock was left
+            self.afterwards["slow", driver] = await things.find().to_list(None)
+            await database.client.drop_database(database.name)
+
+
+async def told(*work: Awaitable[object]) -> Told:
+    started = time.monotonic()
+    # The limit is for a mistake: a driver by itself would go on for two minutes.
+    errors = await asyncio.gather(*(asyncio.wait_for(each, 15) for each in work), return_exceptions=True)
+    return Told(errors, time.monotonic() - started)
+
+
+def operations(database: mongo.Database) -> list[Awaitable[object]]:
+    things = database["things"]
+
+    async def update(session: mongo.Session) -> None:
+        # Of its own: MongoDB takes a minute to find out that nobody will end it.
+        await things.update_one({"_id": "other"}, {"$set": {"n": 1}}, session=session)
+
+    return [
+        mongo.ping(database),
+        things.find_one({"_id": 1}),
+        things.insert_one({"_id": 2}),
+        things.update_one({"_id": 3}, {"$set": {"n": 1}}),
+        mongo.aggregate(things, [{"$match": {}}]),
+        mongo.transaction(database, update),
+    ]
+
+
+@pytest.fixture(scope="module")
+async def failures(engines: Settings, tmp_path_factory: pytest.TempPathFactory) -> Failures:
+    failures = Failures(engines, tmp_path_factory.mktemp("failures"))
+    await failures.happen()
+    return failures
+
+
+@pytest.mark.parametrize("driver", ["motor", "pymongo"])
+class TestUnavailable:
+    @pytest.mark.parametrize("kind", ["nowhere", "dead", "hanging", "slow"])
+    async def test_is_told_within_the_time_out(self, failures, driver, kind):
+        errors, seconds = failures.told[kind, driver]
+        assert [e for e in errors if not (isinstance(e, PyMongoError) and mongo.unavailable(e))] == []
+        assert seconds < OPERATION_TIMEOUT + ABORT + GRACE
+
+    async def test_an_engine_that_hung_is_used_again(self, failures, driver):
+        [found] = failures.afterwards["hanging", driver]
+        assert found["later"]
+
+    async def test_a_transaction_that_took_too_long_leaves_nothing_and_no_lock(self, failures, driver):
+        assert failures.afterwards["slow", driver] == [{"_id": 1, "later": True}]
+
+    async def test_what_was_asked_wrongly_is_not_unavailability(self, driver, engines):
+        async with mongo.open_database(engines.required()[0], engines.mongo_db, driver) as database:
+            things = database["seam"]
+            await things.insert_one({"_id": 1})
+            for work in (
+                things.insert_one({"_id": 1}),
+                things.insert_many([{"_id": 2}, {"_id": 2}]),
+                things.update_one({"_id": 1}, {"$nonsense": {"a": 1}}),
+                database.command("noSuchCommand"),
+            ):
+                with pytest.raises(PyMongoError) as failed:
+                    await work
+                assert not mongo.unavailable(failed.value)
+            await things.drop()

@@ -1,0 +1,129 @@
+"""Password rules and hashing."""
+
+import asyncio
+import time
+import unicodedata
+from collections.abc import Iterator
+
+import pytest
+
+from factories import PASSWORD, password_hash
+from shop_api.passwords import Passwords, normalised, weakness
+
+
+@pytest.fixture(scope="module")
+def passwords() -> Iterator[Passwords]:
+    with Passwords() as passwords:
+        yield passwords
+
+
+class TestWeakness:
+    @pytest.mark.parametrize(
+        "password", ["password", "PASSWORD", "12345678", "qwertyuiop", "iloveyou", "Password1", "ｐａｓｓｗｏｒｄ"]
+    )
+    def test_a_common_password_is_weak(self, password):
+        assert weakness(password, "ada") == "is among the most common passwords"
+
+    @pytest.mark.parametrize("password", ["ada-lovelace", "ADA-Lovelace", "ａｄａ-lovelace"])
+    def test_the_username_is_weak(self, password):
+        assert weakness(password, "ada-lovelace") == "must not be the username"
+
+    @pytest.mark.parametrize("password", [PASSWORD, "ada-lovelace-1", "päßwörd-für-tee", "😀😀😀😀😀😀😀😀"])
+    def test_anything_else_will_do(self, password):
+        assert weakness(password, "ada-lovelace") is None
+
+
+class TestHash:
+    @pytest.mark.parametrize(
+        "password",
+        ["Crème brûlée", "한국어 비밀번호", "ﬁsh and chips", "Ⅳ quarters", "１２３４ABCD", "Ångström", "é" * 64],
+    )
+    @pytest.mark.parametrize("form", ["NFC", "NFD", "NFKC", "NFKD"])
+    async def test_a_password_typed_on_another_keyboard_is_the_same(self, passwords, password, form):
+        stored = await passwords.hash(password)
+        assert await passwords.verify(unicodedata.normalize(form, password), stored)
+
+    @pytest.mark.parametrize(
+        "other", ["correct horse batter", "Correct horse battery", " " + PASSWORD, PASSWORD + "\0", ""]
+    )
+    async def test_another_password_is_not_the_same(self, passwords, other):
+        assert not await passwords.verify(other, password_hash())
+
+    async def test_every_character_counts(self, passwords):
+        stored = await passwords.hash("x" * 127 + "y")
+        assert await passwords.verify("x" * 127 + "y", stored)
+        assert not await passwords.verify("x" * 127 + "z", stored)
+
+    async def test_nul_does_not_end_a_password(self, passwords):
+        stored = await passwords.hash("nul\0here")
+        assert await passwords.verify("nul\0here", stored)
+        assert not await passwords.verify("nul\0there", stored)
+
+    async def test_hashes_of_one_password_differ(self, passwords):
+        assert await passwords.hash(PASSWORD) != await passwords.hash(PASSWORD)
+
+    async def test_the_parameters_are_those_of_owasp(self, passwords):
+        assert (await passwords.hash(PASSWORD)).startswith("$argon2id$v=19$m=47104,t=1,p=1$")
+
+    def test_normalised_is_nfkc(self):
+        assert normalised("ﬁ①Å") == "fi1Å"
+
+
+class TestNobody:
+    @pytest.mark.parametrize("password", [PASSWORD, "nobody", ""])
+    async def test_nobody_has_no_password(self, passwords, password):
+        assert not await passwords.verify(password, None)
+
+    async def test_nobody_is_refused_as_slowly_as_somebody(self, passwords):
+        async def seconds(stored: str | None) -> float:
+            started = time.perf_counter()
+            await passwords.verify("a wrong password", stored)
+            return time.perf_counter() - started
+
+        somebody = min([await seconds(password_hash()) for _ in range(5)])
+        nobody = min([await seconds(None) for _ in range(5)])
+        assert somebody / 3 < nobody < somebody * 3
+
+
+class TestPool:
+    async def test_hashing_does_not_hold_up_the_event_loop(self, passwords):
+        longest = 0.0
+
+        async def watch() -> None:
+            nonlocal longest
+            while True:
+                before = time.perf_counter()
+                await asyncio.sleep(0)
+                longest = max(longest, time.perf_counter() - before)
+
+        async def alone() -> float:
+            started = time.perf_counter()
+            await passwords.hash(PASSWORD)
+            return time.perf_counter() - started
+
+        each = min([await alone() for _ in range(3)])
+        watching = asyncio.create_task(watch())
+        try:
+            started = time.perf_counter()
+            await asyncio.gather(*(passwords.hash(PASSWORD) for _ in range(20)))
+            took = time.perf_counter() - started
+        finally:
+            watching.cancel()
+        assert took > 5 * each  # in a bounded pool, not twenty at a time
+        assert longest < took / 2  # in the loop, it would have been all of it
+
+    async def test_many_at_once_are_all_right(self, passwords):
+        stored = await asyncio.gather(*(passwords.hash(f"password {n}") for n in range(10)))
+        right = await asyncio.gather(*(passwords.verify(f"password {n}", h) for n, h in enumerate(stored)))
+        wrong = await asyncio.gather(*(passwords.verify(f"password {n + 1}", h) for n, h in enumerate(stored)))
+        assert right == [True] * 10
+        assert wrong == [False] * 10
+
+    async def test_one_who_gives_up_does_not_disturb_the_others(self, passwords):
+        waiting = [asyncio.create_task(passwords.verify(PASSWORD, password_hash())) for _ in range(10)]
+        await asyncio.sleep(0)
+        for task in waiting[::2]:
+            task.cancel()
+        answers = await asyncio.gather(*waiting, return_exceptions=True)
+        assert answers[1::2] == [True] * 5
+        assert all(isinstance(answer, asyncio.CancelledError) for answer in answers[::2])

@@ -1,0 +1,280 @@
+"""`shop-api serve` as an operator meets it: a process with its engines, its messages and its end."""
+
+import contextlib
+import re
+import signal
+import socket
+import stat
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+import pytest
+
+from pids import alive, engines_on, soon
+from processes import SHOP_API, environment, started
+from shop_api.settings import Settings
+
+STRONG = "0f1e2d3c4b5a69788796a5b4c3d2e1f00f1e2d3c4b5a6978"
+GIVEN = {
+    "SHOP_MONGO_URL": "mongodb://127.0.0.1:1/?directConnection=true",
+    "SHOP_REDIS_URL": "redis://127.0.0.1:1/0",
+    "SHOP_JWT_SECRET": STRONG,
+}
+
+
+def env(engines: Settings, **given: str) -> dict[str, str]:
+    """An environment with no other SHOP_ variables than those `given`."""
+    inherited = {name: v for name, v in environment(engines).items() if not name.startswith("SHOP_")}
+    return {**inherited, "SHOP_PORT": "0", **given}
+
+
+def run(env: dict[str, str], *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([SHOP_API, *words], env=env, capture_output=True, text=True, timeout=30)
+
+
+def sign_in(url: str, username: str, password: str) -> httpx.Response:
+    return httpx.post(f"{url}/auth", json={"username": username, "password": password}, timeout=10)
+
+
+def own_account(url: str, token: str) -> httpx.Response:
+    return httpx.get(f"{url}/users/me", headers={"Authorization": f"Bearer {token}"}, timeout=10)
+
+
+@dataclass
+class Life:
+    """What was seen of one data folder: three starts, and what else was tried meanwhile."""
+
+    folder: Path
+    said: list[str] = field(default_factory=list)
+    """By each start, all it said to its end."""
+    engines: list[list[int]] = field(default_factory=list)
+    exit_codes: list[int] = field(default_factory=list)
+    seconds_to_end: list[float] = field(default_factory=list)
+    health: list[int] = field(default_factory=list)
+    own_account: list[int] = field(default_factory=list)
+    """With the token of the first sign-in, in each start."""
+    password: str = ""
+    signed_in: list[int] = field(default_factory=list)
+    second_instance: subprocess.CompletedProcess[str] | None = None
+    health_beside_second: int = 0
+    on_taken_port: subprocess.CompletedProcess[str] | None = None
+    admin_create: subprocess.CompletedProcess[str] | None = None
+    other_admin_signed_in: int = 0
+    secrets: set[str] = field(default_factory=set)
+
+    @property
+    def secret_file(self) -> Path:
+        return self.folder / "jwt-secret"
+
+
+@pytest.fixture(scope="module")
+def life(engines: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Life]:
+    tmp = tmp_path_factory.mktemp("life")
+    life = Life(tmp / "data")
+    own = env(engines, SHOP_DATA_DIR=str(life.folder), SHOP_LOG_LEVEL="error")
+    token = ""
+    for number, end in enumerate((signal.SIGTERM, signal.SIGKILL, signal.SIGINT)):
+        log = tmp / f"{number}.log"
+        with started(own, log) as (process, url):
+            life.engines.append(engines_on(life.folder))
+            life.health.append(httpx.get(f"{url}/health/ready").status_code)
+            life.secrets.add(life.secret_file.read_text())
+            if number == 0:
+                life.password = re.search(r"username admin, password (\S+)", log.read_text())[1]
+                token = sign_in(url, "admin", life.password).json()["access_token"]
+                life.second_instance = run(own, "serve")
+                life.health_beside_second = httpx.get(f"{url}/health/ready").status_code
+                port = str(httpx.URL(url).port)
+                life.on_taken_port = run({**own, "SHOP_DATA_DIR": str(tmp / "unused")}, "serve", "--port", port)
+                life.admin_create = run(own, "admin", "create", "Owner", "--password", "a password of my own")
+                life.other_admin_signed_in = sign_in(url, "owner", "a password of my own").status_code
+            life.signed_in.append(sign_in(url, "admin", life.password).status_code)
+            life.own_account.append(own_account(url, token).status_code)
+            before = time.monotonic()
+            process.send_signal(end)
+            life.exit_codes.append(process.wait(20))
+            soon(lambda: not engines_on(life.folder))
+            life.seconds_to_end.append(time.monotonic() - before)
+        life.said.append(log.read_text())
+    return life
+
+
+class TestLife:
+    def test_every_start_is_ready_on_two_engines(self, life):
+        assert life.health == [200, 200, 200]
+        assert [len(pids) for pids in life.engines] == [2, 2, 2]
+
+    @pytest.mark.parametrize(("start", "end"), [(0, "SIGTERM"), (2, "SIGINT")])
+    def test_a_polite_signal_ends_it_with_exit_code_0_and_without_a_word(self, life, start, end):
+        assert life.exit_codes[start] == 0
+        assert life.said[start].strip().splitlines()[-1].startswith("shop-api: ready on http://localhost:")
+
+    @pytest.mark.parametrize(("start", "end"), [(0, "SIGTERM"), (1, "SIGKILL"), (2, "SIGINT")])
+    def test_no_engine_is_left(self, life, start, end):
+        assert [pid for pid in life.engines[start] if alive(pid)] == []
+        assert life.seconds_to_end[start] < 5
+
+    def test_it_works_again_after_a_kill(self, life):
+        assert life.exit_codes[1] == -signal.SIGKILL
+        assert life.health[2] == 200
+
+    def test_the_first_admin_is_said_once_and_keeps_working(self, life):
+        assert [said.count("password") for said in life.said] == [1, 0, 0]
+        assert not any(life.password in said for said in life.said[1:])
+        assert life.signed_in == [200, 200, 200]
+
+    def test_no_start_says_more_than_it_has_to(self, life):
+        assert [len(said.strip().splitlines()) for said in life.said] == [5, 3, 3]
+
+    def test_the_secret_is_private_and_stays(self, life):
+        assert len(life.secrets) == 1
+        assert stat.S_IMODE(life.secret_file.stat().st_mode) == 0o600
+        assert not any(secret in said for secret in life.secrets for said in life.said)
+
+    def test_a_token_outlives_a_restart(self, life):
+        assert life.own_account == [200, 200, 200]
+
+    def test_a_second_instance_on_the_folder_is_refused_in_one_line(self, life):
+        assert life.second_instance.returncode == 1
+        assert life.second_instance.stderr == (
+            f"shop-api: another instance is using {life.folder}: stop that one, or set SHOP_DATA_DIR to another"
+            " folder\n"
+        )
+
+    def test_the_first_goes_on_beside_a_refused_second(self, life):
+        assert life.health_beside_second == 200
+
+    def test_a_port_in_use_is_refused_in_one_line_before_anything_starts(self, life):
+        refused = life.on_taken_port
+        assert refused.returncode == 1
+        assert re.fullmatch(
+            r"shop-api: cannot listen on 127\.0\.0\.1:\d+: Address already in use.*; .*SHOP_PORT\n", refused.stderr
+        )
+        assert not (life.folder.parent / "unused").exists()
+
+    def test_an_admin_can_be_made_beside_it(self, life):
+        assert life.admin_create.returncode == 0
+        assert life.admin_create.stderr == "shop-api: made the admin owner\n"
+        assert life.other_admin_signed_in == 200
+
+
+class TestStartUp:
+    def test_sigterm_at_any_moment_leaves_nothing_behind(self, engines, tmp_path):
+        """Of a start that takes a second or two, on two cores shared by all of these."""
+        running = {}
+        for number in range(8):
+            own = env(engines, SHOP_DATA_DIR=str(tmp_path / f"data-{number}"))
+            with (tmp_path / f"{number}.log").open("wb") as log:
+                running[number] = subprocess.Popen([SHOP_API, "serve"], env=own, stdout=log, stderr=log)
+        for number, process in running.items():
+            waits_for = ("", "", "MongoDB", "MongoDB", "Redis", "secret", "first admin", "ready")[number]
+            log = tmp_path / f"{number}.log"
+            soon(lambda log=log, word=waits_for: word in log.read_text(), within=20)
+            process.terminate()
+        for number, process in running.items():
+            said = (tmp_path / f"{number}.log").read_text()
+            # 0, or the plain effect of the signal while Python itself was still starting.
+            assert process.wait(20) in ((0, -signal.SIGTERM) if not said else (0,)), said
+            assert "Traceback" not in said
+            assert engines_on(tmp_path / f"data-{number}") == []
+        with started(env(engines, SHOP_DATA_DIR=str(tmp_path / "data-5")), tmp_path / "again.log") as (_, url):
+            assert httpx.get(f"{url}/health/ready").status_code == 200
+
+    def test_an_impatient_operator_does_not_leave_engines(self, engines, tmp_path):
+        own = env(engines, SHOP_DATA_DIR=str(tmp_path / "data"))
+        with started(own, tmp_path / "serve.log") as (process, _):
+            for _ in range(20):
+                process.terminate()
+                time.sleep(0.01)
+            assert process.wait(20) == 0
+            assert soon(lambda: engines_on(tmp_path / "data") == [])
+        assert "Traceback" not in (tmp_path / "serve.log").read_text()
+
+    def test_a_request_under_way_is_answered_before_the_end(self, engines, tmp_path):
+        own = env(engines, SHOP_DATA_DIR=str(tmp_path / "data"), SHOP_RATE_LIMITS="off")
+        with started(own, tmp_path / "serve.log") as (process, url):
+            with socket.create_connection(("localhost", httpx.URL(url).port)) as connection:
+                body = b'{"username": "ada", "password": "correct horse battery"}'
+                head = "POST /register HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+                connection.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body[:20])
+                time.sleep(0.2)
+                process.terminate()
+                time.sleep(0.2)
+                connection.sendall(body[20:])
+                assert connection.recv(1000).startswith(b"HTTP/1.1 201 ")
+            assert process.wait(20) == 0
+
+
+class TestRefusals:
+    """Each in a line or two that name the setting, what is wrong and an example."""
+
+    def refused(self, env: dict[str, str], *words: str) -> str:
+        started = time.monotonic()
+        done = run(env, *(words or ("serve",)))
+        assert done.returncode == 1, done.stderr
+        assert done.stdout == ""
+        assert "Traceback" not in done.stderr
+        assert all(line.startswith("shop-api: ") for line in done.stderr.splitlines())
+        assert time.monotonic() - started < 15
+        return done.stderr
+
+    def test_no_secret_beside_a_mongodb_of_ones_own(self, engines, tmp_path):
+        own = env(engines, **{**GIVEN, "SHOP_JWT_SECRET": ""}, SHOP_DATA_DIR=str(tmp_path / "data"))
+        said = self.refused(own)
+        assert said == "shop-api: SHOP_JWT_SECRET: is missing (for example: the output of: openssl rand -hex 32)\n"
+        assert not (tmp_path / "data").exists()
+
+    def test_a_weak_secret(self, engines):
+        said = self.refused(env(engines, **{**GIVEN, "SHOP_JWT_SECRET": "hunter2-hunter2"}))
+        assert said == (
+            "shop-api: SHOP_JWT_SECRET: is weak: needs at least 32 bytes"
+            " (for example: the output of: openssl rand -hex 32)\n"
+        )
+
+    def test_several_wrong_values_are_told_together(self, engines):
+        own = env(engines, **{**GIVEN, "SHOP_MONGO_URL": "hunter2@localhost", "SHOP_LOG_LEVEL": "loud"})
+        said = self.refused(own, "serve", "--port", "99999")
+        assert [line.split(": ")[1] for line in said.splitlines()] == [
+            "SHOP_MONGO_URL",
+            "SHOP_PORT",
+            "SHOP_LOG_LEVEL",
+        ]
+        assert "hunter2" not in said
+
+    def test_a_folder_that_cannot_be_used_and_settings_that_are_unknown(self, engines, tmp_path):
+        folder = tmp_path / "data"
+        folder.write_text("")
+        own = env(engines, SHOP_DATA_DIR=str(folder), SHOP_REDIS_URI="hunter2", SHOP_PORTT="1", SHOP_XYZZY="x")
+        assert self.refused(own).splitlines() == [
+            "shop-api: SHOP_PORTT is not a setting; did you mean SHOP_PORT?",
+            "shop-api: SHOP_REDIS_URI is not a setting; did you mean SHOP_REDIS_URL?",
+            "shop-api: SHOP_XYZZY is not a setting",
+            f"shop-api: cannot use {folder}: File exists; set SHOP_DATA_DIR to another folder",
+        ]
+
+
+class TestElsewhere:
+    """With engines that run elsewhere."""
+
+    def test_no_engine_is_started_and_no_folder_made(self, engines, tmp_path):
+        own = {**environment(engines), "SHOP_DATA_DIR": str(tmp_path / "data")}
+        with started(own, tmp_path / "serve.log") as (process, url):
+            assert httpx.get(f"{url}/health/ready").status_code == 200
+            assert not (tmp_path / "data").exists()
+            process.terminate()
+            assert process.wait(20) == 0
+        assert "first admin" not in (tmp_path / "serve.log").read_text()
+
+    def test_it_listens_on_the_address_it_is_told(self, engines, tmp_path):
+        with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as probe:
+            port = probe.getsockname()[1]
+        with started(environment(engines), tmp_path / "serve.log", "--host", "0.0.0.0", "--port", str(port)) as (
+            _,
+            url,
+        ):
+            assert url == f"http://localhost:{port}"
+            assert httpx.get(f"http://127.0.0.1:{port}/health/live").status_code == 200
