@@ -45,6 +45,10 @@ openapi-check: $(VENV)/dev.stamp ## fail if openapi.json is stale, and lint it
 	@echo "linting openapi.json with $(REDOCLY)"
 	@PATH="$(CURDIR)/$(BIN):$$PATH" npx --yes $(REDOCLY) lint openapi.json
 
+.PHONY: bench
+bench: $(VENV)/dev.stamp ## measure the service against the bare driver (half a minute)
+	$(BIN)/python bench/run.py
+
 .PHONY: docs
 docs: $(VENV)/run.stamp ## write the pages under docs/ that are made from the code
 	$(BIN)/python -m shop_api.settings > docs/configuration.md

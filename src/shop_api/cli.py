@@ -6,52 +6,28 @@ import secrets
 import signal
 import socket
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 from pydantic import SecretStr, ValidationError
 
-from shop_api import embedded
 from shop_api.errors import ShopError
 from shop_api.observability.logging import configure_logging
-from shop_api.settings import Settings, SettingsError, load, unknown_variables
+from shop_api.products.cli import products
+from shop_api.settings import Settings
+from shop_api.terminal import engines, fail, say, settings_or_exit
+
+# At reaching MongoDB, each of which takes up to 5 s.
+_ATTEMPTS = 5
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 admin = typer.Typer(no_args_is_help=True, help="Admins.")
 app.add_typer(admin, name="admin")
-
-
-def _say(line: str) -> None:
-    typer.echo(f"shop-api: {line}", err=True)
-
-
-def _fail(message: str) -> NoReturn:
-    for line in message.splitlines():
-        _say(line)
-    raise typer.Exit(1)
-
-
-@contextmanager
-def _engines(settings: Settings, *, join: bool) -> Iterator[Settings]:
-    try:
-        with embedded.running(settings, _say, join=join) as complete:
-            complete.required()
-            yield complete
-    except (embedded.EngineError, SettingsError) as error:
-        _fail(str(error))
-
-
-def _settings(**overrides: object) -> Settings:
-    try:
-        settings = load(**overrides)
-    except SettingsError as error:
-        _fail(str(error))
-    for warning in unknown_variables():
-        _say(warning)
-    return settings
+app.add_typer(products, name="products")
 
 
 @app.command()
@@ -60,15 +36,54 @@ def serve(
     port: Annotated[int | None, typer.Option(help="Instead of SHOP_PORT.")] = None,
 ) -> None:
     """Serve the API, on embedded engines unless SHOP_MONGO_URL and SHOP_REDIS_URL say otherwise."""
-    settings = _settings(host=host, port=port)
+    settings = settings_or_exit(host=host, port=port)
     # Unwinds what is open, whether the signal comes before, during or after the server's own handling of it.
     for signum in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signum, lambda *_: sys.exit(0))
-    with _listening(settings.host, settings.port) as listener, _engines(settings, join=False) as complete:
+    _check_first_admin(settings)
+    with _listening(settings.host, settings.port) as listener, engines(settings, join=False) as complete:
         configure_logging(complete)
         if settings.mongo_url is None:
             _make_first_admin(complete)
+        else:
+            _await_database(complete)
         _serve(complete, listener)
+
+
+def _check_first_admin(settings: Settings) -> None:
+    """Refuses a name or password that could not be registered, before anything is started."""
+    from shop_api.passwords import weakness
+    from shop_api.users.models import Registration
+
+    name, password = settings.admin_username, settings.admin_password
+    if not name or not password:
+        return
+    try:
+        Registration(username=name, password=password)
+    except ValidationError as error:
+        fail("\n".join(f"SHOP_ADMIN_{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors()))
+    if reason := weakness(password.get_secret_value(), name):
+        fail(f"SHOP_ADMIN_PASSWORD: {reason}")
+
+
+def _await_database(settings: Settings) -> None:
+    """Waits half a minute for MongoDB: where all is started at once, any order has to do."""
+    from shop_api import mongo
+
+    async def ping() -> None:
+        async with mongo.open_database(settings.required()[0], settings.mongo_db, settings.mongo_driver) as database:
+            await mongo.ping(database)
+
+    reason = ""
+    for _ in range(_ATTEMPTS):
+        try:
+            asyncio.run(ping())
+            return
+        except mongo.PyMongoError as error:
+            reason = str(error).partition(" (configured")[0].partition(", Timeout")[0]
+            say(f"waiting for MongoDB: {reason}")
+            time.sleep(1)
+    fail(f"SHOP_MONGO_URL: MongoDB does not answer: {reason}; shop-api doctor may say more")
 
 
 @contextmanager
@@ -78,7 +93,7 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
         with socket.create_server((host, port), family=family, backlog=2048) as listener:
             yield listener
     except OSError as error:
-        _fail(f"cannot listen on {host}:{port}: {error.strerror}; choose another with --port or SHOP_PORT")
+        fail(f"cannot listen on {host}:{port}: {error.strerror}; choose another with --port or SHOP_PORT")
 
 
 def _make_first_admin(settings: Settings) -> None:
@@ -88,7 +103,7 @@ def _make_first_admin(settings: Settings) -> None:
         return
     password = secrets.token_urlsafe(12)
     if asyncio.run(_add_admin(settings, "admin", password)):
-        _say(f"made the first admin: username admin, password {password} (shown only this once)")
+        say(f"made the first admin: username admin, password {password} (shown only this once)")
     done.touch()
 
 
@@ -110,7 +125,7 @@ def _serve(settings: Settings, listener: socket.socket) -> None:
             await super().startup(sockets)
             host, port = listener.getsockname()[:2]
             shown = "localhost" if host in ("127.0.0.1", "0.0.0.0", "::", "::1") else host  # noqa: S104
-            _say(f"ready on http://{shown}:{port}")
+            say(f"ready on http://{shown}:{port}")
 
     config = uvicorn.Config(
         create_app(settings),
@@ -133,14 +148,14 @@ def create_admin(
     ],
 ) -> None:
     """Make an admin, also while the service is running."""
-    with _engines(_settings(), join=True) as settings:
+    with engines(settings_or_exit(), join=True) as settings:
         try:
             made = asyncio.run(_add_admin(settings, username, password))
         except (ValidationError, ShopError) as error:
-            _fail(_in_words(error))
+            fail(_in_words(error))
     if not made:
-        _fail(f"there is a user {username} already")
-    _say(f"made the admin {username.lower()}")
+        fail(f"there is a user {username} already")
+    say(f"made the admin {username.lower()}")
 
 
 def _in_words(error: ValidationError | ShopError) -> str:
@@ -161,3 +176,14 @@ def openapi(
         typer.echo(text, nl=False)
     else:
         output.write_text(text, "utf-8")
+
+
+@app.command()
+def doctor() -> None:
+    """Say what is configured, what can be reached and what is missing, with a remedy for each; changes nothing."""
+    from shop_api import doctor
+
+    findings = asyncio.run(doctor.examine())
+    doctor.show(findings)
+    if any(finding.verdict == "broken" for finding in findings):
+        raise typer.Exit(1)

@@ -1,10 +1,10 @@
 """The `products` collection: its documents, queries and indexes."""
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from shop_api import keyset, mongo
+from shop_api import bulk, keyset, mongo
 from shop_api.errors import DuplicateProduct
 from shop_api.etags import Expected
 from shop_api.mongo import Database, Document, IndexModel
@@ -138,6 +138,21 @@ class ProductRepository:
         if expected is not None:
             match["version"] = {"$in": sorted(expected)}
         return (await self._products.delete_one(match)).deleted_count == 1
+
+    async def find_many(self, product_ids: Collection[str]) -> dict[str, Product]:
+        """Those that exist, by id."""
+        documents = await self._products.find({"_id": {"$in": list(product_ids)}}).to_list(None)
+        return {document["_id"]: _product(document) for document in documents}
+
+    async def put_many(self, new: Sequence[Product], changed: Sequence[Product]) -> set[str]:
+        """Stores `new` products, and `changed` ones in place of the version before; the ids of those that somebody
+        else was faster to write, which are left as they are."""
+        return await bulk.write(self._products, [*map(_document, new)], [*map(_document, changed)])
+
+    async def each(self) -> AsyncIterator[Product]:
+        """Every product, by id."""
+        async for document in self._products.find({}).sort("_id", 1):
+            yield _product(document)
 
 
 def _document(product: Product) -> Document:

@@ -68,7 +68,7 @@ def format_of(path: Path, given: Format | None = None) -> Format:
 
 
 @contextmanager
-def open_rows(path: Path, format: Format) -> Iterator[RowFile]:
+def open_rows(path: Path, form: Format) -> Iterator[RowFile]:
     """The rows of a file, read as they are asked for; UnreadableFile when it is nothing of this format at all."""
     with path.open("rb") as file:
         begin = file.peek(4)[:4]
@@ -77,15 +77,15 @@ def open_rows(path: Path, format: Format) -> Iterator[RowFile]:
         if begin.startswith(codecs.BOM_UTF8):
             file.read(3)
         size = path.stat().st_size
-        match format:
+        match form:
             case "json":
-                yield RowFile(_array_rows(_Elements(file, path)), format, None, size, file)
+                yield RowFile(_array_rows(_Elements(file, path)), form, None, size, file)
             case "jsonl":
-                yield RowFile(_jsonl_rows(file), format, None, size, file)
+                yield RowFile(_jsonl_rows(file), form, None, size, file)
             case "csv":
                 lines = _CsvLines(file)
                 columns, delimiter = _header(lines, path)
-                yield RowFile(_csv_rows(lines, columns, delimiter), format, columns, size, file)
+                yield RowFile(_csv_rows(lines, columns, delimiter), form, columns, size, file)
 
 
 def _no_constant(name: str) -> NoReturn:
@@ -244,7 +244,7 @@ def _csv_rows(lines: _CsvLines, columns: list[str], delimiter: str) -> Iterator[
             continue
         if cells is None:
             return
-        if cells:
+        if any(cells):  # else it is a blank line, also as spreadsheets write it: ,,,
             yield _csv_row(lines.taken[0][0], columns, cells)
 
 

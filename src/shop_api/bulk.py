@@ -1,0 +1,53 @@
+"""The part of the driver seam that writes many documents in one go."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pymongo
+from pymongo import InsertOne, UpdateOne
+
+from shop_api.mongo import BulkWriteError, Collection, Document
+
+# Many documents take longer than one, and more so on a machine that has other things to do.
+_TIMEOUT = 60
+_DUPLICATE_KEY = 11000
+_REPLACED_BY_NOTHING = 40228
+
+
+async def write(collection: Collection, new: Sequence[Document], changed: Sequence[Document]) -> set[str]:
+    """Inserts `new`, and puts each of `changed` in place of the version just before it.
+
+    Returns the ids of those that somebody else was faster to write or delete. They are left as they are.
+    """
+    operations: list[InsertOne[Document] | UpdateOne] = [*map(InsertOne, new), *map(_replacement, changed)]
+    if not operations:
+        return set()
+    done: Any
+    try:
+        with pymongo.timeout(_TIMEOUT):
+            done = (await collection.bulk_write(operations, ordered=False)).bulk_api_result
+    except BulkWriteError as error:
+        done = error.details
+    refused = {one["index"]: one["code"] for one in done["writeErrors"]}
+    if done["writeConcernErrors"] or not {_DUPLICATE_KEY, _REPLACED_BY_NOTHING}.issuperset(refused.values()):
+        raise BulkWriteError(done)
+    documents = [*new, *changed]
+    beaten = {documents[index]["_id"] for index in refused}
+    replaced = [document for document in changed if document["_id"] not in beaten]
+    return beaten if done["nMatched"] == len(replaced) else beaten | await _not_stored(collection, replaced)
+
+
+def _replacement(document: Document) -> UpdateOne:
+    # The version is not part of the filter: with anything beside _id the embedded engine reads the whole collection,
+    # and an update that matches nothing would only be counted, not named. To replace a document by nothing is an
+    # error that names it.
+    is_before = {"$eq": ["$version", document["version"] - 1]}
+    either = {"$cond": [is_before, {"$literal": document}, None]}
+    return UpdateOne({"_id": document["_id"]}, [{"$replaceWith": either}])
+
+
+async def _not_stored(collection: Collection, documents: Sequence[Document]) -> set[str]:
+    """Which of `documents` are not in the collection as they are, because they were deleted before they changed."""
+    ids = [document["_id"] for document in documents]
+    stored = {document["_id"]: document async for document in collection.find({"_id": {"$in": ids}})}
+    return {document["_id"] for document in documents if stored.get(document["_id"]) != document}

@@ -1,0 +1,137 @@
+"""`shop-api products …`: the catalogue as a file."""
+
+import asyncio
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
+from io import TextIOWrapper
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, TextIO, cast
+
+import typer
+
+from shop_api.mongo import PyMongoError
+from shop_api.products.rows import Format, UnreadableFile, format_of, open_rows
+from shop_api.settings import Settings
+from shop_api.terminal import engines, fail, say, settings_or_exit
+
+if TYPE_CHECKING:
+    from shop_api.products.importing import Outcome, Plan, Rejected
+
+products = typer.Typer(no_args_is_help=True, help="The catalogue as a file.")
+
+
+@products.command("import")
+def import_products(
+    file: Annotated[Path, typer.Argument(help="A JSON array, JSON Lines or CSV, in UTF-8.")],
+    columns: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--map",
+            metavar="FIELD=COLUMN",
+            help="Where a field has another name: product_id=sku, brand=vendor.name, attributes.size=Size. price is a"
+            " decimal, price.amount is in minor units. With any --map, columns that are no field are ignored.",
+        ),
+    ] = None,
+    constants: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="FIELD=VALUE", help="The same for all rows: price.currency=USD, status=draft."),
+    ] = None,
+    preset: Annotated[Literal["shopify"] | None, typer.Option(help="The file is another shop's export.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would happen, and store nothing.")] = False,
+    rejected: Annotated[
+        Path | None, typer.Option(help="Where rejected rows are listed, else <name of FILE>.rejected.csv here.")
+    ] = None,
+    form: Annotated[Format | None, typer.Option("--format", help="If the suffix of FILE does not tell.")] = None,
+) -> None:
+    """Add the products of a file, and update those that differ; also while the service is running.
+
+    It can be stopped at any time and run again. Exits with 1 if rows were rejected, with 2 if it could not begin.
+    """
+    from shop_api.products import import_report, importing, mapping
+
+    listing = rejected or Path(f"{file.stem}.rejected.csv")
+    if listing.exists() and file.exists() and listing.samefile(file):
+        fail(f"{listing} cannot be the input and the list of rejected rows", 2)
+    with ExitStack() as stack:
+        try:
+            source = stack.enter_context(open_rows(file, format_of(file, form)))
+            plan = importing.plan(source, preset, columns or [], constants or [])
+            reject = stack.enter_context(import_report.rejections(listing, source))
+        except (UnreadableFile, mapping.MappingError) as error:
+            fail(str(error), 2)
+        except OSError as error:
+            fail(f"{error.filename}: {error.strerror}", 2)
+        settings = stack.enter_context(engines(settings_or_exit(), join=True))
+        show = stack.enter_context(import_report.progress(source, say))
+        stack.enter_context(_failures_in_words())
+        outcome = asyncio.run(_import(settings, plan, reject, show, dry_run))
+    import_report.show(outcome, dry_run)
+    for warning in import_report.warnings(outcome, plan.mapping.unseen, listing):
+        say(warning)
+    if outcome.rejected:
+        raise typer.Exit(1)
+
+
+@contextmanager
+def _failures_in_words() -> Iterator[None]:
+    try:
+        yield
+    except PyMongoError as error:
+        reason = str(error).partition(" (configured")[0].partition(", full error")[0]
+        fail(f"MongoDB failed: {reason}; what is done is done, and the same command does the rest")
+
+
+async def _import(
+    settings: Settings,
+    plan: "Plan",
+    reject: "Callable[[Rejected], None]",
+    show: "Callable[[Outcome], None]",
+    dry_run: bool,
+) -> "Outcome":
+    from shop_api.clock import utc_now
+    from shop_api.dependencies import open_shop
+    from shop_api.products.importing import Importer, Rehearsal
+    from shop_api.products.repository import ProductRepository
+
+    async with open_shop(settings) as shop:
+        catalogue = ProductRepository(shop.database)
+        importer = Importer(Rehearsal(catalogue) if dry_run else catalogue, plan.mapping, utc_now, reject)
+        await importer.run(plan.rows, show)
+        return importer.outcome
+
+
+@products.command("export")
+def export_products(
+    file: Annotated[Path | None, typer.Argument(help="Standard output if absent.")] = None,
+    form: Annotated[Format | None, typer.Option("--format", help="Else by the suffix of FILE, else jsonl.")] = None,
+) -> None:
+    """Write all products, whatever their status, in the form that `import` reads."""
+    from shop_api.products.exporting import whole_file
+
+    output = cast(TextIOWrapper, sys.stdout)
+    output.reconfigure(encoding="utf-8", newline="")
+    try:
+        form = format_of(file, form) if file else form or "jsonl"
+        with (
+            whole_file(file) if file else nullcontext(output) as out,
+            engines(settings_or_exit(), join=True) as to,
+            _failures_in_words(),
+        ):
+            count = asyncio.run(_export(to, form, out))
+    except UnreadableFile as error:
+        fail(str(error), 2)
+    except BrokenPipeError:  # whoever read has seen enough
+        raise
+    except OSError as error:
+        fail(f"{file or 'standard output'}: {error.strerror}", 2)
+    say(f"wrote {count:,} products")
+
+
+async def _export(settings: Settings, form: Format, out: TextIO) -> int:
+    from shop_api.dependencies import open_shop
+    from shop_api.products.exporting import export
+    from shop_api.products.repository import ProductRepository
+
+    async with open_shop(settings) as shop:
+        return await export(ProductRepository(shop.database).each(), form, out)

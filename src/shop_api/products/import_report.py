@@ -1,0 +1,85 @@
+"""What an import tells its operator: how far it is, what it rejected and why, and what came of it."""
+
+import csv
+import time
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from shop_api.products.importing import Outcome, Rejected
+from shop_api.products.rows import RowFile
+
+_SECONDS_BETWEEN_LINES = 10
+
+
+@contextmanager
+def progress(source: RowFile, say: Callable[[str], None]) -> Iterator[Callable[[Outcome], None]]:
+    """Shows on standard error how much of `source` is done: a bar on a terminal, elsewhere a line now and then."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield _lines_now_and_then(source, say)
+        return
+    columns = TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("reading", total=source.size or None)
+        yield lambda outcome: bar.update(task, completed=source.position(), description=f"{outcome.rows:,} rows")
+
+
+def _lines_now_and_then(source: RowFile, say: Callable[[str], None]) -> Callable[[Outcome], None]:
+    last = time.monotonic()
+
+    def show_line(outcome: Outcome) -> None:
+        nonlocal last
+        if time.monotonic() - last >= _SECONDS_BETWEEN_LINES:
+            last = time.monotonic()
+            say(f"{outcome.rows:,} rows" + (f", {source.position() / source.size:.0%}" if source.size else ""))
+
+    return show_line
+
+
+@contextmanager
+def rejections(listing: Path, source: RowFile) -> Iterator[Callable[[Rejected], None]]:
+    """Takes the rejected rows of `source` and lists them in a CSV file. There is no such file if there are none."""
+    count = 0
+
+    def reject(rejected: Rejected) -> None:
+        nonlocal count
+        count += 1
+        write(rejected)
+
+    # What was rejected may hold half a surrogate pair, which UTF-8 cannot.
+    with listing.open("w", encoding="utf-8", errors="backslashreplace", newline="", buffering=1) as out:
+        write = csv.writer(out).writerow
+        write([source.unit, "product_id", "reason"])
+        try:
+            yield reject
+        finally:
+            if not count and listing.is_file():
+                listing.unlink()
+
+
+def show(outcome: Outcome, dry_run: bool) -> None:
+    """What came of it, as a table on standard output."""
+    table = Table(show_header=False)
+    table.add_column()
+    table.add_column(justify="right")
+    for name in ("created", "updated", "unchanged", "rejected"):
+        table.add_row(name, f"{getattr(outcome, name):,}")
+    console = Console()
+    if dry_run:
+        console.print("dry run, nothing was stored:")
+    console.print(table)
+
+
+def warnings(outcome: Outcome, unseen: Collection[str], listing: Path) -> Iterator[str]:
+    """What somebody should know beyond the counts."""
+    if unseen and outcome.rows:
+        yield f"no row has {', '.join(sorted(unseen))}, which --map names"
+    if outcome.without_id:
+        yield f"{outcome.without_id:,} rows have no product_id and got new ones; imported again, they would once more"
+    if outcome.rejected:
+        yield f"{listing} says which rows were rejected, and why"

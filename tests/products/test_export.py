@@ -1,0 +1,136 @@
+"""`shop-api products export`: what it writes can be imported again, unchanged."""
+
+import csv
+import io
+import json
+import subprocess
+import uuid
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pymongo import MongoClient
+
+from factories import a_product
+from processes import SHOP_API, environment
+from shop_api.clock import utc_now
+from shop_api.products import importing, rows
+from shop_api.products.exporting import export, whole_file
+from shop_api.products.importing import Importer
+from shop_api.products.repository import ProductRepository
+
+AWKWARD = [
+    a_product(product_id="plain"),
+    {"product_id": "bare", "name": "Bare", "price": {"amount": 0, "currency": "JPY"}, "status": "draft"},
+    a_product(
+        product_id="awkward",
+        name='Tea, "strong"; 茶 ',
+        description='first\nsecond\r\nthird\rfourth,"quoted"\t',
+        status="archived",
+        tags=["a", "a"],
+        images=["https://i.example/a,b.jpg", "https://i.example/?x=1,https://j.example/"],
+        attributes={"n": 1, "t": "1", "f": 1.5, "b": False, "e": "", "json": '{"a": 1}', "big": 1e300, "ü": "[1]"},
+    ),
+    a_product(product_id="commas", images=["https://i.example/a,b.jpg", "https://i.example/c.jpg"]),
+]
+
+
+@pytest.fixture
+async def catalogue(database) -> ProductRepository:
+    """Through each driver, with products of all kinds."""
+    repository = ProductRepository(database)
+    await repository.prepare()
+    return repository
+
+
+async def imported(catalogue: ProductRepository, file: Path) -> tuple[int, int, int, int]:
+    with rows.open_rows(file, rows.format_of(file)) as source:
+        plan = importing.plan(source, None, [], [])
+        importer = Importer(catalogue, plan.mapping, utc_now, print)
+        await importer.run(plan.rows, lambda outcome: None)
+    done = importer.outcome
+    return done.created, done.updated, done.unchanged, done.rejected
+
+
+@pytest.mark.parametrize("form", ["jsonl", "json", "csv"])
+async def test_what_was_exported_is_unchanged_when_imported(catalogue, tmp_path, form):
+    given = tmp_path / "given.json"
+    given.write_text(json.dumps(AWKWARD))
+    assert await imported(catalogue, given) == (4, 0, 0, 0)
+    file = tmp_path / f"out.{form}"
+    with whole_file(file) as out:
+        assert await export(catalogue.each(), form, out) == 4
+    assert await imported(catalogue, file) == (0, 0, 4, 0)
+
+
+async def test_has_the_fields_of_a_new_product_and_nothing_else(catalogue, tmp_path):
+    given = tmp_path / "given.json"
+    given.write_text(json.dumps([a_product()]))
+    await imported(catalogue, given)
+    out = io.StringIO()
+    await export(catalogue.each(), "jsonl", out)
+    assert json.loads(out.getvalue()) == a_product()
+
+
+@pytest.mark.parametrize(("form", "text"), [("jsonl", ""), ("json", "[]\n")])
+async def test_nothing_is_a_file_too(catalogue, form, text):
+    out = io.StringIO()
+    assert await export(catalogue.each(), form, out) == 0
+    assert out.getvalue() == text
+
+
+async def test_more_than_one_answer_of_the_database(catalogue, tmp_path):
+    given = tmp_path / "given.jsonl"
+    given.write_text("\n".join(json.dumps(a_product(product_id=f"p-{n:04}")) for n in range(1500)))
+    await imported(catalogue, given)
+    out = io.StringIO()
+    assert await export(catalogue.each(), "csv", out) == 1500
+    ids = [row["product_id"] for row in csv.DictReader(io.StringIO(out.getvalue(), newline=""))]
+    assert ids == [f"p-{n:04}" for n in range(1500)]
+
+
+class TestFile:
+    def test_appears_only_when_it_is_whole(self, tmp_path):
+        file = tmp_path / "out.jsonl"
+        file.write_text("before")
+        with pytest.raises(UnicodeEncodeError), whole_file(file) as out:
+            out.write("half, \ud800")
+        assert file.read_text() == "before"
+        assert list(tmp_path.iterdir()) == [file]
+
+    def test_a_device_is_written_as_it_is(self):
+        with whole_file(Path("/dev/null")) as out:
+            out.write("gone")
+        assert not Path("/dev/null").is_file()
+
+
+class TestCommand:
+    @pytest.fixture
+    def env(self, engines):
+        name = f"test-{uuid.uuid4().hex[:12]}"
+        settings = engines.model_copy(update={"mongo_db": name})
+        yield environment(settings) | {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+        with MongoClient(settings.required()[0]) as client:
+            client.drop_database(name)
+
+    @staticmethod
+    def shop_api(env, folder, *arguments: Any) -> subprocess.CompletedProcess[bytes]:
+        command = [SHOP_API, "products", *arguments]
+        return subprocess.run(command, env=env, cwd=folder, capture_output=True, timeout=60, check=False)
+
+    def test_writes_utf8_to_a_file_or_standard_output(self, env, tmp_path):
+        (tmp_path / "given.json").write_text(json.dumps(AWKWARD))
+        assert self.shop_api(env, tmp_path, "import", "given.json").returncode == 0
+        printed = self.shop_api(env, tmp_path, "export")
+        assert printed.returncode == 0, printed.stderr
+        assert len(printed.stdout.decode().splitlines()) == 4
+        assert "茶" in printed.stdout.decode()
+        assert self.shop_api(env, tmp_path, "export", "out.csv").returncode == 0
+        assert (tmp_path / "out.csv").read_bytes().startswith(b"product_id,name,")
+
+    def test_misuse_is_said_and_exits_with_2(self, env, tmp_path):
+        for file, message in (("out.xml", b"no known format"), ("no/such/out.csv", b"No such file or directory")):
+            done = self.shop_api(env, tmp_path, "export", file)
+            assert done.returncode == 2
+            assert message in done.stderr
+            assert b"Traceback" not in done.stderr
