@@ -5,7 +5,9 @@ of them awaits and the other does not; those are functions of this module. (Sour
 from Motor.)
 """
 
+import asyncio
 import inspect
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Literal, TypeVar, cast
@@ -20,6 +22,7 @@ from pymongo.errors import (
     CollectionInvalid,
     ConnectionFailure,
     DuplicateKeyError,
+    NetworkTimeout,
     OperationFailure,
     PyMongoError,
 )
@@ -74,6 +77,9 @@ _OPTIONS: dict[str, Any] = {
 async def open_database(url: str, name: str, driver: Driver) -> AsyncIterator[Database]:
     """The database `name`, acknowledged by a majority and journaled; closed at the end."""
     if driver == "motor":
+        # Read at the import. By default there are five threads for each core, and while the database hangs,
+        # operations would queue for them without their time-outs having begun.
+        os.environ.setdefault("MOTOR_MAX_WORKERS", str(_OPTIONS["maxPoolSize"]))
         from motor.motor_asyncio import AsyncIOMotorClient
 
         client = cast(Client, AsyncIOMotorClient(url, **_OPTIONS))
@@ -99,9 +105,14 @@ async def transaction(database: Database, work: Callable[[Session], Awaitable[T]
     """Runs `work` in a transaction, again when it met another one; all of it happens or nothing."""
     starting: Any = database.client.start_session()
     session: Session = await starting if inspect.isawaitable(starting) else starting
-    with pymongo.timeout(OPERATION_TIMEOUT_MS / 1000):
-        async with session:
-            return await session.with_transaction(work)
+    seconds = OPERATION_TIMEOUT_MS / 1000
+    try:
+        # The drivers would try again for two minutes.
+        async with session, asyncio.timeout(seconds):
+            with pymongo.timeout(seconds):
+                return await session.with_transaction(work)
+    except TimeoutError:
+        raise NetworkTimeout("the transaction took too long") from None
 
 
 async def prepare(database: Database, name: str, schema: Mapping[str, Any], indexes: Sequence[IndexModel]) -> None:

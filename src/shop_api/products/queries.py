@@ -48,7 +48,7 @@ def _words_match(q: str, field: str) -> list[Document]:
         return [{field: {"$in": []}}]
     *whole, beginning = wanted
     # One array element has to lie within both bounds, hence $elemMatch.
-    prefix = {"$gte": beginning, "$lt": beginning + "\uffff"}
+    prefix = {"$gte": beginning, "$lt": beginning + "\U0010ffff"}
     return [{field: word} for word in whole] + [{field: {"$elemMatch": prefix}}]
 
 

@@ -11,7 +11,7 @@ from shop_api.mongo import Database, Document, IndexModel
 from shop_api.pagination import Key
 from shop_api.products import queries
 from shop_api.products.models import Facets, Product, ProductFilter, ProductQuery
-from shop_api.products.search import fold, words
+from shop_api.products.search import different_words, fold
 
 _SCHEMA: Mapping[str, Any] = {
     "bsonType": "object",
@@ -172,9 +172,9 @@ def _derived(fields: Mapping[str, Any]) -> Document:
     name, brand = fields["name"], fields["brand"]
     return {
         "name_key": fold(name),
-        "words_name": words(name),
-        "words_brand": words(name, brand),
-        "words": words(name, brand, fields["category"], *fields["tags"]),
+        "words_name": different_words(name),
+        "words_brand": different_words(name, brand),
+        "words": different_words(name, brand, fields["category"], *fields["tags"]),
     }
 
 

@@ -4,7 +4,7 @@ import re
 import unicodedata
 
 _WORD = re.compile(r"[^\W_]+")
-MAX_WORDS = 200
+_MAX_WORDS = 200
 _MAX_WORD_LENGTH = 40
 
 
@@ -14,7 +14,12 @@ def fold(text: str) -> str:
     return "".join(c for c in decomposed if not unicodedata.combining(c)).casefold()
 
 
-def words(*texts: str | None) -> list[str]:
-    """The different words of `texts`, folded, in order of appearance, each cut to 40 characters."""
-    found = (word[:_MAX_WORD_LENGTH] for text in texts if text for word in _WORD.findall(fold(text)))
-    return list(dict.fromkeys(found))[:MAX_WORDS]
+def words(text: str) -> list[str]:
+    """The words of `text`, folded, in order, each cut to 40 characters."""
+    return [word[:_MAX_WORD_LENGTH] for word in _WORD.findall(fold(text))]
+
+
+def different_words(*texts: str | None) -> list[str]:
+    """Those of all `texts`, each once."""
+    found = (word for text in texts if text for word in words(text))
+    return list(dict.fromkeys(found))[:_MAX_WORDS]

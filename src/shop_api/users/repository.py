@@ -148,5 +148,5 @@ def _match(query: UserQuery) -> Document:
         match["disabled"] = query.disabled
     if query.q:
         prefix = query.q.lower()
-        match["username"] = {"$gte": prefix, "$lt": prefix + "\uffff"}
+        match["username"] = {"$gte": prefix, "$lt": prefix + "\U0010ffff"}
     return match
