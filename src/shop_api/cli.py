@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 from pydantic import SecretStr, ValidationError
@@ -37,9 +37,7 @@ def serve(
 ) -> None:
     """Serve the API, on embedded engines unless SHOP_MONGO_URL and SHOP_REDIS_URL say otherwise."""
     settings = settings_or_exit(host=host, port=port)
-    # Unwinds what is open, whether the signal comes before, during or after the server's own handling of it.
-    for signum in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(signum, lambda *_: sys.exit(0))
+    stop = _Stop()
     _check_first_admin(settings)
     with _listening(settings.host, settings.port) as listener, engines(settings, join=False) as complete:
         configure_logging(complete)
@@ -47,7 +45,22 @@ def serve(
             _make_first_admin(complete)
         else:
             _await_database(complete)
-        _serve(complete, listener)
+        _serve(complete, listener, stop)
+
+
+class _Stop:
+    """Ends the command at SIGTERM and SIGINT and unwinds what is open, whether the signal comes before, during or
+    after the server's own handling of it."""
+
+    def __init__(self) -> None:
+        self.requested = False
+        for signum in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(signum, self._now)
+
+    def _now(self, *_: object) -> NoReturn:
+        # The exit is lost when it strikes in a destructor, where exceptions are ignored; this is not.
+        self.requested = True
+        sys.exit(0)
 
 
 def _check_first_admin(settings: Settings) -> None:
@@ -115,7 +128,7 @@ async def _add_admin(settings: Settings, username: str, password: str) -> bool:
         return await shop.users.ensure_admin(Registration(username=username, password=SecretStr(password)))
 
 
-def _serve(settings: Settings, listener: socket.socket) -> None:
+def _serve(settings: Settings, listener: socket.socket, stop: _Stop) -> None:
     import uvicorn
 
     from shop_api.app import create_app
@@ -123,6 +136,9 @@ def _serve(settings: Settings, listener: socket.socket) -> None:
     class Server(uvicorn.Server):
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
+            if stop.requested:
+                self.should_exit = True
+                return
             host, port = listener.getsockname()[:2]
             shown = "localhost" if host in ("127.0.0.1", "0.0.0.0", "::", "::1") else host  # noqa: S104
             say(f"ready on http://{shown}:{port}")
