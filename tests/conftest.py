@@ -11,9 +11,9 @@ from pathlib import Path
 
 import httpx
 import pytest
-from factories import TEST_SECRET, a_user
 from fastapi import FastAPI
 
+from factories import TEST_SECRET, a_user
 from shop_api import embedded, mongo
 from shop_api.app import create_app
 from shop_api.clock import utc_now

@@ -5,10 +5,10 @@ import json
 from contextlib import ExitStack
 
 import pytest
-from conftest import client_of, running_app
-from factories import PASSWORD, a_product
 from pydantic import SecretStr
 
+from conftest import client_of, running_app
+from factories import PASSWORD, a_product
 from shop_api import embedded
 from shop_api.errors import ShopError
 
@@ -83,15 +83,15 @@ class TestErrors:
     async def test_without_the_database_it_is_a_503_with_retry_after(self, engines, tmp_path):
         with ExitStack() as own:
             url = own.enter_context(embedded.mongo.running(tmp_path))
-            async with running_app(engines.model_copy(update={"mongo_url": SecretStr(url)})) as app:
-                async with client_of(app) as client:
-                    own.close()
-                    response = await client.get("/products")
-                    check_problem(response, 503, "database_unavailable")
-                    assert response.headers["retry-after"] == "1"
-                    check_problem(await client.get("/health/ready"), 503, "not_ready")
-                    assert (await client.get("/health/live")).status_code == 200
-                    assert (await client.get("/")).json()["mongo"] == "down"
+            settings = engines.model_copy(update={"mongo_url": SecretStr(url)})
+            async with running_app(settings) as app, client_of(app) as client:
+                own.close()
+                response = await client.get("/products")
+                check_problem(response, 503, "database_unavailable")
+                assert response.headers["retry-after"] == "1"
+                check_problem(await client.get("/health/ready"), 503, "not_ready")
+                assert (await client.get("/health/live")).status_code == 200
+                assert (await client.get("/")).json()["mongo"] == "down"
 
     async def test_every_type_resolves_to_a_page(self, anyone):
         for kind in ShopError.kinds():

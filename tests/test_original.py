@@ -4,9 +4,9 @@ import io
 import logging
 
 import pytest
+
 from conftest import client_of, running_app
 from factories import PASSWORD, a_product, a_user
-
 from shop_api.observability.logging import configure_logging
 from shop_api.users.repository import UserRepository
 

@@ -17,7 +17,7 @@ from pydantic import SecretStr, ValidationError
 
 from shop_api.errors import ShopError
 from shop_api.observability.logging import configure_logging
-from shop_api.products.cli import products
+from shop_api.products.transfer.cli import products
 from shop_api.settings import Settings
 from shop_api.terminal import engines, fail, say, settings_or_exit
 

@@ -3,9 +3,9 @@
 import asyncio
 
 import pytest
+
 from conftest import client_of, running_app
 from factories import PASSWORD, a_user
-
 from shop_api.users.repository import UserRepository
 
 
@@ -33,7 +33,9 @@ class TestRegister:
         answers = await asyncio.gather(*(anyone.post("/register", json=body) for _ in range(50)))
         assert sorted(answer.status_code for answer in answers) == [201] + [409] * 49
 
-    @pytest.mark.parametrize("name", ["ab", "a" * 33, "-ab", "ab-", "a b", "ädä", "me", "a/b", "$ne", "", None, 1, {}])
+    @pytest.mark.parametrize(
+        "name", ["ab", "a" * 33, "-ab", "ab-", "a b", "ädä", "me", "a/b", "$ne", "", None, 1, {}]
+    )
     async def test_what_cannot_be_a_name_is_422(self, anyone, name):
         assert (await anyone.post("/register", json={"username": name, "password": PASSWORD})).status_code == 422
 
@@ -84,7 +86,12 @@ class TestSignIn:
     async def test_every_failure_looks_the_same(self, anyone, shop):
         await UserRepository(shop.database).add(a_user("disabled", disabled=True))
         seen = set()
-        for username, password in (("ada", "wrong password"), ("nobody", PASSWORD), ("disabled", PASSWORD), ("x", "y")):
+        for username, password in (
+            ("ada", "wrong password"),
+            ("nobody", PASSWORD),
+            ("disabled", PASSWORD),
+            ("x", "y"),
+        ):
             response = await anyone.post("/auth", json={"username": username, "password": password})
             problem = response.json()
             problem.pop("request_id")

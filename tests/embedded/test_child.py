@@ -129,7 +129,7 @@ class TestWatchdog:
             time.sleep(0.1)
         assert process.wait(5) == 7
 
-    @pytest.mark.parametrize("milliseconds", range(0, 100, 5))
+    @pytest.mark.parametrize("milliseconds", range(0, 100, 10))
     def test_sigterm_at_any_moment_of_its_start_leaves_no_child(self, watch, log, milliseconds):
         process = watch(OBEDIENT)
         time.sleep(milliseconds / 1000)

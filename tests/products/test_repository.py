@@ -48,6 +48,7 @@ async def walk(products: ProductRepository, **query: Any) -> list[str]:
         if key is None:
             return ids
         assert len(page) == wanted.limit
+        assert len(ids) <= 1000  # it ends
         after = CURSORS.decode("q", CURSORS.encode("q", key))
 
 

@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+
 from factories import a_product
 
 
@@ -139,7 +140,14 @@ class TestPatch:
 
     @pytest.mark.parametrize(
         "patch",
-        [{"name": None}, {"price": None}, {"stock": None}, {"product_id": "other"}, {"colour": "red"}, {"version": 7}],
+        [
+            {"name": None},
+            {"price": None},
+            {"stock": None},
+            {"product_id": "other"},
+            {"colour": "red"},
+            {"version": 7},
+        ],
     )
     async def test_what_cannot_be_is_422(self, admin, patch):
         await add(admin, a_product())
@@ -147,9 +155,7 @@ class TestPatch:
 
     async def test_40_patches_of_different_attributes_at_once_all_take_effect(self, admin):
         await add(admin, a_product(attributes={}))
-        patches = (
-            admin.patch("/products/tea-assam-250", json={"attributes": {f"a{n}": n}}) for n in range(40)
-        )
+        patches = (admin.patch("/products/tea-assam-250", json={"attributes": {f"a{n}": n}}) for n in range(40))
         assert {response.status_code for response in await asyncio.gather(*patches)} == {200}
         product = (await admin.get("/products/tea-assam-250")).json()
         assert product["attributes"] == {f"a{n}": n for n in range(40)}

@@ -3,8 +3,8 @@
 import asyncio
 
 import pytest
-from factories import PASSWORD, a_user
 
+from factories import PASSWORD, a_user
 from shop_api.users.repository import UserRepository
 
 SHOWN = {

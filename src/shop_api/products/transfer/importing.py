@@ -13,12 +13,12 @@ from typing import Literal, NamedTuple, Protocol
 from uuid_utils import uuid7
 
 from shop_api.clock import Clock
-from shop_api.products import shopify
-from shop_api.products.conversion import Unfit
-from shop_api.products.mapping import MappingError, RowMapping, parse_assignments
 from shop_api.products.models import Product, ProductIn
 from shop_api.products.repository import ProductRepository
-from shop_api.products.rows import Row, RowFile
+from shop_api.products.transfer import shopify
+from shop_api.products.transfer.conversion import Unfit
+from shop_api.products.transfer.mapping import MappingError, RowMapping, parse_assignments
+from shop_api.products.transfer.rows import Row, RowFile
 
 Preset = Literal["shopify"]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from shop_api.products.models import Product
-from shop_api.products.rows import Format
+from shop_api.products.transfer.rows import Format
 
 _COLUMNS = (
     *("product_id", "name", "description", "price.amount", "price.currency", "stock", "category", "brand", "tags"),

@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from html.parser import HTMLParser
 from typing import Any
 
-from shop_api.products.rows import Row
+from shop_api.products.transfer.rows import Row
 
 COLUMNS = ("Handle", "Title", "Variant Price")
 """Without these a file is no such export."""

@@ -14,10 +14,10 @@ from pymongo import MongoClient
 from factories import a_product
 from processes import SHOP_API, environment
 from shop_api.clock import utc_now
-from shop_api.products import importing, rows
-from shop_api.products.exporting import export, whole_file
-from shop_api.products.importing import Importer
 from shop_api.products.repository import ProductRepository
+from shop_api.products.transfer import importing, rows
+from shop_api.products.transfer.exporting import export, whole_file
+from shop_api.products.transfer.importing import Importer
 
 AWKWARD = [
     a_product(product_id="plain"),

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Literal, TextIO, cast
 import typer
 
 from shop_api.mongo import PyMongoError
-from shop_api.products.rows import Format, UnreadableFile, format_of, open_rows
+from shop_api.products.transfer.rows import Format, UnreadableFile, format_of, open_rows
 from shop_api.settings import Settings
 from shop_api.terminal import engines, fail, say, settings_or_exit
 
 if TYPE_CHECKING:
-    from shop_api.products.importing import Outcome, Plan, Rejected
+    from shop_api.products.transfer.importing import Outcome, Plan, Rejected
 
 products = typer.Typer(no_args_is_help=True, help="The catalogue as a file.")
 
@@ -48,7 +48,7 @@ def import_products(
 
     It can be stopped at any time and run again. Exits with 1 if rows were rejected, with 2 if it could not begin.
     """
-    from shop_api.products import import_report, importing, mapping
+    from shop_api.products.transfer import importing, mapping, report
 
     listing = rejected or Path(f"{file.stem}.rejected.csv")
     if listing.exists() and file.exists() and listing.samefile(file):
@@ -57,17 +57,17 @@ def import_products(
         try:
             source = stack.enter_context(open_rows(file, format_of(file, form)))
             plan = importing.plan(source, preset, columns or [], constants or [])
-            reject = stack.enter_context(import_report.rejections(listing, source))
+            reject = stack.enter_context(report.rejections(listing, source))
         except (UnreadableFile, mapping.MappingError) as error:
             fail(str(error), 2)
         except OSError as error:
             fail(f"{error.filename}: {error.strerror}", 2)
         settings = stack.enter_context(engines(settings_or_exit(), join=True))
-        show = stack.enter_context(import_report.progress(source, say))
+        show = stack.enter_context(report.progress(source, say))
         stack.enter_context(_failures_in_words())
         outcome = asyncio.run(_import(settings, plan, reject, show, dry_run))
-    import_report.show(outcome, dry_run)
-    for warning in import_report.warnings(outcome, plan.mapping.unseen, listing):
+    report.show(outcome, dry_run)
+    for warning in report.warnings(outcome, plan.mapping.unseen, listing):
         say(warning)
     if outcome.rejected:
         raise typer.Exit(1)
@@ -91,8 +91,8 @@ async def _import(
 ) -> "Outcome":
     from shop_api.clock import utc_now
     from shop_api.dependencies import open_shop
-    from shop_api.products.importing import Importer, Rehearsal
     from shop_api.products.repository import ProductRepository
+    from shop_api.products.transfer.importing import Importer, Rehearsal
 
     async with open_shop(settings) as shop:
         catalogue = ProductRepository(shop.database)
@@ -107,7 +107,7 @@ def export_products(
     form: Annotated[Format | None, typer.Option("--format", help="Else by the suffix of FILE, else jsonl.")] = None,
 ) -> None:
     """Write all products, whatever their status, in the form that `import` reads."""
-    from shop_api.products.exporting import whole_file
+    from shop_api.products.transfer.exporting import whole_file
 
     output = cast(TextIOWrapper, sys.stdout)
     output.reconfigure(encoding="utf-8", newline="")
@@ -130,8 +130,8 @@ def export_products(
 
 async def _export(settings: Settings, form: Format, out: TextIO) -> int:
     from shop_api.dependencies import open_shop
-    from shop_api.products.exporting import export
     from shop_api.products.repository import ProductRepository
+    from shop_api.products.transfer.exporting import export
 
     async with open_shop(settings) as shop:
         return await export(ProductRepository(shop.database).each(), form, out)

@@ -4,8 +4,8 @@ import difflib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from shop_api.products.conversion import ATTRIBUTE, READERS, Unfit, guess, is_field, json_or_text, product_of
 from shop_api.products.models import ProductIn
+from shop_api.products.transfer.conversion import ATTRIBUTE, READERS, Unfit, guess, is_field, json_or_text, product_of
 
 # What the API says of a product beyond ProductIn, so that its answers can be imported too.
 _IGNORED = frozenset({"version", "created_at", "updated_at"})

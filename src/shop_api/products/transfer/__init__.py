@@ -1,0 +1,1 @@
+"""The catalogue as a file: `shop-api products import` and `export`."""
