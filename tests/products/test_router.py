@@ -102,6 +102,12 @@ class TestReplace:
         response = await admin.put("/products/tea-assam-250", json=a_product())
         assert (response.status_code, response.json()) == (200, added)
 
+    async def test_1_is_not_true(self, admin):
+        await add(admin, a_product(attributes={"organic": 1}))
+        replaced = await admin.put("/products/tea-assam-250", json=a_product(attributes={"organic": True}))
+        assert replaced.json()["attributes"] == {"organic": True}
+        assert replaced.json()["version"] == 2
+
     async def test_a_missing_one_is_404(self, admin):
         response = await admin.put("/products/none", json=a_product(product_id=None))
         assert (response.status_code, response.json()["code"]) == (404, "product_not_found")

@@ -129,6 +129,15 @@ class Product(_Fields):
         """What one can say about it, as plain values."""
         return self.model_dump(include=set(_Fields.model_fields))
 
+    def says(self, fields: dict[str, Any]) -> bool:
+        """Whether that is just what `fields` say."""
+        mine = self.fields()
+        # 1 == True, but not to those who read the attribute.
+        return mine == fields and all(
+            isinstance(value, bool) == isinstance(fields["attributes"][name], bool)
+            for name, value in mine["attributes"].items()
+        )
+
 
 class ProductOut(_Fields):
     """A product."""

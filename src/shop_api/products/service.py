@@ -72,7 +72,7 @@ class ProductService:
         _check_id(product_id, given.product_id)
         current = await self._current(product_id, expected)
         fields = given.model_dump(exclude={"product_id"})
-        if fields == current.fields():
+        if current.says(fields):
             return current
         replaced = await self._products.replace(product_id, fields, expected, self._clock())
         if replaced is None:
@@ -88,7 +88,7 @@ class ProductService:
         while True:
             current = await self._current(product_id, expected)
             fields = _validated(merged(current.fields(), changes))
-            if fields == current.fields():
+            if current.says(fields):
                 return current
             only_this = frozenset({current.version})
             replaced = await self._products.replace(product_id, fields, only_this, self._clock())

@@ -176,7 +176,7 @@ class Importer:
             after = _next(candidate, before, now)
             if before is None:
                 new.append(after)
-            elif not _same(before, after):
+            elif not before.says(after.fields()):
                 changed.append(after)
         beaten = await self._products.put_many(new, changed)
         self.outcome.created += sum(product.product_id not in beaten for product in new)
@@ -195,15 +195,6 @@ def _next(candidate: Candidate, before: Product | None, now: datetime) -> Produc
             "created_at": before.created_at if before else now,
             "updated_at": now,
         }
-    )
-
-
-def _same(one: Product, other: Product) -> bool:
-    mine, others = one.fields(), other.fields()
-    # 1 == True, but not to those who read the attribute.
-    return mine == others and all(
-        isinstance(value, bool) == isinstance(others["attributes"][name], bool)
-        for name, value in mine["attributes"].items()
     )
 
 
