@@ -59,8 +59,13 @@ format: $(VENV)/dev.stamp ## put the code into form
 	$(BIN)/ruff format .
 
 .PHONY: up
-up: ## start docker-compose.yml: nginx on port 4000, three instances, MongoDB, Redis
+up: .env ## start docker-compose.yml: nginx on port 4000, three instances, MongoDB, Redis
 	docker compose up --build
+
+.env:
+	@umask 077; awk '/=$$/ { make = "openssl rand -hex 32"; make | getline secret; close(make); $$0 = $$0 secret } 1' \
+	    .env.example > $@
+	@echo "made .env with new secrets; the first admin's name and password are in it"
 
 .PHONY: down
 down: ## stop it; its data stays

@@ -10,7 +10,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, NoReturn
+from types import FrameType
+from typing import Annotated
 
 import typer
 from pydantic import SecretStr, ValidationError
@@ -57,9 +58,12 @@ class _Stop:
         for signum in (signal.SIGTERM, signal.SIGINT):
             signal.signal(signum, self._now)
 
-    def _now(self, *_: object) -> NoReturn:
-        # The exit is lost when it strikes in a destructor, where exceptions are ignored; this is not.
+    def _now(self, _: int, frame: FrameType | None) -> None:
         self.requested = True
+        while frame is not None:
+            if frame.f_code.co_name == "__del__":
+                return  # an exit would be lost in a destructor, where exceptions are ignored; the server looks later
+            frame = frame.f_back
         sys.exit(0)
 
 
