@@ -1,9 +1,14 @@
 """The pages tell the truth."""
 
+import json
+import os
 import re
+import shlex
+import subprocess
 
 import pytest
 
+from processes import SHOP_API
 from shop_api.settings import reference
 
 
@@ -34,3 +39,27 @@ def test_every_target_that_a_page_names_exists(repository_root):
     for page in _pages(repository_root):
         named = set(re.findall(r"(?:`|^|\s)make ([a-z]+)(?:`|\s+#)", page.read_text(), re.MULTILINE))
         assert named <= targets, page.name
+
+
+def test_the_import_on_the_readme_loads_its_sample_exactly_and_again_without_change(repository_root, tmp_path):
+    [line] = re.findall(
+        r"^\.venv/bin/shop-api (products import .*)$", (repository_root / "README.md").read_text(), re.M
+    )
+    env = {name: value for name, value in os.environ.items() if not name.startswith("SHOP_")}
+    env["SHOP_DATA_DIR"] = str(tmp_path)
+
+    def run(*words: str) -> str:
+        done = subprocess.run([SHOP_API, *words], cwd=repository_root, env=env, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    assert re.search(r"created\D+5\b", run(*shlex.split(line)))
+    assert re.search(r"unchanged\D+5\b", run(*shlex.split(line)))
+    products = [json.loads(product) for product in run("products", "export").splitlines()]
+    assert {product["product_id"]: product["price"]["amount"] for product in products} == {
+        "ASM-250": 950,
+        "DRJ-100": 1499,
+        "SEN-100": 1125,
+        "POT-900": 4900,
+        "CUP-2": 1240,
+    }
