@@ -113,10 +113,15 @@ class ProductPatch(Patch):
     status: Status = "active"
 
 
-class Product(_Fields):
-    """A product as stored."""
+class _Identified(Schema):
+    """First, so that an answer begins with it."""
 
     product_id: str
+
+
+class Product(_Fields, _Identified):
+    """A product as stored."""
+
     version: Version
     created_at: Timestamp
     updated_at: Timestamp
@@ -139,10 +144,9 @@ class Product(_Fields):
         )
 
 
-class ProductOut(_Fields):
+class ProductOut(_Fields, _Identified):
     """A product."""
 
-    product_id: str
     description: str
     stock: int
     category: str | None
