@@ -38,10 +38,11 @@ class TestHash:
         "password",
         ["Crème brûlée", "한국어 비밀번호", "ﬁsh and chips", "Ⅳ quarters", "１２３４ABCD", "Ångström", "é" * 64],
     )
-    @pytest.mark.parametrize("form", ["NFC", "NFD", "NFKC", "NFKD"])
-    async def test_a_password_typed_on_another_keyboard_is_the_same(self, passwords, password, form):
+    async def test_a_password_typed_on_another_keyboard_is_the_same(self, passwords, password):
         stored = await passwords.hash(password)
-        assert await passwords.verify(unicodedata.normalize(form, password), stored)
+        twins = {unicodedata.normalize(form, password) for form in ("NFC", "NFD", "NFKC", "NFKD")}
+        assert len(twins) > 1
+        assert [twin for twin in twins if not await passwords.verify(twin, stored)] == []
 
     @pytest.mark.parametrize(
         "other", ["correct horse batter", "Correct horse battery", " " + PASSWORD, PASSWORD + "\0", ""]
@@ -105,19 +106,19 @@ class TestPool:
         watching = asyncio.create_task(watch())
         try:
             started = time.perf_counter()
-            await asyncio.gather(*(passwords.hash(PASSWORD) for _ in range(20)))
+            await asyncio.gather(*(passwords.hash(PASSWORD) for _ in range(10)))
             took = time.perf_counter() - started
         finally:
             watching.cancel()
-        assert took > 5 * each  # in a bounded pool, not twenty at a time
+        assert took > 2.5 * each  # in a bounded pool, not ten at a time
         assert longest < took / 2  # in the loop, it would have been all of it
 
     async def test_many_at_once_are_all_right(self, passwords):
-        stored = await asyncio.gather(*(passwords.hash(f"password {n}") for n in range(10)))
+        stored = await asyncio.gather(*(passwords.hash(f"password {n}") for n in range(6)))
         right = await asyncio.gather(*(passwords.verify(f"password {n}", h) for n, h in enumerate(stored)))
         wrong = await asyncio.gather(*(passwords.verify(f"password {n + 1}", h) for n, h in enumerate(stored)))
-        assert right == [True] * 10
-        assert wrong == [False] * 10
+        assert right == [True] * 6
+        assert wrong == [False] * 6
 
     async def test_one_who_gives_up_does_not_disturb_the_others(self, passwords):
         waiting = [asyncio.create_task(passwords.verify(PASSWORD, password_hash())) for _ in range(10)]
