@@ -112,7 +112,7 @@ class TestKeyset:
     ):
         sort = keyset.Sort(field, direction)
         expected = sorted((keyset.key_of(d, sort) for d in documents if match.items() <= d.items()), key=sortable)
-        for limit in (1, 7, 30, 59, 60, 100):
+        for limit in (1, 7, 59, 60):
             walked, after, pages = [], None, 0
             for _ in itertools.count():
                 page, after = await keyset.page(database["things"], match, sort, after, limit)

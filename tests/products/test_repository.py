@@ -337,7 +337,7 @@ class TestList:
             if (number := tier(q, each)) is not None:
                 tiers[number].append(each)
         expected = [found for each in tiers for found in ids(sorted(each, key=self.ORDERS["newest"], reverse=True))]
-        for limit in (1, 6, 100):
+        for limit in (4, 100):
             assert await walk(stocked, q=q, sort="relevance", limit=limit) == expected
         assert await stocked.count(ProductFilter(q=q)) == len(expected)
 
