@@ -66,6 +66,7 @@ async def empty(shop: Shop) -> None:
     for name in ("products", "users", "idempotency_keys"):
         await shop.database[name].delete_many({})
     await shop.redis.flushdb()
+    shop.cache.clear()
 
 
 @pytest.fixture

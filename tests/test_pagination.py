@@ -89,6 +89,15 @@ VALUES = {
 }
 
 
+EVEN = {"even": True}
+SELECTIONS = {
+    "all": keyset.Selection({}),
+    "walked": keyset.Selection(EVEN),
+    "rest": keyset.Selection({}, [{"even": {"$in": [True]}}, {"same": {"$gt": 0}}]),
+    "unordered": keyset.Selection(EVEN, ordered=False),
+}
+
+
 class TestKeyset:
     @pytest.fixture
     async def documents(self, database) -> list[dict]:
@@ -104,18 +113,20 @@ class TestKeyset:
         await database["things"].insert_many(documents)
         return documents
 
-    @pytest.mark.parametrize("match", [{}, {"even": True}], ids=["all", "matching"])
+    @pytest.mark.parametrize("selected", SELECTIONS)
     @pytest.mark.parametrize("direction", [1, -1])
     @pytest.mark.parametrize("field", VALUES)
     async def test_pages_of_any_size_walk_every_document_once_in_order(
-        self, database, documents, field, direction, match
+        self, database, documents, field, direction, selected
     ):
+        selection = SELECTIONS[selected]
+        match = {} if selected == "all" else EVEN
         sort = keyset.Sort(field, direction)
         expected = sorted((keyset.key_of(d, sort) for d in documents if match.items() <= d.items()), key=sortable)
         for limit in (1, 7, 59, 60):
             walked, after, pages = [], None, 0
             for _ in itertools.count():
-                page, after = await keyset.page(database["things"], match, sort, after, limit)
+                page, after = await keyset.page(database["things"], selection, sort, after, limit)
                 walked += [keyset.key_of(document, sort) for document in page]
                 pages += 1
                 if after is None:
@@ -127,18 +138,53 @@ class TestKeyset:
             assert pages == -(-len(expected) // limit)  # and no empty one at the end
 
     async def test_an_empty_collection_is_one_empty_page(self, database):
-        assert await keyset.page(database["things"], {}, keyset.Sort("number", 1), None, 10) == ([], None)
+        everything = keyset.Selection({})
+        assert await keyset.page(database["things"], everything, keyset.Sort("number", 1), None, 10) == ([], None)
 
     @pytest.mark.parametrize("direction", [1, -1])
     async def test_what_comes_and_goes_meanwhile_moves_nothing_else(self, database, documents, direction):
         things, sort = database["things"], keyset.Sort("number", direction)
-        first, after = await keyset.page(things, {}, sort, None, 20)
+        first, after = await keyset.page(things, keyset.Selection({}), sort, None, 20)
         gone, last_seen = first[3], first[-1]
         await things.delete_many({"_id": {"$in": [gone["_id"], last_seen["_id"]]}})
         await things.insert_one({**first[0], "_id": first[0]["_id"] + "-twin"})  # lies before the cursor
-        rest, after = await keyset.page(things, {}, sort, after, 100)
+        rest, after = await keyset.page(things, keyset.Selection({}), sort, after, 100)
         assert after is None
         assert sorted(d["_id"] for d in first + rest) == sorted(d["_id"] for d in documents)
+
+    @pytest.mark.parametrize("direction", [1, -1])
+    async def test_a_range_in_the_sort_field_holds_on_every_page(self, database, documents, direction):
+        sort = keyset.Sort("number", direction)
+        selection = keyset.Selection({"number": {"$gte": 0, "$lte": 1}})
+        expected = sorted((keyset.key_of(d, sort) for d in documents if 0 <= d["number"] <= 1), key=sortable)
+        walked, after = [], None
+        while True:
+            page, after = await keyset.page(database["things"], selection, sort, after, 4)
+            walked += [keyset.key_of(document, sort) for document in page]
+            if after is None:
+                break
+        assert walked == expected[::direction]
+
+    async def test_a_projection_leaves_out_fields(self, database, documents):
+        for selection in (keyset.Selection({}), keyset.Selection({}, [{"even": True}])):
+            page, _ = await keyset.page(
+                database["things"], selection, keyset.Sort("number", 1), None, 3, {"text": 0, "nested": 0}
+            )
+            assert [set(document) for document in page] == [{"_id", "even", "number", "time", "same"}] * 3
+
+
+class TestCount:
+    @pytest.mark.parametrize(("most", "counted"), [(1, 1), (29, 29), (30, 30), (31, 30)])
+    @pytest.mark.parametrize("rest", [[], [{"same": 1}]])
+    async def test_counts_to_a_bound_and_no_further(self, database, most, counted, rest):
+        await database["things"].insert_many([{"even": n % 2 == 0, "same": 1} for n in range(60)])
+        assert await keyset.count(database["things"], keyset.Selection(EVEN, rest), most, 5) == counted
+
+    async def test_nothing_is_none_of_them(self, database):
+        assert await keyset.count(database["things"], keyset.Selection(EVEN), 10, 5) == 0
+
+    async def test_ends_without_a_count_when_it_takes_too_long(self, database):
+        assert await keyset.count(database["things"], keyset.Selection(EVEN), 10, 1e-6) is None
 
 
 def sortable(key: list) -> tuple:

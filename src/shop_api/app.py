@@ -1,18 +1,23 @@
 """The whole wiring: what the service consists of, and in which order."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import structlog
 from fastapi import FastAPI
+from starlette.types import ASGIApp
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from shop_api import __version__, openapi
 from shop_api.auth.router import router as auth
 from shop_api.dependencies import open_shop
 from shop_api.health import router as health
+from shop_api.http_cache.follower import following
+from shop_api.http_cache.marking import cacheable_routes
+from shop_api.http_cache.middleware import CacheFirst
 from shop_api.middleware import BodyLimit, Cors, HeadAsGet, NotModified, RequestContext
 from shop_api.problems import add_problem_handlers
+from shop_api.products.cache_tags import product_tags
 from shop_api.products.router import router as products
 from shop_api.settings import Settings
 from shop_api.users.models import Registration
@@ -34,7 +39,10 @@ def create_app(settings: Settings) -> FastAPI:
                 if await shop.users.ensure_admin(first):
                     log.info("made the first admin", username=first.username)
             app.state.shop = shop
-            yield
+            async with AsyncExitStack() as stack:
+                if settings.cache == "on":
+                    await stack.enter_async_context(following(shop.cache, shop.database["products"], product_tags))
+                yield
 
     app = FastAPI(
         title="shop_api",
@@ -44,6 +52,7 @@ def create_app(settings: Settings) -> FastAPI:
         docs_url=None,  # served by web/ without a CDN
         redoc_url=None,
         redirect_slashes=False,
+        telemetry={"tracing": False, "metrics": False, "logs": False},  # asks the environment at every request
         generate_unique_id_function=lambda route: route.name,
     )
     for router in (web, auth, products, users, health):
@@ -56,7 +65,17 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(NotModified)
     app.add_middleware(HeadAsGet)
     app.add_middleware(BodyLimit)
-    app.add_middleware(Cors, settings.cors_origins)
-    app.add_middleware(RequestContext)
     app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=settings.trusted_proxies)
+    app.middleware_stack = _outside(app, settings)
     return app
+
+
+def _outside(app: FastAPI, settings: Settings) -> ASGIApp:
+    """The layers that a hit of the cache goes through. They lie around the framework's own, which would cost it more
+    than it costs itself."""
+    stack = app.build_middleware_stack()
+    if settings.cache == "on":
+        stack = CacheFirst(stack, list(cacheable_routes(app.routes)))
+    if settings.cors_origins:
+        stack = Cors(stack, settings.cors_origins)
+    return RequestContext(stack, settings.log_hits_every)

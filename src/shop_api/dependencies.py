@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from ipaddress import ip_address, ip_network
 from typing import Annotated
 
@@ -14,6 +15,10 @@ from shop_api.auth.service import AuthService
 from shop_api.clock import Clock, utc_now
 from shop_api.errors import Forbidden, Unauthenticated
 from shop_api.etags import IF_MATCH_PATTERN, Expected, parse_if_match
+from shop_api.http_cache.cache import HttpCache
+from shop_api.http_cache.counters import Counters
+from shop_api.http_cache.memory import MemoryTier
+from shop_api.http_cache.redis import RedisTier
 from shop_api.idempotency.repository import IdempotencyKeys
 from shop_api.mongo import Database
 from shop_api.pagination import Cursors
@@ -24,7 +29,7 @@ from shop_api.rate_limits import RateLimits
 from shop_api.redis import Redis, open_redis
 from shop_api.settings import Settings
 from shop_api.tokens import AccessTokens
-from shop_api.users.models import User
+from shop_api.users.models import User, Visitor
 from shop_api.users.repository import UserRepository
 from shop_api.users.service import UserService
 
@@ -38,6 +43,7 @@ class Shop:
     redis: Redis
     limits: RateLimits
     idempotency_keys: IdempotencyKeys
+    cache: HttpCache
     auth: AuthService
     users: UserService
     products: ProductService
@@ -57,6 +63,9 @@ async def open_shop(settings: Settings, clock: Clock = utc_now) -> AsyncIterator
             await repository.prepare()
         limits = RateLimits(redis, enabled=settings.rate_limits == "on")
         cursors = Cursors(secret)
+        counters = Counters()
+        memory = MemoryTier(settings.cache_memory_mib * 2**20)
+        cache = HttpCache(memory, RedisTier(redis_url, f"shop_api:{settings.mongo_db}", counters), counters)
         with Passwords() as passwords:
             accounts = UserService(users, passwords, cursors, clock)
             yield Shop(
@@ -65,13 +74,18 @@ async def open_shop(settings: Settings, clock: Clock = utc_now) -> AsyncIterator
                 redis=redis,
                 limits=limits,
                 idempotency_keys=keys,
+                cache=cache,
                 auth=AuthService(accounts, AccessTokens(secret, clock), limits),
                 users=accounts,
-                products=ProductService(products, cursors, clock),
+                products=ProductService(products, cursors, cache, clock),
             )
 
 
-def _shop(request: Request) -> Shop:
+# All of these are coroutines, also where nothing waits, since the framework runs others in threads. And each asks the
+# request itself, since every step between two of them is paid for at every request.
+
+
+async def _shop(request: Request) -> Shop:
     shop: Shop = request.app.state.shop
     return shop
 
@@ -79,16 +93,16 @@ def _shop(request: Request) -> Shop:
 ShopDep = Annotated[Shop, Depends(_shop)]
 
 
-def _auth(shop: ShopDep) -> AuthService:
-    return shop.auth
+async def _auth(request: Request) -> AuthService:
+    return (await _shop(request)).auth
 
 
-def _users(shop: ShopDep) -> UserService:
-    return shop.users
+async def _users(request: Request) -> UserService:
+    return (await _shop(request)).users
 
 
-def _products(shop: ShopDep) -> ProductService:
-    return shop.products
+async def _products(request: Request) -> ProductService:
+    return (await _shop(request)).products
 
 
 AuthServiceDep = Annotated[AuthService, Depends(_auth)]
@@ -100,12 +114,20 @@ bearer_token = OAuth2PasswordBearer(
 )
 
 
-async def _optional_user(token: Annotated[str | None, Depends(bearer_token)], auth: AuthServiceDep) -> User | None:
-    return await auth.user_of(token) if token is not None else None
+async def _optional_user(request: Request, token: Annotated[str | None, Depends(bearer_token)]) -> User | None:
+    return await (await _auth(request)).user_of(token) if token is not None else None
 
 
 OptionalUserDep = Annotated[User | None, Depends(_optional_user)]
 """Who asks, None without a token; a token that is not valid is refused all the same."""
+
+
+async def _visitor(request: Request, token: Annotated[str | None, Depends(bearer_token)]) -> Visitor:
+    return partial(_optional_user, request, token)
+
+
+VisitorDep = Annotated[Visitor, Depends(_visitor)]
+"""Who asks, looked up only when it is asked for: most public reads are the same for everybody."""
 
 
 async def _current_user(user: OptionalUserDep) -> User:
@@ -152,7 +174,7 @@ AddressedUserDep = Annotated[User, Depends(_addressed_user)]
 """The user that the path names, if the caller may see that one."""
 
 
-def _expected(
+async def _expected(
     if_match: Annotated[
         str | None,
         Header(
@@ -169,7 +191,7 @@ ExpectedDep = Annotated[Expected, Depends(_expected)]
 """The versions that If-Match allows the change to apply to."""
 
 
-def _address(request: Request) -> str:
+async def _address(request: Request) -> str:
     host = request.client.host if request.client else "unknown"
     try:
         address = ip_address(host)

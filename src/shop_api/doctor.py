@@ -177,7 +177,7 @@ async def _mongodb(settings: Settings, running: dict[str, str]) -> Finding:
     variable = _variable("mongo_url")
     url = settings.mongo_url.get_secret_value() if settings.mongo_url else running.get("mongo_url")
     if url is None:
-        return _embedded("MongoDB", variable, embedded_mongo._binary)
+        return _embedded("MongoDB", variable, embedded_mongo.binary)
     try:
         async with mongo.open_database(url, settings.mongo_db, settings.mongo_driver) as database:
             hello = await database.command("hello")
@@ -207,7 +207,7 @@ async def _redis(settings: Settings, running: dict[str, str]) -> Finding:
     variable = _variable("redis_url")
     url = settings.redis_url.get_secret_value() if settings.redis_url else running.get("redis_url")
     if url is None:
-        return _embedded("Redis", variable, embedded_redis._binary)
+        return _embedded("Redis", variable, embedded_redis.binary)
     try:
         client = connect(url)
     except ValueError:

@@ -12,56 +12,83 @@ from uuid_utils import uuid7
 
 from shop_api.errors import BodyTooLarge, InternalError
 from shop_api.etags import none_match
+from shop_api.observability.logging import current_request_id
 from shop_api.problems import problem_response
 
 MAX_BODY_BYTES = 1024 * 1024
+_NO_SNIFFING = (b"x-content-type-options", b"nosniff")
 _SANE_ID = re.compile(r"[A-Za-z0-9._:/=+-]{1,128}")
 log = structlog.get_logger()
 
 
 class RequestContext:
     """Gives every request an id, every answer its security headers, and the log one line for it; an error nobody
-    expected becomes a 500 whose cause is only in the log."""
+    expected becomes a 500 whose cause is only in the log.
 
-    def __init__(self, app: ASGIApp) -> None:
+    Around every hit of the cache too, so that each line here counts. Of hits, one in `log_hits_every` is logged.
+    """
+
+    def __init__(self, app: ASGIApp, log_hits_every: int) -> None:
         self.app = app
+        self._every = log_hits_every
+        self._hits = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
-        given = Headers(scope=scope).get("x-request-id", "")
-        request_id = given if _SANE_ID.fullmatch(given) else str(uuid7())
-        scope.setdefault("state", {})["request_id"] = request_id
-        structlog.contextvars.clear_contextvars()
-        structlog.contextvars.bind_contextvars(request_id=request_id)
+        request_id = _request_id(scope)
+        state = scope.setdefault("state", {})
+        state["request_id"] = request_id
+        current_request_id.set(request_id)
         started = time.perf_counter()
-        status = 0
+        status, complete = 0, False
+        own = [(b"x-request-id", request_id.encode()), _NO_SNIFFING]
 
         async def send_with_headers(message: Message) -> None:
-            nonlocal status
+            nonlocal status, complete
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = MutableHeaders(scope=message)
-                headers["X-Request-ID"] = request_id
-                headers["X-Content-Type-Options"] = "nosniff"
+                message["headers"] = [*message["headers"], *own]
+            else:
+                complete = not message.get("more_body", False)
             await send(message)
 
         try:
             await self.app(scope, receive, send_with_headers)
         except Exception:
             log.exception("unexpected error")
-            if status:
+            if status == 0:
+                await problem_response(InternalError(), scope)(scope, receive, send_with_headers)
+            elif not complete:
                 raise  # too late for another answer: the server has to cut the connection
-            await problem_response(InternalError(), scope)(scope, receive, send_with_headers)
         finally:
-            log.info(
-                "request",
-                method=scope["method"],
-                route=getattr(scope.get("route"), "path", None),
-                status=status,
-                ms=round((time.perf_counter() - started) * 1000, 2),
-            )
+            if state.get("cache") == "hit":
+                self._hits += 1
+            if state.get("cache") != "hit" or self._hits % self._every == 0:
+                _log_request(scope, status, started)
         return None
+
+
+def _request_id(scope: Scope) -> str:
+    for name, value in scope["headers"]:
+        if name == b"x-request-id":
+            given: str = value.decode("latin-1")
+            return given if _SANE_ID.fullmatch(given) else str(uuid7())
+    return str(uuid7())
+
+
+def _log_request(scope: Scope, status: int, started: float) -> None:
+    log.info(
+        "request",
+        method=scope["method"],
+        route=getattr(scope.get("route"), "path", None),
+        status=status,
+        cache=scope["state"].get("cache"),
+        ms=round((time.perf_counter() - started) * 1000, 2),
+    )
+
+
+_EXPOSED = ["Age", "Cache-Status", "ETag", "Idempotent-Replayed", "Location", "Retry-After", "X-Request-ID"]
 
 
 class Cors(CORSMiddleware):
@@ -74,7 +101,7 @@ class Cors(CORSMiddleware):
             allow_origins=origins,
             allow_methods=["*"],
             allow_headers=["*"],  # a token is the only credential, and it is no cookie that a page could abuse
-            expose_headers=["ETag", "Idempotent-Replayed", "Location", "Retry-After", "X-Request-ID"],
+            expose_headers=_EXPOSED,
             max_age=600,
         )
 

@@ -10,9 +10,10 @@ import inspect
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, Literal, NamedTuple, TypeVar, cast
 
 import pymongo
+from bson.timestamp import Timestamp
 from pymongo import AsyncMongoClient, IndexModel
 from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.asynchronous.collection import AsyncCollection
@@ -29,7 +30,10 @@ from pymongo.errors import (
 
 __all__ = [
     "BulkWriteError",
+    "Change",
+    "Changes",
     "Collection",
+    "CollectionGone",
     "Database",
     "Document",
     "Driver",
@@ -38,6 +42,8 @@ __all__ = [
     "PyMongoError",
     "Session",
     "aggregate",
+    "changes",
+    "moment",
     "open_database",
     "ping",
     "prepare",
@@ -54,6 +60,11 @@ Collection = AsyncCollection[Document]
 Session = AsyncClientSession
 
 Driver = Literal["motor", "pymongo"]
+
+
+class CollectionGone(Exception):
+    """The collection that was watched has been dropped or renamed."""
+
 
 # Every operation ends within this time, retries included. A cancelled Motor call keeps its thread until then.
 OPERATION_TIMEOUT_MS = 5_000
@@ -132,6 +143,55 @@ async def prepare(database: Database, name: str, schema: Mapping[str, Any], inde
 async def ping(database: Database) -> None:
     """PyMongoError unless the database answers."""
     await database.command("ping")
+
+
+class Change(NamedTuple):
+    """One document was written or deleted, by anybody."""
+
+    id: Any
+    at: Timestamp
+    """Its place in the order of all changes."""
+
+
+class Changes:
+    """The changes of a collection from a moment on, in order (a change stream)."""
+
+    # Longer than any heartbeat a caller could need, shorter than it takes to notice.
+    WAIT_MS = 200
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    async def next(self) -> Change | None:
+        """The next one; None if none was made while this waited. CollectionGone when there will be no more."""
+        event = await self._stream.try_next()
+        if event is None:
+            return None
+        if "documentKey" not in event:
+            raise CollectionGone(event["operationType"])
+        return Change(event["documentKey"]["_id"], event["clusterTime"])
+
+    @property
+    def position(self) -> Any:
+        """Where `changes` can go on."""
+        return self._stream.resume_token
+
+
+@asynccontextmanager
+async def changes(collection: Collection, after: Any = None) -> AsyncIterator[Changes]:
+    """The changes from now on, or after an earlier position; then PyMongoError if that is too long ago."""
+    wanted = [{"$project": {"operationType": 1, "documentKey": 1, "clusterTime": 1}}]
+    opening: Any = collection.watch(wanted, resume_after=after, max_await_time_ms=Changes.WAIT_MS, batch_size=1000)
+    stream = await opening if inspect.isawaitable(opening) else opening
+    async with stream:
+        yield Changes(stream)
+
+
+async def moment(database: Database) -> Timestamp:
+    """A place in the order of all changes: whatever was acknowledged before this call comes before it."""
+    reply = await database.command("ping")
+    at: Timestamp = reply["operationTime"]
+    return at
 
 
 def unavailable(error: PyMongoError) -> bool:

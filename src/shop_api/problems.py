@@ -153,6 +153,10 @@ def add_problem_handlers(app: FastAPI) -> None:
         log.error("the database does not answer", reason=str(error)[:500])
         return problem_response(DatabaseUnavailable(retry_after=1), request.scope)
 
+    @app.exception_handler(Exception)
+    async def unexpected(request: Request, error: Exception) -> JSONResponse:
+        return problem_response(InternalError(), request.scope)  # the cause is logged around all this
+
 
 def field_errors(errors: Iterable[Mapping[str, Any]], *prefix: str) -> list[FieldError]:
     """Pydantic's findings without the rejected input, which may be a password."""

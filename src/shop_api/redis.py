@@ -3,8 +3,9 @@
 redis-py's defaults retry ten times, also on time-outs, which sends one INCR eleven times.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 from redis import exceptions
 from redis.asyncio import BlockingConnectionPool, Redis
@@ -16,16 +17,27 @@ RedisError = exceptions.RedisError
 __all__ = ["Redis", "RedisError", "connect", "open_redis"]
 
 
-def connect(url: str) -> Redis:
-    """A client for `url`. Nothing is sent yet: the service starts and runs without Redis."""
+def connect(
+    url: str,
+    *,
+    timeout: float = 1,
+    connections: int = 32,
+    retries: int = 2,
+    on_connect: Callable[[Any], Awaitable[None]] | None = None,
+) -> Redis:
+    """A client for `url`. Nothing is sent yet: the service starts and runs without Redis.
+
+    Whatever waits, waits `timeout` seconds. `on_connect` is given each new connection, and has to set it up.
+    """
     pool = BlockingConnectionPool.from_url(
         url,
-        max_connections=32,
-        timeout=1,
-        socket_timeout=1,
-        socket_connect_timeout=1,
-        retry=Retry(ExponentialBackoff(cap=0.1, base=0.01), 2, supported_errors=(exceptions.ConnectionError,)),
+        max_connections=connections,
+        timeout=timeout,
+        socket_timeout=timeout,
+        socket_connect_timeout=timeout,
+        retry=Retry(ExponentialBackoff(cap=0.1, base=0.01), retries, supported_errors=(exceptions.ConnectionError,)),
         health_check_interval=15,
+        redis_connect_func=on_connect,
     )
     return Redis.from_pool(pool)
 

@@ -86,10 +86,16 @@ class Settings(BaseSettings):
     """Addresses or networks whose X-Forwarded-For is believed, separated by commas."""
     rate_limits: Annotated[Literal["on", "off"], _example("off")] = "on"
     """Limits on sign-in and registration; `off` is for load tests."""
+    cache: Annotated[Literal["on", "off"], _example("off")] = "on"
+    """The HTTP cache of public reads, in memory and in Redis."""
+    cache_memory_mib: Annotated[int, Field(ge=1, le=65536), _example("256")] = 64
+    """How much of its memory an instance may use for answers that are ready to send, in MiB."""
     log_format: Annotated[Literal["auto", "json", "console"], _example("json")] = "auto"
     """`auto` is `console` on a terminal, else `json`."""
     log_level: Annotated[Literal["debug", "info", "warning", "error"], _example("info")] = "info"
     """The least severe level that is logged."""
+    log_hits_every: Annotated[int, Field(ge=1), _example("1")] = 100
+    """Of requests answered from the cache's memory, one in so many is logged; all others are, whatever this says."""
 
     @field_validator("cors_origins", "trusted_proxies", mode="before")
     @classmethod

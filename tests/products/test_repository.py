@@ -19,7 +19,7 @@ from shop_api.clock import utc_now
 from shop_api.errors import DuplicateProduct
 from shop_api.mongo import PyMongoError
 from shop_api.pagination import Cursors
-from shop_api.products.models import Product, ProductFilter, ProductQuery
+from shop_api.products.models import Product, ProductFilter, ProductIn, ProductQuery
 from shop_api.products.repository import ProductRepository
 from shop_api.settings import Settings
 
@@ -59,16 +59,8 @@ class TestAdd:
         assert await products.get("tea") == tea
 
     async def test_the_least_and_the_most_that_can_be_said_is_found_unchanged(self, products):
-        least = Product.model_validate(
-            {
-                "product_id": "least",
-                "name": "x",
-                "price": {"amount": 0, "currency": "JPY"},
-                "version": 1,
-                "created_at": NOW,
-                "updated_at": NOW,
-            }
-        )
+        name_only = ProductIn.model_validate({"name": "x", "price": {"amount": 0, "currency": "JPY"}})
+        least = product("old", version=7).changed(name_only, NOW)
         most = product(
             "M" * 64,
             name="😀" * 200,
@@ -108,49 +100,52 @@ class TestAdd:
 class TestReplace:
     LATER = NOW + timedelta(seconds=1)
 
-    async def replaced(self, products, expected, **changes: Any) -> Product | None:
-        fields = product(**changes).fields()
-        return await products.replace("tea", fields, expected, self.LATER)
+    def after(self, version: int, **changes: Any) -> Product:
+        return product(**{**changes, "version": version + 1, "updated_at": self.LATER})
 
-    async def test_puts_new_fields_in_place_and_counts_the_version(self, products):
+    async def test_puts_all_of_it_in_place(self, products):
         await products.add(product())
-        changed = await self.replaced(products, None, name="Darjeeling", tags=[], brand=None, attributes={})
-        assert changed == product(
-            name="Darjeeling", tags=[], brand=None, attributes={}, version=2, updated_at=self.LATER
-        )
+        changed = self.after(1, name="Darjeeling", tags=[], brand=None, attributes={})
+        assert await products.replace(changed)
         assert await products.get("tea") == changed
 
-    @pytest.mark.parametrize(("expected", "happens"), [(None, True), ({1}, True), ({7, 1}, True), ({2}, False)])
-    async def test_happens_to_the_expected_versions_only(self, products, expected, happens):
+    async def test_text_that_looks_like_an_expression_is_text(self, products):
         await products.add(product())
-        expected = frozenset(expected) if expected else None
-        assert (await self.replaced(products, expected, stock=1) is not None) == happens
-        assert (await products.get("tea")).stock == (1 if happens else 40)
+        changed = self.after(1, name="$name", description="$$ROOT", attributes={"is": "$version"})
+        assert await products.replace(changed)
+        assert await products.get("tea") == changed
 
-    async def test_nothing_happens_when_no_version_is_expected(self, products):
+    @pytest.mark.parametrize("version", [2, 7])
+    async def test_happens_to_the_version_before_only(self, products, version):
         await products.add(product())
-        assert await self.replaced(products, frozenset(), stock=1) is None
+        assert not await products.replace(self.after(version, stock=1))
+        assert await products.get("tea") == product()
+
+    async def test_happens_once(self, products):
+        await products.add(product())
+        assert [await products.replace(self.after(1, stock=1)) for _ in range(2)] == [True, False]
 
     async def test_what_is_not_there_is_not_made(self, products):
-        assert await self.replaced(products, None) is None
+        assert not await products.replace(self.after(1))
         assert await products.get("tea") is None
+
+    async def test_the_database_itself_refuses_what_is_no_product(self, products):
+        await products.add(product())
+        with pytest.raises(PyMongoError):
+            await products.replace(self.after(1).model_copy(update={"stock": -1}))
+        assert await products.get("tea") == product()
 
     async def test_of_fifty_editors_of_one_version_one_wins(self, products):
         await products.add(product())
-        outcomes = await asyncio.gather(*(self.replaced(products, frozenset({1}), stock=n) for n in range(50)))
-        [winner] = [outcome for outcome in outcomes if outcome is not None]
-        assert await products.get("tea") == winner
-        assert winner.version == 2
-
-    async def test_fifty_editors_of_any_version_all_count(self, products):
-        await products.add(product())
-        outcomes = await asyncio.gather(*(self.replaced(products, None, stock=n) for n in range(50)))
-        assert sorted(outcome.version for outcome in outcomes) == list(range(2, 52))
+        rivals = [self.after(1, stock=n) for n in range(50)]
+        outcomes = await asyncio.gather(*map(products.replace, rivals))
+        assert outcomes.count(True) == 1
+        assert await products.get("tea") == rivals[outcomes.index(True)]
 
     async def test_the_search_and_the_sort_follow(self, products):
         await products.add(product(name="Zebra tea"))
         await products.add(product("other", name="Middle"))
-        await self.replaced(products, None, name="Aardvark tea")
+        await products.replace(self.after(1, name="Aardvark tea"))
         assert await walk(products, q="zebra", sort="relevance") == []
         assert await walk(products, q="aardvark", sort="relevance") == ["tea"]
         assert await walk(products, sort="name") == ["tea", "other"]
@@ -169,13 +164,16 @@ class TestRemove:
         assert sorted(outcomes) == [False] * 19 + [True]
 
     async def test_a_change_and_a_removal_of_one_version_do_not_both_happen(self, products):
-        for n in range(10):
+        for n in range(20):
             await products.add(product(f"tea-{n}"))
-            fields = product().fields()
-            changed, removed = await asyncio.gather(
-                products.replace(f"tea-{n}", fields, frozenset({1}), NOW), products.remove(f"tea-{n}", frozenset({1}))
-            )
-            assert (changed is not None) != removed
+            both = [products.replace(product(f"tea-{n}", version=2)), products.remove(f"tea-{n}", frozenset({1}))]
+            changed, removed = await asyncio.gather(*(both if n % 2 else both[::-1]))
+            assert changed != removed
+
+    async def test_of_many_of_one_version_at_once_one_removes_it(self, products):
+        await products.add(product())
+        outcomes = await asyncio.gather(*(products.remove("tea", frozenset({1})) for _ in range(10)))
+        assert sorted(outcomes) == [False] * 9 + [True]
 
 
 def catalogue() -> list[Product]:
@@ -350,6 +348,25 @@ class TestList:
         matching = active(lambda p: tier("te", p) is not None and p.stock > 0)
         expected = ids(sorted(matching, key=self.ORDERS[sort], reverse=sort in ("newest", "-price", "-name")))
         assert await walk(stocked, q="te", in_stock=True, sort=sort, limit=5) == expected
+
+    async def test_any_filters_go_with_any_sort(self, stocked):
+        choose = random.Random(7)
+        for _ in range(25):
+            chosen = choose.sample(FILTERS[:-1], 2)
+            query = {name: value for filter_, _ in chosen for name, value in filter_.items()}
+            checks = [matches for filter_, matches in chosen if filter_.items() <= query.items()]
+            q = choose.choice([None, "te", "assam te", "t", "brew c"])
+            matching = [
+                p for p in active() if all(check(p) for check in checks) and (q is None or tier(q, p) is not None)
+            ]
+            sort = choose.choice(list(self.ORDERS))
+            expected = ids(sorted(matching, key=self.ORDERS[sort], reverse=sort in ("newest", "-price", "-name")))
+            assert await walk(stocked, **query, q=q, sort=sort, limit=6) == expected
+            assert await stocked.count(ProductFilter(**query, q=q)) == len(expected)
+            if q is not None:
+                ranked = sorted(matching, key=self.ORDERS["newest"], reverse=True)
+                ranked.sort(key=lambda p, q=q: tier(q, p))
+                assert await walk(stocked, **query, q=q, sort="relevance", limit=6) == ids(ranked)
 
     async def test_an_empty_shop_is_one_empty_page(self, products):
         for sort in (*self.ORDERS, "relevance"):

@@ -130,7 +130,7 @@ class TestDelete:
     async def test_an_admin_deletes_others_whose_tokens_end_at_once(self, admin, user):
         assert (await admin.delete("/users/ada")).status_code == 204
         assert (await admin.delete("/users/ada")).status_code == 404
-        assert (await user.get("/products")).status_code == 401
+        assert (await user.get("/users/me")).status_code == 401
 
     async def test_a_new_user_of_the_name_is_somebody_else(self, admin, user, anyone):
         await admin.delete("/users/ada")

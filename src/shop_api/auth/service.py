@@ -32,6 +32,14 @@ class AuthService:
         await self._limits.hit(REGISTRATIONS_PER_ADDRESS, "registration address", address)
         await self._limits.hit(REGISTRATIONS_PER_ACCOUNT, "registration account", username)
 
+    def is_signed_in(self, token: str) -> bool:
+        """Whether that is an access token in force; whose it is, and whether they still exist, is not looked up."""
+        try:
+            self._tokens.verify(token)
+        except InvalidToken:
+            return False
+        return True
+
     async def user_of(self, token: str) -> User:
         """The stored user behind an access token, as of now; InvalidToken when gone or disabled."""
         user = await self._users.active(self._tokens.verify(token).user_id)

@@ -24,7 +24,7 @@ def running(folder: Path) -> Iterator[str]:
     """The URL of the server on `folder`/mongo, which it creates or reopens."""
     log = folder / "mongo.log"
     command: list[str | Path] = [
-        *(_binary(), "--host", "127.0.0.1", "--port", "0", "--storage-path", folder / "mongo"),
+        *(binary(), "--host", "127.0.0.1", "--port", "0", "--storage-path", folder / "mongo"),
         *("--cache-size", "1G", "--log-file-max", "32MB"),
         "--sync-on-commit",  # without it kill -9 loses acknowledged writes
     ]
@@ -61,7 +61,8 @@ def _end_sessions(url: str) -> None:
         raise EngineError(f"the embedded MongoDB does not answer: {error}") from error
 
 
-def _binary() -> Path:
+def binary() -> Path:
+    """The program: secantusd-rs; EngineError if it is not installed."""
     try:
         path = Path(str(distribution("secantusdb").locate_file("secantusdb.scripts/secantusd-rs")))
     except PackageNotFoundError:

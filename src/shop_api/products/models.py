@@ -1,5 +1,6 @@
 """What a product is: as it comes in, as it is stored, and as it goes out."""
 
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -79,6 +80,9 @@ class _Fields(Schema):
     """Only `active` products are public."""
 
 
+_SAID = set(_Fields.model_fields)
+
+
 class ProductIn(_Fields):
     """A product to add, or all of one to replace: what is left out gets its default."""
 
@@ -119,31 +123,6 @@ class _Identified(Schema):
     product_id: str
 
 
-class Product(_Fields, _Identified):
-    """A product as stored."""
-
-    version: Version
-    created_at: Timestamp
-    updated_at: Timestamp
-
-    @property
-    def is_public(self) -> bool:
-        return self.status == "active"
-
-    def fields(self) -> dict[str, Any]:
-        """What one can say about it, as plain values."""
-        return self.model_dump(include=set(_Fields.model_fields))
-
-    def says(self, fields: dict[str, Any]) -> bool:
-        """Whether that is just what `fields` say."""
-        mine = self.fields()
-        # 1 == True, but not to those who read the attribute.
-        return mine == fields and all(
-            isinstance(value, bool) == isinstance(fields["attributes"][name], bool)
-            for name, value in mine["attributes"].items()
-        )
-
-
 class ProductOut(_Fields, _Identified):
     """A product."""
 
@@ -159,13 +138,39 @@ class ProductOut(_Fields, _Identified):
     created_at: Timestamp
     updated_at: Timestamp
 
-    @classmethod
-    def of(cls, product: Product) -> "ProductOut":
-        return cls.model_construct(**dict(product))
+
+class Product(ProductOut):
+    """A product as stored: all of it may go out, and what it had beyond that would not be written."""
+
+    @property
+    def is_public(self) -> bool:
+        return self.status == "active"
+
+    def changed(self, given: ProductIn, now: datetime) -> "Product":
+        """The next version, in which all that is said about it is what `given` says."""
+        kept = {"product_id": self.product_id, "version": self.version + 1, "created_at": self.created_at}
+        return Product.model_construct(**dict(given) | kept | {"updated_at": now})
+
+    def fields(self) -> dict[str, Any]:
+        """What one can say about it, as plain values."""
+        return self.model_dump(include=_SAID)
+
+    def says(self, fields: dict[str, Any]) -> bool:
+        """Whether that is just what `fields` say."""
+        mine = self.fields()
+        # 1 == True, but not to those who read the attribute.
+        return mine == fields and all(
+            isinstance(value, bool) == isinstance(fields["attributes"][name], bool)
+            for name, value in mine["attributes"].items()
+        )
 
 
 class ProductPage(Page[ProductOut]):
     """Products, in order."""
+
+    total: int | None = None
+    """How many match in all, only when asked for with `include_total=true`. Counted to 10,000, which also stands for
+    more; null when that would take longer than a second."""
 
 
 ProductSort = Literal["newest", "price", "-price", "name", "-name", "relevance"]

@@ -1,61 +1,89 @@
-"""Filters → MongoDB queries. Pure functions, in forms that a replica set and the embedded engine run alike."""
+"""Filters → MongoDB queries. Pure functions, in forms that a replica set and the embedded engine run alike.
+
+Which index serves which of them: docs/catalogue-queries.md.
+"""
 
 from typing import Any
 
-from shop_api.mongo import Document
+from shop_api.keyset import Selection
+from shop_api.mongo import Document, IndexModel
 from shop_api.products.models import ProductFilter
-from shop_api.products.search import words
+from shop_api.products.search import TIERS, term, words
 
-# Where a word may occur, best first: each field holds the words of the one before and more.
-WORD_FIELDS = ("words_name", "words_brand", "words")
+NEWEST, PRICE, NAME = "created_at", "price.amount", "name_key"
+"""What lists are sorted by."""
+
+# The most selective first. Each has an index for each order; without any, the status alone has.
+_EQUAL = ("brand", "tags", "category")
+# Equality, sort, id: a page is one walk in order, and both ends of it are known.
+INDEXES = [
+    *(
+        IndexModel([*((field, 1) for field in equal), ("status", 1), (order, direction), ("_id", direction)])
+        for equal in ((), *((field,) for field in _EQUAL))
+        for order, direction in ((NEWEST, -1), (PRICE, 1), (NAME, 1))
+    ),
+    IndexModel([("words", 1), ("status", 1), (NEWEST, -1), ("_id", -1)]),
+]
 
 # Lower edges of the price bands, in minor units.
 _BANDS = [0] + [m * 10**e for e in range(3, 9) for m in (1, 2, 5)]
 
 
-def match(wanted: ProductFilter, word_field: str = "words") -> Document:
-    """The documents that `wanted` means; the words of `q` have to occur in `word_field`."""
-    conditions: list[Document] = [{"status": wanted.status or "active"}]
-    if wanted.category is not None:
-        conditions.append({"category": wanted.category})
-    if wanted.tag is not None:
-        conditions.append({"tags": wanted.tag})
-    if wanted.brand is not None:
-        conditions.append({"brand": wanted.brand})
+def select(wanted: ProductFilter, order: str | None = None, tier: int | None = None) -> Selection:
+    """The documents that `wanted` means, to be sorted by `order`; with `tier` only those whose words are all found
+    there or at a better place, and not all at a better one."""
+    found = _found(words(wanted.q), tier) if wanted.q is not None else []
+    given = {"brand": wanted.brand, "tags": wanted.tag, "category": wanted.category}
+    equal: list[Document] = [{field: given[field]} for field in _EQUAL if given[field] is not None]
+    status = {"status": wanted.status or "active"}
+    bounds: Document = {}
+    if wanted.min_price is not None:
+        bounds["$gte"] = wanted.min_price
+    if wanted.max_price is not None:
+        # With $lte the embedded engine loses what is equal, where the index has more fields behind.
+        bounds["$lt"] = wanted.max_price + 1
+    prices: list[Document] = [{PRICE: bounds}] if bounds else []
+    others: list[Document] = []
     if wanted.currency is not None:
-        conditions.append({"price.currency": wanted.currency})
-    price = {"$gte": wanted.min_price, "$lte": wanted.max_price}
-    if bounds := {operator: amount for operator, amount in price.items() if amount is not None}:
-        conditions.append({"price.amount": bounds})
+        others.append({"price.currency": wanted.currency})
     if wanted.in_stock is not None:
-        conditions.append({"stock": {"$gt": 0} if wanted.in_stock else 0})
-    if wanted.q is not None:
-        conditions += _words_match(wanted.q, word_field)
-    return {"$and": conditions}
+        others.append({"stock": {"$gt": 0} if wanted.in_stock else 0})
+    if found and not equal:
+        return Selection(found[0], [status, *found[1:], *prices, *others], ordered=False)
+    walk = {field: value for part in (*equal[:1], status, *prices) for field, value in part.items()}
+    return Selection(walk, [*equal[1:], *found, *others], ordered=not prices or order == PRICE)
 
 
-def match_tier(wanted: ProductFilter, tier: int) -> Document:
-    """Those that `q` finds in WORD_FIELDS[tier], but not already in a better one."""
-    found = match(wanted, WORD_FIELDS[tier])
-    if tier > 0 and wanted.q is not None:
-        found["$nor"] = [{"$and": _words_match(wanted.q, WORD_FIELDS[tier - 1])}]
-    return found
-
-
-def _words_match(q: str, field: str) -> list[Document]:
-    wanted = words(q)
+def _found(wanted: list[str], tier: int | None) -> list[Document]:
+    """Conditions that hold where the words are found, beginning with one to look up; at `tier`, or anywhere."""
     if not wanted:  # nothing but punctuation: no product has that
-        return [{field: {"$in": []}}]
-    *whole, beginning = wanted
-    # One array element has to lie within both bounds, hence $elemMatch.
-    prefix = {"$gte": beginning, "$lt": beginning + "\U0010ffff"}
-    return [{field: word} for word in whole] + [{field: {"$elemMatch": prefix}}]
+        return [{"words": {"$in": []}}]
+    if tier is None:
+        return _within(wanted, TIERS)
+    not_better = [{"$nor": [{"$and": _within(wanted, TIERS[:tier])}]}] if tier else []
+    if len(wanted) > 1:
+        return [*_within(wanted, TIERS[: tier + 1]), *not_better]
+    # The range alone could also be met by two elements, one above and one below; but only a range alone makes the
+    # embedded engine use the index.
+    here = _beginning(term(tier, wanted[0]))
+    return [{"words": here}, {"words": {"$elemMatch": here}}, *not_better]
 
 
-def facets(wanted: ProductFilter, most: int) -> list[dict[str, Any]]:
+def _within(wanted: list[str], tiers: tuple[int, ...]) -> list[Document]:
+    *whole, last = wanted
+    begun = [{"words": {"$elemMatch": _beginning(term(tier, last))}} for tier in tiers]
+    whole.sort(key=len, reverse=True)  # the longest is likely to be the rarest
+    return [*({"words": {"$in": [term(tier, word) for tier in tiers]}} for word in whole), {"$or": begun}]
+
+
+def _beginning(text: str) -> Document:
+    return {"$gte": text, "$lt": text + "\U0010ffff"}
+
+
+def facets(wanted: ProductFilter, most: int) -> list[Document]:
     """One aggregation that counts all facets, at most `most` values of each."""
     return [
-        {"$match": match(wanted)},
+        *select(wanted).stages(),
         {
             "$facet": {
                 "total": [{"$count": "count"}],
@@ -76,7 +104,7 @@ def facets(wanted: ProductFilter, most: int) -> list[dict[str, Any]]:
     ]
 
 
-def _counts(value: str, most: int) -> list[dict[str, Any]]:
+def _counts(value: str, most: int) -> list[Document]:
     return [
         {"$match": {value[1:]: {"$ne": None}}},
         {"$group": {"_id": value, "count": {"$sum": 1}}},

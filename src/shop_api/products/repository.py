@@ -1,17 +1,16 @@
 """The `products` collection: its documents, queries and indexes."""
 
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
-from datetime import datetime
 from typing import Any
 
 from shop_api import bulk, keyset, mongo
 from shop_api.errors import DuplicateProduct
 from shop_api.etags import Expected
-from shop_api.mongo import Database, Document, IndexModel
+from shop_api.mongo import Database, Document, Session
 from shop_api.pagination import Key
 from shop_api.products import queries
 from shop_api.products.models import Facets, Product, ProductFilter, ProductQuery
-from shop_api.products.search import different_words, fold
+from shop_api.products.search import TIERS, fold, terms
 
 _SCHEMA: Mapping[str, Any] = {
     "bsonType": "object",
@@ -35,27 +34,18 @@ _SCHEMA: Mapping[str, Any] = {
         "words": {"bsonType": "array"},
     },
 }
-_NEWEST = [("created_at", -1), ("_id", -1)]
-_INDEXES = [
-    IndexModel([("status", 1), *_NEWEST]),
-    IndexModel([("status", 1), ("price.amount", 1), ("_id", 1)]),
-    IndexModel([("status", 1), ("name_key", 1), ("_id", 1)]),
-    IndexModel([("category", 1), ("status", 1), *_NEWEST]),
-    IndexModel([("category", 1), ("status", 1), ("price.amount", 1), ("_id", 1)]),
-    IndexModel([("brand", 1), ("status", 1), *_NEWEST]),
-    IndexModel([("tags", 1), ("status", 1), *_NEWEST]),
-    IndexModel([("words", 1), ("status", 1), *_NEWEST]),
-    IndexModel([("words_name", 1), ("status", 1), *_NEWEST]),
-    IndexModel([("words_brand", 1), ("status", 1), *_NEWEST]),
-]
 _SORTS = {
-    "newest": keyset.Sort("created_at", -1),
-    "price": keyset.Sort("price.amount", 1),
-    "-price": keyset.Sort("price.amount", -1),
-    "name": keyset.Sort("name_key", 1),
-    "-name": keyset.Sort("name_key", -1),
+    "newest": keyset.Sort(queries.NEWEST, -1),
+    "price": keyset.Sort(queries.PRICE, 1),
+    "-price": keyset.Sort(queries.PRICE, -1),
+    "name": keyset.Sort(queries.NAME, 1),
+    "-name": keyset.Sort(queries.NAME, -1),
 }
+# What only queries need stays where it is.
+_VISIBLE: Document = {"words": 0}
 _MOST_FACETS = 100
+_MOST_COUNTED = 10_000
+_COUNTING_TIMEOUT = 1.0
 
 
 class ProductRepository:
@@ -64,10 +54,10 @@ class ProductRepository:
         self._products = database["products"]
 
     async def prepare(self) -> None:
-        await mongo.prepare(self._database, "products", _SCHEMA, _INDEXES)
+        await mongo.prepare(self._database, "products", _SCHEMA, queries.INDEXES)
 
     async def get(self, product_id: str) -> Product | None:
-        document = await self._products.find_one({"_id": product_id})
+        document = await self._products.find_one({"_id": product_id}, _VISIBLE)
         return _product(document) if document else None
 
     async def list_page(self, query: ProductQuery, after: Key | None) -> tuple[list[Product], Key | None]:
@@ -75,26 +65,29 @@ class ProductRepository:
         if query.sort == "relevance":
             return await self._by_relevance(query, after)
         sort = _SORTS[query.sort or "newest"]
-        documents, key = await keyset.page(self._products, queries.match(query), sort, after, query.limit)
+        selection = queries.select(query, sort.field)
+        documents, key = await keyset.page(self._products, selection, sort, after, query.limit, _VISIBLE)
         return [_product(document) for document in documents], key
 
     async def _by_relevance(self, query: ProductQuery, after: Key | None) -> tuple[list[Product], Key | None]:
         """Tier by tier, the newest first within each; the key begins with the tier."""
+        sort = _SORTS["newest"]
         first, after = (after[0], after[1:]) if after else (0, None)
         found: list[tuple[int, Document]] = []
-        for tier in range(first, len(queries.WORD_FIELDS)):
-            match, room = queries.match_tier(query, tier), query.limit + 1 - len(found)
-            documents = await keyset.following(self._products, match, _SORTS["newest"], after, room)
+        for tier in TIERS[first:]:
+            selection, room = queries.select(query, sort.field, tier), query.limit + 1 - len(found)
+            documents = await keyset.following(self._products, selection, sort, after, room, _VISIBLE)
             found += [(tier, document) for document in documents]
             if len(found) > query.limit:
                 tier, last = found[query.limit - 1]
-                key = [tier, *keyset.key_of(last, _SORTS["newest"])]
+                key = [tier, *keyset.key_of(last, sort)]
                 return [_product(document) for _, document in found[: query.limit]], key
             after = None
         return [_product(document) for _, document in found], None
 
-    async def count(self, query: ProductFilter) -> int:
-        return await self._products.count_documents(queries.match(query))
+    async def count(self, query: ProductFilter) -> int | None:
+        """How many products are meant, counted to 10,000; None when that takes longer than a second."""
+        return await keyset.count(self._products, queries.select(query), _MOST_COUNTED, _COUNTING_TIMEOUT)
 
     async def facets(self, wanted: ProductFilter) -> Facets:
         [counted] = await mongo.aggregate(self._products, queries.facets(wanted, _MOST_FACETS))
@@ -120,28 +113,30 @@ class ProductRepository:
         except mongo.DuplicateKeyError:
             raise DuplicateProduct from None
 
-    async def replace(
-        self, product_id: str, fields: Mapping[str, Any], expected: Expected, now: datetime
-    ) -> Product | None:
-        """Puts `fields` in place of all that is said about a product, if its version is one of `expected`, in one
-        step; None when there is no such product in such a version."""
-        match: Document = {"_id": product_id}
-        if expected is not None:
-            match["version"] = {"$in": sorted(expected)}
-        update = {"$set": {**fields, **_derived(fields), "updated_at": now}, "$inc": {"version": 1}}
-        document = await self._products.find_one_and_update(match, update, return_document=True)
-        return _product(document) if document else None
+    async def replace(self, product: Product) -> bool:
+        """Puts `product` in place of the version just before it; False when that is not there, or not any more."""
+        # With anything beside _id in the filter the embedded engine reads the whole collection.
+        is_before = {"$eq": ["$version", product.version - 1]}
+        either = {"$cond": [is_before, {"$literal": _document(product)}, "$$ROOT"]}
+        result = await self._products.update_one({"_id": product.product_id}, [{"$replaceWith": either}])
+        return result.modified_count == 1
 
     async def remove(self, product_id: str, expected: Expected) -> bool:
         """Deletes a product if its version is one of `expected`; whether it did."""
-        match: Document = {"_id": product_id}
-        if expected is not None:
-            match["version"] = {"$in": sorted(expected)}
-        return (await self._products.delete_one(match)).deleted_count == 1
+        if expected is None:
+            return (await self._products.delete_one({"_id": product_id})).deleted_count == 1
+
+        async def work(session: Session) -> bool:
+            document = await self._products.find_one({"_id": product_id}, {"version": 1}, session=session)
+            if document is None or document["version"] not in expected:
+                return False
+            return (await self._products.delete_one({"_id": product_id}, session=session)).deleted_count == 1
+
+        return await mongo.transaction(self._database, work)
 
     async def find_many(self, product_ids: Collection[str]) -> dict[str, Product]:
         """Those that exist, by id."""
-        documents = await self._products.find({"_id": {"$in": list(product_ids)}}).to_list(None)
+        documents = await self._products.find({"_id": {"$in": list(product_ids)}}, _VISIBLE).to_list(None)
         return {document["_id"]: _product(document) for document in documents}
 
     async def put_many(self, new: Sequence[Product], changed: Sequence[Product]) -> set[str]:
@@ -151,38 +146,24 @@ class ProductRepository:
 
     async def each(self) -> AsyncIterator[Product]:
         """Every product, by id."""
-        async for document in self._products.find({}).sort("_id", 1):
+        async for document in self._products.find({}, _VISIBLE).sort("_id", 1):
             yield _product(document)
 
 
 def _document(product: Product) -> Document:
-    fields = product.fields()
     return {
         "_id": product.product_id,
-        **fields,
-        **_derived(fields),
+        **product.fields(),
+        # What is stored for queries only.
+        "name_key": fold(product.name),
+        "words": terms(product.name, product.brand, [product.category or "", *product.tags]),
         "version": product.version,
         "created_at": product.created_at,
         "updated_at": product.updated_at,
     }
 
 
-def _derived(fields: Mapping[str, Any]) -> Document:
-    """What is stored only for queries."""
-    name, brand = fields["name"], fields["brand"]
-    return {
-        "name_key": fold(name),
-        "words_name": different_words(name),
-        "words_brand": different_words(name, brand),
-        "words": different_words(name, brand, fields["category"], *fields["tags"]),
-    }
-
-
-_DERIVED = ("name_key", "words_name", "words_brand", "words")
-
-
 def _product(document: Document) -> Product:
     document["product_id"] = document.pop("_id")
-    for name in _DERIVED:
-        document.pop(name, None)
+    document.pop("name_key", None)
     return Product.model_validate(document)

@@ -4,12 +4,14 @@ from typing import Annotated
 
 from fastapi import APIRouter, Body, Path, Query, Response
 
-from shop_api.dependencies import AdminDep, ExpectedDep, OptionalUserDep, ProductServiceDep
+from shop_api.dependencies import AdminDep, ExpectedDep, ProductServiceDep, VisitorDep
 from shop_api.errors import DuplicateProduct, Forbidden, ProductNotFound, VersionConflict
 from shop_api.etags import etag
+from shop_api.http_cache.marking import cacheable
 from shop_api.idempotency.route import PARAMETER, CreatingRoute
 from shop_api.openapi import ETAG, LOCATION, NOT_MODIFIED, PUBLIC
 from shop_api.problems import BODY, KEYED, SIGNED_IN, problems
+from shop_api.products import cache_tags
 from shop_api.products.models import (
     Facets,
     Product,
@@ -31,23 +33,25 @@ _ProductId = Annotated[
 
 
 @router.get("", response_model_exclude_unset=True, responses=problems(*_AS_ADMIN), openapi_extra=PUBLIC)
+@cacheable(cache_tags.ALL)
 async def list_products(
-    query: Annotated[ProductQuery, Query()], caller: OptionalUserDep, products: ProductServiceDep
+    query: Annotated[ProductQuery, Query()], visitor: VisitorDep, products: ProductServiceDep
 ) -> ProductPage:
     """Lists products, page by page. All filters can be combined, with any sort."""
-    found, next_cursor = await products.list_page(query, caller)
-    page = ProductPage(items=[ProductOut.of(product) for product in found], next_cursor=next_cursor)
+    found, next_cursor = await products.list_page(query, visitor)
+    page = ProductPage(items=list(found), next_cursor=next_cursor)
     if query.include_total:
         page.total = await products.count(query)
     return page
 
 
 @router.get("/facets", responses=problems(*_AS_ADMIN), openapi_extra=PUBLIC)
+@cacheable(cache_tags.ALL)
 async def count_facets(
-    wanted: Annotated[ProductFilter, Query()], caller: OptionalUserDep, products: ProductServiceDep
+    wanted: Annotated[ProductFilter, Query()], visitor: VisitorDep, products: ProductServiceDep
 ) -> Facets:
     """Counts products by category, brand, tag and price band, under the same filters as the list."""
-    return await products.facets(wanted, caller)
+    return await products.facets(wanted, visitor)
 
 
 @router.get(
@@ -55,11 +59,12 @@ async def count_facets(
     responses=problems(*SIGNED_IN, ProductNotFound) | {200: ETAG, 304: NOT_MODIFIED},
     openapi_extra=PUBLIC,
 )
+@cacheable(cache_tags.ONE)
 async def get_product(
-    product_id: _ProductId, caller: OptionalUserDep, products: ProductServiceDep, response: Response
+    product_id: _ProductId, visitor: VisitorDep, products: ProductServiceDep, response: Response
 ) -> ProductOut:
     """Returns one product. Only an admin sees one that is not active."""
-    return _answer(response, await products.get(product_id, caller))
+    return _answer(response, await products.get(product_id, visitor))
 
 
 @router.post(
@@ -117,4 +122,4 @@ async def delete_product(
 def _answer(response: Response, product: Product) -> ProductOut:
     response.headers["ETag"] = etag(product.version)
     response.headers["Cache-Control"] = "no-cache"  # may be kept, but is asked for again with its ETag
-    return ProductOut.of(product)
+    return product

@@ -1,5 +1,6 @@
 """The rules of the catalogue: who sees what, and how a product changes."""
 
+from collections.abc import Callable
 from typing import Any
 
 from pydantic import ValidationError
@@ -15,29 +16,35 @@ from shop_api.errors import (
     VersionConflict,
 )
 from shop_api.etags import Expected
+from shop_api.http_cache.cache import HttpCache
 from shop_api.pagination import Cursors
+from shop_api.products.cache_tags import product_tags
 from shop_api.products.models import Facets, Product, ProductFilter, ProductIn, ProductPatch, ProductQuery
 from shop_api.products.repository import ProductRepository
 from shop_api.schema import merged
-from shop_api.users.models import User
+from shop_api.users.models import Visitor
 
 
 class ProductService:
-    def __init__(self, products: ProductRepository, cursors: Cursors, clock: Clock) -> None:
+    def __init__(self, products: ProductRepository, cursors: Cursors, cache: HttpCache, clock: Clock) -> None:
         self._products = products
         self._cursors = cursors
+        self._cache = cache
         self._clock = clock
 
-    async def get(self, product_id: str, caller: User | None) -> Product:
-        """The product, if `caller` may see it: others than active ones are for admins."""
+    async def get(self, product_id: str, visitor: Visitor) -> Product:
+        """The product, if the visitor may see it: others than active ones are for admins."""
         product = await self._products.get(product_id)
-        if product is None or not (product.is_public or (caller and caller.is_admin)):
+        if product is not None and product.is_public:
+            return product
+        caller = await visitor()  # in both cases, so that the answer does not tell which it is
+        if product is None or not (caller and caller.is_admin):
             raise ProductNotFound
         return product
 
-    async def list_page(self, query: ProductQuery, caller: User | None) -> tuple[list[Product], str | None]:
+    async def list_page(self, query: ProductQuery, visitor: Visitor) -> tuple[list[Product], str | None]:
         """A page of products and the cursor of the next one."""
-        _check_filter(query, caller)
+        await _check_filter(query, visitor)
         query = query.model_copy(update={"sort": query.sort or ("relevance" if query.q else "newest")})
         if query.sort == "relevance" and not query.q:
             message = "relevance needs q"
@@ -47,11 +54,11 @@ class ProductService:
         products, key = await self._products.list_page(query, after)
         return products, self._cursors.encode(scope, key) if key else None
 
-    async def count(self, query: ProductQuery) -> int:
+    async def count(self, query: ProductQuery) -> int | None:
         return await self._products.count(query)
 
-    async def facets(self, wanted: ProductFilter, caller: User | None) -> Facets:
-        _check_filter(wanted, caller)
+    async def facets(self, wanted: ProductFilter, visitor: Visitor) -> Facets:
+        await _check_filter(wanted, visitor)
         return await self._products.facets(wanted)
 
     async def add(self, given: ProductIn) -> Product:
@@ -65,40 +72,37 @@ class ProductService:
             updated_at=now,
         )
         await self._products.add(product)
+        await self._cache.invalidate(product_tags(product.product_id))
         return product
 
     async def replace(self, product_id: str, given: ProductIn, expected: Expected) -> Product:
         """Puts `given` in place of all that is said about the product. When nothing differs, nothing changes."""
         _check_id(product_id, given.product_id)
-        current = await self._current(product_id, expected)
-        fields = given.model_dump(exclude={"product_id"})
-        if current.says(fields):
-            return current
-        replaced = await self._products.replace(product_id, fields, expected, self._clock())
-        if replaced is None:
-            await self._current(product_id, expected)  # says why
-            raise ProductNotFound
-        return replaced
+        return await self._change(product_id, expected, lambda _: given)
 
     async def patch(self, product_id: str, patch: ProductPatch, expected: Expected) -> Product:
         """Changes what `patch` names. Patches of different fields at the same time all take effect."""
         _check_id(product_id, patch.product_id)
         changes = patch.changes()
         changes.pop("product_id", None)
-        while True:
-            current = await self._current(product_id, expected)
-            fields = _validated(merged(current.fields(), changes))
-            if current.says(fields):
-                return current
-            only_this = frozenset({current.version})
-            replaced = await self._products.replace(product_id, fields, only_this, self._clock())
-            if replaced is not None:
-                return replaced
+        return await self._change(product_id, expected, lambda current: _validated(merged(current.fields(), changes)))
 
     async def remove(self, product_id: str, expected: Expected) -> None:
         if not await self._products.remove(product_id, expected):
             await self._current(product_id, expected)  # says why
             raise ProductNotFound
+        await self._cache.invalidate(product_tags(product_id))
+
+    async def _change(self, product_id: str, expected: Expected, new: Callable[[Product], ProductIn]) -> Product:
+        """Makes of the product what `new` says, once more when somebody else changed it meanwhile."""
+        while True:
+            current = await self._current(product_id, expected)
+            changed = current.changed(new(current), self._clock())
+            if current.says(changed.fields()):
+                return current
+            if await self._products.replace(changed):
+                await self._cache.invalidate(product_tags(product_id))
+                return changed
 
     async def _current(self, product_id: str, expected: Expected) -> Product:
         product = await self._products.get(product_id)
@@ -109,9 +113,11 @@ class ProductService:
         return product
 
 
-def _check_filter(wanted: ProductFilter, caller: User | None) -> None:
-    if wanted.status is not None and not (caller and caller.is_admin):
-        raise Forbidden("Only an admin can filter by status.") if caller else Unauthenticated
+async def _check_filter(wanted: ProductFilter, visitor: Visitor) -> None:
+    if wanted.status is not None:
+        caller = await visitor()
+        if not (caller and caller.is_admin):
+            raise Forbidden("Only an admin can filter by status.") if caller else Unauthenticated
     if wanted.min_price is not None and wanted.max_price is not None and wanted.min_price > wanted.max_price:
         message = "must not be above max_price"
         raise InvalidRequest([FieldError(("query", "min_price"), "empty_range", message)])
@@ -123,9 +129,9 @@ def _check_id(product_id: str, given: str | None) -> None:
         raise InvalidRequest([FieldError(("body", "product_id"), "different_id", message)])
 
 
-def _validated(fields: dict[str, Any]) -> dict[str, Any]:
+def _validated(fields: dict[str, Any]) -> ProductIn:
     try:
-        return ProductIn.model_validate(fields).model_dump(exclude={"product_id"})
+        return ProductIn.model_validate(fields)
     except ValidationError as error:
         errors = [FieldError(("body", *e["loc"]), e["type"], e["msg"]) for e in error.errors()]
         raise InvalidRequest(errors) from None

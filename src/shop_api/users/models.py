@@ -1,5 +1,6 @@
 """What a user is: as it comes in, as it is stored, and as it goes out. Only the stored one has the password hash."""
 
+from collections.abc import Awaitable, Callable
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, StringConstraints
@@ -78,6 +79,10 @@ class User(Schema):
     @property
     def is_admin(self) -> bool:
         return self.role == "admin"
+
+
+Visitor = Callable[[], Awaitable[User | None]]
+"""Looks up who asks: None without a token, InvalidToken with one that is not good."""
 
 
 class UserOut(Schema):

@@ -71,7 +71,8 @@ class UserRepository:
 
     async def list_page(self, query: UserQuery, after: Key | None) -> tuple[list[User], Key | None]:
         """A page of users and the key of its last one, None when no more follow."""
-        documents, key = await keyset.page(self._users, _match(query), _SORTS[query.sort], after, query.limit)
+        selection = keyset.Selection(_match(query))
+        documents, key = await keyset.page(self._users, selection, _SORTS[query.sort], after, query.limit)
         return [_user(document) for document in documents], key
 
     async def count(self, query: UserQuery) -> int:

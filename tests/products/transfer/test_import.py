@@ -175,7 +175,7 @@ class TestConcurrentWrites:
         await run(catalogue, written(tmp_path, "p.jsonl", [a_product(), a_product(product_id="calm")]))
 
         async def patch() -> None:
-            await catalogue.replace("tea-assam-250", _fields(stock=1), None, utc_now())
+            await _change_stock(catalogue, 1)
 
         file = written(tmp_path, "p.jsonl", [a_product(stock=7), a_product(product_id="calm", stock=7)])
         assert (await run(_Meddled(catalogue, patch, 1), file)).counts == (0, 2, 0, 0)
@@ -206,7 +206,7 @@ class TestConcurrentWrites:
         stocks = iter(range(100, 200))
 
         async def patch() -> None:
-            await catalogue.replace("tea-assam-250", _fields(stock=next(stocks)), None, utc_now())
+            await _change_stock(catalogue, next(stocks))
 
         ran = await run(_Meddled(catalogue, patch, 9), written(tmp_path, "p.jsonl", [a_product(stock=7)]))
         assert ran.counts == (0, 0, 0, 1)
@@ -238,8 +238,9 @@ class TestBesideTheService:
         assert versions == 50 + 4 * 50 + updated
 
 
-def _fields(**overrides: Any) -> dict[str, Any]:
-    return ProductIn.model_validate(a_product(**overrides)).model_dump(exclude={"product_id"})
+async def _change_stock(catalogue: ProductRepository, stock: int) -> None:
+    before = await catalogue.get("tea-assam-250")
+    assert await catalogue.replace(before.changed(ProductIn(**a_product(stock=stock)), utc_now()))
 
 
 class TestDryRun:

@@ -1,0 +1,54 @@
+"""An answer as the cache keeps it: status, headers and body, made for nobody in particular."""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+Headers = list[tuple[bytes, bytes]]
+Key = tuple[str, bytes]
+"""Path and canonical query."""
+
+_PROBLEM = b"application/problem+json"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    status: int
+    headers: Headers
+    body: bytes
+
+    def header(self, name: bytes) -> bytes | None:
+        return next((value for key, value in self.headers if key == name), None)
+
+    def with_headers(self, **given: bytes) -> "Answer":
+        """The same with these headers, instead of those of the same name; underscores stand for dashes."""
+        new = {name.replace("_", "-").encode(): value for name, value in given.items()}
+        kept = [(name, value) for name, value in self.headers if name not in new]
+        return Answer(self.status, [*kept, *new.items()], self.body)
+
+    def of_request(self, request_id: str) -> "Answer":
+        """As sent to that request: a problem names the request that it answers."""
+        if self.header(b"content-type") != _PROBLEM:
+            return self
+        problem: dict[str, Any] = json.loads(self.body) | {"request_id": request_id}
+        body = json.dumps(problem, ensure_ascii=False, separators=(",", ":")).encode()
+        return Answer(self.status, self.headers, body).with_headers(content_length=str(len(body)).encode())
+
+    def encode(self, made_at: float) -> bytes:
+        """As bytes, with the time when it was made, in seconds since 1970."""
+        headers = [[name.decode("latin-1"), value.decode("latin-1")] for name, value in self.headers]
+        head = [self.status, round(made_at, 3), headers]
+        return json.dumps(head, separators=(",", ":")).encode() + b"\n" + self.body
+
+
+def decode(raw: bytes) -> tuple[Answer, float]:
+    """What `Answer.encode` made of an answer and a time; ValueError if it is anything else."""
+    head, separator, body = raw.partition(b"\n")
+    try:
+        status, made_at, headers = json.loads(head)
+        found = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
+    except (TypeError, AttributeError, RecursionError) as error:
+        raise ValueError("not a stored answer") from error
+    if not separator or status not in (200, 404) or not isinstance(made_at, int | float):
+        raise ValueError("not a stored answer")
+    return Answer(status, found, body), made_at

@@ -1,0 +1,104 @@
+"""The tier in this process: answers ready to send, bounded in bytes, each for about a second."""
+
+from collections import OrderedDict, deque
+from collections.abc import Iterable
+
+from shop_api.http_cache.answer import Answer, Headers, Key
+
+# What Python needs around the bytes of one answer, measured with tracemalloc in tests/http_cache/test_memory.py.
+OVERHEAD_BYTES = 2_600
+
+
+class Entry:
+    """A stored answer with the headers it goes out with."""
+
+    __slots__ = ("_age", "_headers", "answer", "body", "born", "etag", "expires", "route", "size", "status", "tags")
+
+    def __init__(self, answer: Answer, tags: tuple[str, ...], route: object, born: float, expires: float) -> None:
+        self.answer = answer
+        self.status = answer.status
+        self.body = answer.body
+        self.etag = answer.header(b"etag")
+        self.tags = tags
+        self.route = route
+        self.born = born
+        self.expires = expires
+        self.size = len(answer.body) + OVERHEAD_BYTES
+        self._age = -1
+        self._headers: Headers = []
+
+    def headers(self, now: float) -> Headers:
+        """Those of a hit in this tier; not to be changed."""
+        age = int(now - self.born)
+        if age != self._age:
+            self._age = age
+            self._headers = [
+                *self.answer.headers,
+                (b"age", b"%d" % age),
+                (b"cache-status", b"shop_api; hit; detail=memory"),
+            ]
+        return self._headers
+
+
+class MemoryTier:
+    """Entries by key, the least recently used ones given up first when they take more than `max_bytes`."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self.max_bytes = max_bytes
+        self.bytes = 0
+        self._entries: OrderedDict[Key, Entry] = OrderedDict()
+        self._keys: dict[str, set[Key]] = {}
+        self._expiries: deque[tuple[float, Key]] = deque()
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def get(self, key: Key, now: float) -> Entry | None:
+        entry = self._entries.get(key)
+        if entry is None or now >= entry.expires:
+            return None
+        self._entries.move_to_end(key)
+        return entry
+
+    def put(self, key: Key, entry: Entry, now: float) -> None:
+        self._drop(key)
+        self._drop_expired(now)
+        if now >= entry.expires or entry.size > self.max_bytes:
+            return
+        self._entries[key] = entry
+        self._expiries.append((entry.expires, key))
+        for tag in entry.tags:
+            self._keys.setdefault(tag, set()).add(key)
+        self.bytes += entry.size
+        while self.bytes > self.max_bytes:
+            self._drop(next(iter(self._entries)))
+
+    def invalidate(self, tags: Iterable[str]) -> None:
+        for tag in tags:
+            for key in tuple(self._keys.get(tag, ())):
+                self._drop(key)
+
+    def clear(self) -> None:
+        self._entries.clear()
+        self._keys.clear()
+        self._expiries.clear()
+        self.bytes = 0
+
+    def _drop_expired(self, now: float) -> None:
+        # Nearly in order, since all live about as long.
+        while self._expiries and self._expiries[0][0] <= now:
+            _, key = self._expiries.popleft()
+            entry = self._entries.get(key)
+            if entry is not None and entry.expires <= now:
+                self._drop(key)
+
+    def _drop(self, key: Key) -> None:
+        entry = self._entries.pop(key, None)
+        if entry is None:
+            return
+        self.bytes -= entry.size
+        for tag in entry.tags:
+            keys = self._keys[tag]
+            keys.discard(key)
+            if not keys:
+                del self._keys[tag]

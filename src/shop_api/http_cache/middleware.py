@@ -1,0 +1,151 @@
+"""The cache in front of the router."""
+
+import time
+from collections.abc import Sequence
+from hashlib import blake2b
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from shop_api.dependencies import Shop
+from shop_api.etags import none_match
+from shop_api.http_cache.answer import Answer, Headers, Key
+from shop_api.http_cache.cache import Found, HttpCache
+from shop_api.http_cache.marking import CacheableRoute
+
+# Anybody may keep it, and has to ask each time whether it is still current: nobody but us learns of changes.
+_PUBLIC = b"public, no-cache"
+_PRIVATE = b"private, no-cache"
+# What may depend on who asks, or on what they hold already.
+_PERSONAL = frozenset({b"authorization", b"cookie", b"if-none-match", b"cache-control", b"range"})
+_ABOUT_CONTENT = frozenset({b"content-type", b"content-length"})
+_REFUSALS = frozenset({401, 403, 404})
+
+
+class CacheFirst:
+    """Answers GET and HEAD of `routes`.
+
+    What is kept is made as for somebody without a token, and serves everyone. Somebody with a token gets past it in
+    two cases: with `Cache-Control: no-cache`, if the token is good, and where the public answer is a refusal.
+    """
+
+    def __init__(self, app: ASGIApp, routes: Sequence[CacheableRoute]) -> None:
+        self.app = app
+        self._routes = routes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] not in ("GET", "HEAD"):
+            return await self.app(scope, receive, send)
+        shop: Shop = scope["app"].state.shop
+        known = token = control = None
+        for name, value in scope["headers"]:
+            if name == b"if-none-match":
+                known = value
+            elif name == b"authorization":
+                token = value
+            elif name == b"cache-control":
+                control = value
+        key, now = _key(scope), time.monotonic()
+        fresh = token is not None and control is not None and _wants_fresh(shop, token, control)
+        entry = None if fresh else shop.cache.memory.get(key, now)
+        if entry is None or (entry.status != 200 and token is not None):
+            return await self._forward(scope, receive, send, shop.cache, key, known, token, fresh)
+        shop.cache.counters.memory_hits += 1
+        scope["route"] = entry.route
+        scope["state"]["cache"] = "hit"
+        if entry.status != 200:
+            return await _answer(scope, send, Found(entry.answer, entry.born, b"hit; detail=memory"), known)
+        return await _send(scope, send, 200, entry.headers(now), entry.body, entry.etag, known)
+
+    async def _forward(
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        cache: HttpCache,
+        key: Key,
+        known: bytes | None,
+        token: bytes | None,
+        fresh: bool,
+    ) -> None:
+        for route in self._routes:
+            if (tags := route.tags_of(scope["path"])) is not None:
+                break
+        else:
+            return await self.app(scope, receive, send)
+        scope["route"] = route
+        found = await cache.fetch(key, tags, route, lambda: self._public_answer(scope, tags), fresh=fresh)
+        if token is not None and found.answer.status in _REFUSALS:
+            cache.counters.bypasses += 1
+            return await self.app(scope, receive, _private(send))
+        return await _answer(scope, send, found, known)
+
+    async def _public_answer(self, scope: Scope, tags: Sequence[str]) -> Answer:
+        """What the service answers to somebody without a token who holds nothing yet."""
+        headers = [header for header in scope["headers"] if header[0] not in _PERSONAL]
+        messages: list[Message] = []
+
+        async def nothing() -> Message:
+            return {"type": "http.request", "body": b"", "more_body": False}
+
+        async def keep(message: Message) -> None:
+            messages.append(message)
+
+        await self.app({**scope, "method": "GET", "headers": headers}, nothing, keep)
+        start, *parts = messages
+        body = b"".join(part.get("body", b"") for part in parts)
+        answer = Answer(start["status"], [(name.lower(), value) for name, value in start["headers"]], body)
+        if answer.status != 200:
+            return answer
+        etag = answer.header(b"etag") or b'"%s"' % blake2b(body, digest_size=12).hexdigest().encode()
+        return answer.with_headers(etag=etag, cache_control=_PUBLIC, surrogate_key=" ".join(tags).encode())
+
+
+def _key(scope: Scope) -> Key:
+    # The order of parameters means nothing; a repeated one is refused by the routes.
+    query: bytes = scope["query_string"]
+    return scope["path"], b"&".join(sorted(query.split(b"&"))) if b"&" in query else query
+
+
+def _wants_fresh(shop: Shop, token: bytes, control: bytes) -> bool:
+    """Whether the database's answer is asked for, by somebody who may."""
+    given = token.decode("latin-1").removeprefix("Bearer ")
+    return b"no-cache" in control.lower() and shop.auth.is_signed_in(given)
+
+
+async def _answer(scope: Scope, send: Send, found: Found, known: bytes | None) -> None:
+    answer = found.answer.of_request(scope["state"]["request_id"])
+    hit = found.status.startswith(b"hit")
+    scope["state"]["cache"] = "hit" if hit or found.status.endswith(b"collapsed") else "miss"
+    headers = [*answer.headers, (b"cache-status", b"shop_api; " + found.status)]
+    if hit:
+        headers.append((b"age", b"%d" % (time.monotonic() - found.born)))
+    await _send(scope, send, answer.status, headers, answer.body, answer.header(b"etag"), known)
+
+
+async def _send(
+    scope: Scope, send: Send, status: int, headers: Headers, body: bytes, etag: bytes | None, known: bytes | None
+) -> None:
+    if status == 200 and known is not None and etag is not None and _matches(known, etag):
+        status, body = 304, b""
+        headers = [header for header in headers if header[0] not in _ABOUT_CONTENT]
+    if scope["method"] == "HEAD":
+        body = b""
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def _matches(known: bytes, etag: bytes) -> bool:
+    return known == etag or none_match(known.decode("latin-1"), etag.decode("latin-1"))
+
+
+def _private(send: Send) -> Send:
+    """Marks an answer that was made for one caller."""
+
+    async def marked(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = [header for header in message["headers"] if header[0].lower() != b"cache-control"]
+            extra = [(b"cache-control", _PRIVATE), (b"cache-status", b"shop_api; fwd=bypass")]
+            message = {**message, "headers": [*headers, *extra]}
+        await send(message)
+
+    return marked

@@ -1,0 +1,188 @@
+"""The tier that all instances share.
+
+An answer is stored with the tokens that the epoch and each of its tags have at that moment, and counts only while
+they are the same. To invalidate is to give a tag another token, whatever number of answers that concerns.
+
+Every command has 0.2 seconds. After a failure, and whenever it had to connect again (it may be another server, or one
+with old data), this instance trusts nothing in Redis until it has started a new epoch. Commands that are asked for at
+one moment travel together.
+"""
+
+import asyncio
+import os
+import time
+from collections.abc import Collection, Sequence
+from hashlib import blake2b
+from typing import Any, NamedTuple
+
+import structlog
+
+from shop_api import __version__
+from shop_api.http_cache.answer import Answer, Key, decode
+from shop_api.http_cache.counters import Counters
+from shop_api.redis import Redis, RedisError, connect
+
+_TIMEOUT = 0.2
+# Of answers and tokens alike: what an expired token permitted is worth nothing, since the next one is another.
+_SECONDS = 300
+_TOKEN_BYTES = 8
+_MOST_WAITING = 10_000
+_RETRY_SECONDS = 1.0
+
+log = structlog.get_logger()
+
+Command = tuple[Any, ...]
+Asked = tuple[Sequence[Command], "asyncio.Future[list[Any]] | None"]
+
+
+class Ticket(NamedTuple):
+    """The tokens under which an answer may be stored that is made after they were read."""
+
+    era: int
+    stamp: bytes
+
+
+class RedisTier:
+    def __init__(self, url: str, namespace: str, counters: Counters) -> None:
+        self._client: Redis = connect(url, timeout=_TIMEOUT, connections=1, retries=0, on_connect=self._on_connect)
+        # In braces, so that a Redis Cluster keeps all of it in one slot and MGET can reach it.
+        self._prefix = f"{{{namespace}}}:{__version__}:"
+        self._epoch = self._prefix + "epoch"
+        self._counters = counters
+        self._trusted = False
+        self._era = 0
+        self._missed = 0
+        self._distrusted = asyncio.Event()
+        self._distrusted.set()
+        self._waiting: list[Asked] = []
+        self._sender: asyncio.Task[None] | None = None
+
+    async def lookup(self, key: Key, tags: Collection[str]) -> tuple[Ticket | None, tuple[Answer, float] | None]:
+        """What permits to store an answer, None if Redis is not trusted; and the answer it holds, with its age."""
+        if not self._trusted:
+            return None, None
+        era = self._era
+        names = [self._epoch, *(self._prefix + tag for tag in tags)]
+        replies = await self._ask([("MGET", *names, self._name(key))])
+        if era != self._era or not replies:
+            return None, None
+        *tokens, raw = replies[0]
+        if tokens[0] is None:
+            self.distrust("it was emptied")
+            return None, None
+        if None in tokens:
+            # Nobody asked for such a thing lately, or ever will again: what is asked for a second time is stored.
+            self._send([("SET", name, os.urandom(_TOKEN_BYTES), "NX", "EX", _SECONDS) for name in names[1:]], None)
+            return None, None
+        stamp = b"".join(tokens)
+        if raw is None or not raw.startswith(stamp):
+            return Ticket(era, stamp), None
+        try:
+            return Ticket(era, stamp), _aged(raw[len(stamp) :])
+        except ValueError as error:
+            log.warning("a stored answer cannot be read", reason=str(error))
+            return Ticket(era, stamp), None
+
+    def store(self, key: Key, ticket: Ticket, answer: Answer, born: float) -> None:
+        """Sends the answer on its way, to be found under the tokens of `ticket`."""
+        if ticket.era == self._era and self._trusted and len(self._waiting) < _MOST_WAITING:
+            made_at = time.time() - (time.monotonic() - born)
+            value = ticket.stamp + answer.encode(made_at)
+            self._send([("SET", self._name(key), value, "EX", _SECONDS)], None)
+
+    async def invalidate(self, tags: Collection[str]) -> None:
+        """Takes at most 0.2 seconds, also when Redis does not answer."""
+        if not self._trusted:
+            self._missed += 1  # an epoch being started right now may be too old already
+            return
+        era = self._era
+        commands = [("SET", self._prefix + tag, os.urandom(_TOKEN_BYTES), "EX", _SECONDS) for tag in tags]
+        try:
+            async with asyncio.timeout(_TIMEOUT):
+                done = await self._ask(commands)
+        except TimeoutError:
+            done = []
+        if era == self._era and not done:
+            self.distrust("an invalidation was not confirmed")
+
+    def distrust(self, reason: str) -> None:
+        """Nothing in Redis counts until a new epoch has begun."""
+        if self._trusted:
+            log.warning("the cache does without Redis", reason=reason)
+            self._counters.redis_failures += 1
+        self._trusted = False
+        self._era += 1
+        self._distrusted.set()
+
+    async def keep_trusted(self) -> None:
+        """Starts a new epoch whenever that is needed, as soon as Redis answers."""
+        while True:
+            await self._distrusted.wait()
+            if not await self._renew():
+                await asyncio.sleep(_RETRY_SECONDS)
+
+    async def close(self) -> None:
+        if self._sender is not None:
+            self._sender.cancel()
+            await asyncio.gather(self._sender, return_exceptions=True)
+        await self._client.aclose()
+
+    async def _renew(self) -> bool:
+        era, missed = self._era, self._missed
+        done = await self._ask([("SET", self._epoch, os.urandom(_TOKEN_BYTES))])
+        if era != self._era or missed != self._missed:
+            return bool(done)  # it connected, or somebody changed something: once more
+        if not done:
+            return False
+        self._counters.epochs += 1
+        self._trusted = True
+        self._distrusted.clear()
+        return True
+
+    async def _on_connect(self, connection: Any) -> None:
+        await connection.on_connect()
+        self.distrust("the connection is a new one")
+
+    def _name(self, key: Key) -> str:
+        path, query = key
+        url = path.encode("utf-8", "surrogatepass") + b"?" + query
+        return self._prefix + "answer:" + blake2b(url, digest_size=16).hexdigest()
+
+    async def _ask(self, commands: Sequence[Command]) -> list[Any]:
+        """The reply to each command; empty if Redis did not answer, or refused one."""
+        future: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
+        self._send(commands, future)
+        return await future
+
+    def _send(self, commands: Sequence[Command], future: "asyncio.Future[list[Any]] | None") -> None:
+        self._waiting.append((commands, future))
+        if self._sender is None or self._sender.done():
+            self._sender = asyncio.create_task(self._send_all())
+
+    async def _send_all(self) -> None:
+        while self._waiting:
+            asked, self._waiting = self._waiting, []
+            pipeline = self._client.pipeline(transaction=False)
+            for commands, _ in asked:
+                for command in commands:
+                    pipeline.execute_command(*command)
+            try:
+                replies = await pipeline.execute()
+            except (RedisError, OSError, TimeoutError) as error:
+                self.distrust(str(error) or type(error).__name__)
+                replies = []
+            except BaseException:
+                self.distrust("interrupted")
+                for _, future in asked:
+                    if future is not None:
+                        future.cancel()
+                raise
+            for commands, future in asked:
+                mine, replies = replies[: len(commands)], replies[len(commands) :]
+                if future is not None and not future.done():
+                    future.set_result(mine)
+
+
+def _aged(raw: bytes) -> tuple[Answer, float]:
+    answer, made_at = decode(raw)
+    return answer, max(0.0, time.time() - made_at)

@@ -1,0 +1,136 @@
+"""Engines and wires that can be broken on purpose, and mended."""
+
+import asyncio
+import os
+import shutil
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+from shop_api import embedded
+from shop_api.embedded.child import child
+
+
+class RedisServer:
+    """A Redis that forgets nothing it was told to save: it can be killed, hang, and come back with what it had then."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._running = ExitStack()
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            self.port: int = probe.getsockname()[1]
+
+    def start(self) -> None:
+        command = [embedded.redis.binary(), "--bind", "127.0.0.1", "--port", str(self.port), "--save", ""]
+        self._process = self._running.enter_context(child([*command, "--dir", self._folder], self._folder / "log"))
+        while not self._says("PING").startswith(b"+PONG"):
+            time.sleep(0.005)
+
+    def _says(self, command: str) -> bytes:
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), timeout=5) as connection:
+                connection.sendall(f"{command}\r\n".encode())
+                return connection.recv(64)
+        except ConnectionError:
+            return b""
+
+    def save(self) -> None:
+        assert self._says("SAVE").startswith(b"+OK")
+
+    def freeze(self) -> None:
+        os.kill(self._process.pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        os.kill(self._process.pid, signal.SIGCONT)
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        self._running.close()
+
+    def forget_saved(self) -> None:
+        (self._folder / "dump.rdb").unlink(missing_ok=True)
+
+    def stop(self) -> None:
+        with suppress(ProcessLookupError):
+            self.thaw()
+        self._running.close()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+class Wire:
+    """A TCP connection between a client and a server on 127.0.0.1, with everything that can go wrong on one."""
+
+    def __init__(self, port: int) -> None:
+        self._server_port = port
+        self.delay = 0.0
+        """Seconds that everything takes longer."""
+        self.cut = False
+        """Nothing gets through, and every connection breaks."""
+        self.refused: tuple[bytes, ...] = ()
+        """A connection on which a client says one of these breaks."""
+        self._writers: set[asyncio.StreamWriter] = set()
+
+    @contextmanager
+    def open(self) -> Iterator[int]:
+        """The port to connect to instead. It works in a thread of its own, since Motor's last words block the loop."""
+        port: Future[int] = Future()
+        thread = threading.Thread(target=lambda: asyncio.run(self._serve(port)))
+        thread.start()
+        try:
+            yield port.result(5)
+        finally:
+            self._loop.call_soon_threadsafe(self._ended.set)
+            thread.join()
+
+    def break_all(self) -> None:
+        self._loop.call_soon_threadsafe(lambda: [writer.close() for writer in tuple(self._writers)])
+
+    async def _serve(self, port: "Future[int]") -> None:
+        self._loop, self._ended = asyncio.get_running_loop(), asyncio.Event()
+        server = await asyncio.start_server(self._connect, "127.0.0.1", 0)
+        port.set_result(server.sockets[0].getsockname()[1])
+        await self._ended.wait()
+        server.close()
+        for writer in tuple(self._writers):
+            writer.close()
+        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            task.cancel()
+
+    async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.add(writer)
+        with suppress(OSError):
+            if not self.cut:
+                upstream_reader, upstream = await asyncio.open_connection("127.0.0.1", self._server_port)
+                self._writers.add(upstream)
+                both = (self._pass(reader, upstream, self._is_refused), self._pass(upstream_reader, writer))
+                tasks = [asyncio.create_task(each) for each in both]
+                await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+                for task in tasks:
+                    task.cancel()
+                self._close(upstream)
+        self._close(writer)
+
+    def _close(self, writer: asyncio.StreamWriter) -> None:
+        self._writers.discard(writer)
+        writer.close()
+
+    def _is_refused(self, data: bytes) -> bool:
+        return any(word in data for word in self.refused)
+
+    async def _pass(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, ends=lambda data: False
+    ) -> None:
+        with suppress(OSError):
+            while data := await reader.read(65536):
+                if self.cut or ends(data):
+                    return
+                if self.delay:
+                    await asyncio.sleep(self.delay)
+                writer.write(data)
+                await writer.drain()

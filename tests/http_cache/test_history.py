@@ -1,0 +1,102 @@
+"""The promises of the cache, under load and faults; and that this check finds a cache that does not keep them.
+
+`make soak` runs it for ten minutes.
+"""
+
+import os
+import uuid
+from collections.abc import Callable, Collection
+from pathlib import Path
+
+import pytest
+
+from http_cache.history import Cluster, cluster, play
+from shop_api.http_cache.cache import HttpCache
+from shop_api.http_cache.redis import RedisTier
+from shop_api.products.cache_tags import product_tags
+from shop_api.products.models import Product
+from shop_api.products.repository import ProductRepository
+from shop_api.settings import Settings
+
+SECONDS = float(os.environ.get("SOAK_SECONDS", "12"))
+SEED = int(os.environ.get("SOAK_SEED", "7"))
+LONGEST = 60.0
+"""That a broken cache may take to be found."""
+
+
+@pytest.fixture
+def settings(engines: Settings) -> Settings:
+    return engines.model_copy(update={"mongo_db": f"test-{uuid.uuid4().hex[:12]}"})
+
+
+async def test_every_read_keeps_the_promises(settings: Settings, tmp_path: Path):
+    async with cluster(settings, tmp_path) as three:
+        history, faults = await play(three, SECONDS, SEED)
+        used = [instance.app.state.shop.cache.counters for instance in three.instances]
+    print(f"\n{history.requests} requests, {history.writes} writes, faults: {dict(faults.happened)}")
+    for counters in used:
+        print(counters)
+    assert history.violations == []
+    assert history.writes > 10 * SECONDS
+    assert sum(counters.memory_hits for counters in used) > history.requests / 10
+    assert sum(counters.redis_hits for counters in used) > SECONDS  # or the Redis tier was not tested
+
+
+class Unfenced(HttpCache):
+    """Does not mind that what it reads was changed meanwhile."""
+
+    def forget(self, tags: Collection[str]) -> None:
+        self.memory.invalidate(tags)
+
+
+class Silent:
+    async def invalidate(self, tags: Collection[str]) -> None:
+        pass
+
+
+class Hasty(ProductRepository):
+    """Invalidates before the change instead of after it."""
+
+    cache: HttpCache
+
+    async def replace(self, product: Product) -> bool:
+        await self.cache.invalidate(product_tags(product.product_id))
+        return await super().replace(product)
+
+
+class Credulous(RedisTier):
+    """Goes on trusting what it trusted, whatever happened."""
+
+    def distrust(self, reason: str) -> None:
+        if not self._trusted:
+            super().distrust(reason)
+
+
+def unfenced(three: Cluster) -> None:
+    for instance in three.instances:
+        instance.app.state.shop.cache.__class__ = Unfenced
+
+
+def hasty(three: Cluster) -> None:
+    for instance in three.instances:
+        shop = instance.app.state.shop
+        shop.products._products.__class__ = Hasty
+        shop.products._products.cache, shop.products._cache = shop.cache, Silent()
+
+
+def credulous(three: Cluster) -> None:
+    for instance in three.instances:
+        instance.app.state.shop.cache.redis.__class__ = Credulous
+
+
+@pytest.mark.parametrize("broken", [unfenced, hasty, credulous])
+async def test_a_cache_that_breaks_them_is_found(
+    settings: Settings, tmp_path: Path, broken: Callable[[Cluster], None]
+):
+    async with cluster(settings, tmp_path) as three:
+        broken(three)
+        history, faults = await play(three, LONGEST, SEED)
+    print(f"\n{history.requests} requests, {history.writes} writes, faults: {dict(faults.happened)}")
+    print(history.violations[:3])
+    assert history.violations
+    assert all(violation.startswith("promise") for violation in history.violations)
