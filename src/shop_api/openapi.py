@@ -37,6 +37,9 @@ _LOCATION_HEADER = {"Location": {"description": "Its address.", "schema": {"type
 # For `responses=`.
 ETAG: dict[str, Any] = {"headers": _ETAG_HEADER}
 LOCATION: dict[str, Any] = {"headers": _ETAG_HEADER | _LOCATION_HEADER}
+CONTENT_ETAG: dict[str, Any] = {
+    "headers": {"ETag": {"description": "Names this content, for `If-None-Match`.", "schema": {"type": "string"}}}
+}
 NOT_MODIFIED: dict[str, Any] = {"description": "What `If-None-Match` names is still current"}
 
 

@@ -3,43 +3,39 @@
 redis-py's defaults retry ten times, also on time-outs, which sends one INCR eleven times.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
 
 from redis import exceptions
-from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio import BlockingConnectionPool, ConnectionPool, Redis
+from redis.asyncio.connection import AbstractConnection as Connection
 from redis.asyncio.retry import Retry
-from redis.backoff import ExponentialBackoff
+from redis.backoff import ExponentialBackoff, NoBackoff
 
 RedisError = exceptions.RedisError
 
-__all__ = ["Redis", "RedisError", "connect", "open_redis"]
+__all__ = ["Connection", "Redis", "RedisError", "connect", "connection", "open_redis"]
 
 
-def connect(
-    url: str,
-    *,
-    timeout: float = 1,
-    connections: int = 32,
-    retries: int = 2,
-    on_connect: Callable[[Any], Awaitable[None]] | None = None,
-) -> Redis:
-    """A client for `url`. Nothing is sent yet: the service starts and runs without Redis.
-
-    Whatever waits, waits `timeout` seconds. `on_connect` is given each new connection, and has to set it up.
-    """
+def connect(url: str) -> Redis:
+    """A client for `url`. Nothing is sent yet: the service starts and runs without Redis."""
     pool = BlockingConnectionPool.from_url(
         url,
-        max_connections=connections,
-        timeout=timeout,
-        socket_timeout=timeout,
-        socket_connect_timeout=timeout,
-        retry=Retry(ExponentialBackoff(cap=0.1, base=0.01), retries, supported_errors=(exceptions.ConnectionError,)),
+        max_connections=32,
+        timeout=1,
+        socket_timeout=1,
+        socket_connect_timeout=1,
+        retry=Retry(ExponentialBackoff(cap=0.1, base=0.01), 2, supported_errors=(exceptions.ConnectionError,)),
         health_check_interval=15,
-        redis_connect_func=on_connect,
     )
     return Redis.from_pool(pool)
+
+
+def connection(url: str) -> Connection:
+    """A single connection, not connected yet, without time-outs, retries or health checks of its own."""
+    pool = ConnectionPool.from_url(url, retry=Retry(NoBackoff(), 0), socket_timeout=None)
+    made: Connection = pool.make_connection()  # type: ignore[no-untyped-call]
+    return made
 
 
 @asynccontextmanager

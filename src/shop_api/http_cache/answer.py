@@ -8,7 +8,13 @@ Headers = list[tuple[bytes, bytes]]
 Key = tuple[str, bytes]
 """Path and canonical query."""
 
+_ABOUT_CONTENT = frozenset({b"content-type", b"content-length"})
 _PROBLEM = b"application/problem+json"
+
+
+def without_content(headers: Headers) -> Headers:
+    """Those of a 304 in place of an answer with these."""
+    return [header for header in headers if header[0] not in _ABOUT_CONTENT]
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from collections import OrderedDict, deque
 from collections.abc import Iterable
 
-from shop_api.http_cache.answer import Answer, Headers, Key
+from shop_api.http_cache.answer import Answer, Headers, Key, without_content
 
 # What Python needs around the bytes of one answer, measured with tracemalloc in tests/http_cache/test_memory.py.
 OVERHEAD_BYTES = 2_600
@@ -12,7 +12,20 @@ OVERHEAD_BYTES = 2_600
 class Entry:
     """A stored answer with the headers it goes out with."""
 
-    __slots__ = ("_age", "_headers", "answer", "body", "born", "etag", "expires", "route", "size", "status", "tags")
+    __slots__ = (
+        "_age",
+        "_bodiless",
+        "_headers",
+        "answer",
+        "body",
+        "born",
+        "etag",
+        "expires",
+        "route",
+        "size",
+        "status",
+        "tags",
+    )
 
     def __init__(self, answer: Answer, tags: tuple[str, ...], route: object, born: float, expires: float) -> None:
         self.answer = answer
@@ -26,18 +39,17 @@ class Entry:
         self.size = len(answer.body) + OVERHEAD_BYTES
         self._age = -1
         self._headers: Headers = []
+        self._bodiless: Headers = []
 
-    def headers(self, now: float) -> Headers:
-        """Those of a hit in this tier; not to be changed."""
+    def headers(self, now: float, *, bodiless: bool = False) -> Headers:
+        """Those of a hit in this tier, of a 304 without those about the content; not to be changed."""
         age = int(now - self.born)
         if age != self._age:
             self._age = age
-            self._headers = [
-                *self.answer.headers,
-                (b"age", b"%d" % age),
-                (b"cache-status", b"shop_api; hit; detail=memory"),
-            ]
-        return self._headers
+            own = [(b"age", b"%d" % age), (b"cache-status", b"shop_api; hit; detail=memory")]
+            self._headers = [*self.answer.headers, *own]
+            self._bodiless = without_content(self._headers)
+        return self._bodiless if bodiless else self._headers
 
 
 class MemoryTier:

@@ -8,7 +8,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shop_api.dependencies import Shop
 from shop_api.etags import none_match
-from shop_api.http_cache.answer import Answer, Headers, Key
+from shop_api.http_cache.answer import Answer, Headers, Key, without_content
 from shop_api.http_cache.cache import Found, HttpCache
 from shop_api.http_cache.marking import CacheableRoute
 
@@ -17,7 +17,6 @@ _PUBLIC = b"public, no-cache"
 _PRIVATE = b"private, no-cache"
 # What may depend on who asks, or on what they hold already.
 _PERSONAL = frozenset({b"authorization", b"cookie", b"if-none-match", b"cache-control", b"range"})
-_ABOUT_CONTENT = frozenset({b"content-type", b"content-length"})
 _REFUSALS = frozenset({401, 403, 404})
 
 
@@ -54,7 +53,9 @@ class CacheFirst:
         scope["state"]["cache"] = "hit"
         if entry.status != 200:
             return await _answer(scope, send, Found(entry.answer, entry.born, b"hit; detail=memory"), known)
-        return await _send(scope, send, 200, entry.headers(now), entry.body, entry.etag, known)
+        if known is not None and (known == entry.etag or _matches(known, entry.etag)):
+            return await _send(scope, send, 304, entry.headers(now, bodiless=True), b"")
+        return await _send(scope, send, 200, entry.headers(now), entry.body)
 
     async def _forward(
         self,
@@ -119,23 +120,18 @@ async def _answer(scope: Scope, send: Send, found: Found, known: bytes | None) -
     headers = [*answer.headers, (b"cache-status", b"shop_api; " + found.status)]
     if hit:
         headers.append((b"age", b"%d" % (time.monotonic() - found.born)))
-    await _send(scope, send, answer.status, headers, answer.body, answer.header(b"etag"), known)
+    if answer.status == 200 and known is not None and _matches(known, answer.header(b"etag")):
+        return await _send(scope, send, 304, without_content(headers), b"")
+    return await _send(scope, send, answer.status, headers, answer.body)
 
 
-async def _send(
-    scope: Scope, send: Send, status: int, headers: Headers, body: bytes, etag: bytes | None, known: bytes | None
-) -> None:
-    if status == 200 and known is not None and etag is not None and _matches(known, etag):
-        status, body = 304, b""
-        headers = [header for header in headers if header[0] not in _ABOUT_CONTENT]
-    if scope["method"] == "HEAD":
-        body = b""
+async def _send(scope: Scope, send: Send, status: int, headers: Headers, body: bytes) -> None:
     await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+    await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
 
 
-def _matches(known: bytes, etag: bytes) -> bool:
-    return known == etag or none_match(known.decode("latin-1"), etag.decode("latin-1"))
+def _matches(known: bytes, etag: bytes | None) -> bool:
+    return etag is not None and none_match(known.decode("latin-1"), etag.decode("latin-1"))
 
 
 def _private(send: Send) -> Send:

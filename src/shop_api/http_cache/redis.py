@@ -20,7 +20,7 @@ import structlog
 from shop_api import __version__
 from shop_api.http_cache.answer import Answer, Key, decode
 from shop_api.http_cache.counters import Counters
-from shop_api.redis import Redis, RedisError, connect
+from shop_api.redis import RedisError, connection
 
 _TIMEOUT = 0.2
 # Of answers and tokens alike: what an expired token permitted is worth nothing, since the next one is another.
@@ -28,6 +28,7 @@ _SECONDS = 300
 _TOKEN_BYTES = 8
 _MOST_WAITING = 10_000
 _RETRY_SECONDS = 1.0
+_SOON = 0.005
 
 log = structlog.get_logger()
 
@@ -44,7 +45,7 @@ class Ticket(NamedTuple):
 
 class RedisTier:
     def __init__(self, url: str, namespace: str, counters: Counters) -> None:
-        self._client: Redis = connect(url, timeout=_TIMEOUT, connections=1, retries=0, on_connect=self._on_connect)
+        self._connection = connection(url)
         # In braces, so that a Redis Cluster keeps all of it in one slot and MGET can reach it.
         self._prefix = f"{{{namespace}}}:{__version__}:"
         self._epoch = self._prefix + "epoch"
@@ -72,7 +73,7 @@ class RedisTier:
             return None, None
         if None in tokens:
             # Nobody asked for such a thing lately, or ever will again: what is asked for a second time is stored.
-            self._send([("SET", name, os.urandom(_TOKEN_BYTES), "NX", "EX", _SECONDS) for name in names[1:]], None)
+            self._tell([("SET", name, os.urandom(_TOKEN_BYTES), "NX", "EX", _SECONDS) for name in names[1:]])
             return None, None
         stamp = b"".join(tokens)
         if raw is None or not raw.startswith(stamp):
@@ -85,10 +86,10 @@ class RedisTier:
 
     def store(self, key: Key, ticket: Ticket, answer: Answer, born: float) -> None:
         """Sends the answer on its way, to be found under the tokens of `ticket`."""
-        if ticket.era == self._era and self._trusted and len(self._waiting) < _MOST_WAITING:
+        if ticket.era == self._era and self._trusted:
             made_at = time.time() - (time.monotonic() - born)
             value = ticket.stamp + answer.encode(made_at)
-            self._send([("SET", self._name(key), value, "EX", _SECONDS)], None)
+            self._tell([("SET", self._name(key), value, "EX", _SECONDS)])
 
     async def invalidate(self, tags: Collection[str]) -> None:
         """Takes at most 0.2 seconds, also when Redis does not answer."""
@@ -125,7 +126,7 @@ class RedisTier:
         if self._sender is not None:
             self._sender.cancel()
             await asyncio.gather(self._sender, return_exceptions=True)
-        await self._client.aclose()
+        await self._connection.disconnect()
 
     async def _renew(self) -> bool:
         era, missed = self._era, self._missed
@@ -139,10 +140,6 @@ class RedisTier:
         self._distrusted.clear()
         return True
 
-    async def _on_connect(self, connection: Any) -> None:
-        await connection.on_connect()
-        self.distrust("the connection is a new one")
-
     def _name(self, key: Key) -> str:
         path, query = key
         url = path.encode("utf-8", "surrogatepass") + b"?" + query
@@ -151,36 +148,43 @@ class RedisTier:
     async def _ask(self, commands: Sequence[Command]) -> list[Any]:
         """The reply to each command; empty if Redis did not answer, or refused one."""
         future: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
-        self._send(commands, future)
+        self._waiting.append((commands, future))
+        self._send()
         return await future
 
-    def _send(self, commands: Sequence[Command], future: "asyncio.Future[list[Any]] | None") -> None:
-        self._waiting.append((commands, future))
-        if self._sender is None or self._sender.done():
+    def _tell(self, commands: Sequence[Command]) -> None:
+        """Sends them with whatever is sent next, or soon."""
+        if len(self._waiting) < _MOST_WAITING:
+            self._waiting.append((commands, None))
+            asyncio.get_running_loop().call_later(_SOON, self._send)
+
+    def _send(self) -> None:
+        if self._waiting and (self._sender is None or self._sender.done()):
             self._sender = asyncio.create_task(self._send_all())
 
     async def _send_all(self) -> None:
         while self._waiting:
             asked, self._waiting = self._waiting, []
-            pipeline = self._client.pipeline(transaction=False)
-            for commands, _ in asked:
-                for command in commands:
-                    pipeline.execute_command(*command)
             try:
-                replies = await pipeline.execute()
+                replies = await self._exchange([command for commands, _ in asked for command in commands])
             except (RedisError, OSError, TimeoutError) as error:
                 self.distrust(str(error) or type(error).__name__)
+                await self._connection.disconnect(nowait=True)
                 replies = []
-            except BaseException:
-                self.distrust("interrupted")
-                for _, future in asked:
-                    if future is not None:
-                        future.cancel()
-                raise
             for commands, future in asked:
                 mine, replies = replies[: len(commands)], replies[len(commands) :]
                 if future is not None and not future.done():
                     future.set_result(mine)
+
+    async def _exchange(self, commands: Sequence[Command]) -> list[Any]:
+        # On the bare connection: a client's pipeline costs more than the commands in it.
+        async with asyncio.timeout(_TIMEOUT):
+            if not self._connection.is_connected:
+                await self._connection.connect()  # type: ignore[no-untyped-call]
+                self.distrust("the connection is a new one")
+            packed = self._connection.pack_commands(commands)
+            await self._connection.send_packed_command(packed, check_health=False)
+            return [await self._connection.read_response() for _ in commands]
 
 
 def _aged(raw: bytes) -> tuple[Answer, float]:

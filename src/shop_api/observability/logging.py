@@ -1,7 +1,10 @@
 """Structured logs: JSON lines for machines, readable ones on a terminal; one line for each request."""
 
+import asyncio
+import atexit
 import logging
 import sys
+from collections import deque
 from contextvars import ContextVar
 from typing import Any, TextIO
 
@@ -20,6 +23,39 @@ def _with_request_id(_: Any, __: str, event: EventDict) -> EventDict:
     return event
 
 
+class _Batched:
+    """Writes what was logged in the last 50 ms to `stream` at once.
+
+    Each write of its own would let the driver's threads take the interpreter, and wait for it as long as for a query.
+    A process that is killed loses those lines.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._lines: deque[str] = deque()
+        self._timer: asyncio.TimerHandle | None = None
+        atexit.register(self._write_out)
+
+    def write(self, text: str) -> None:
+        self._lines.append(text)
+
+    def flush(self) -> None:
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            self._write_out()
+            return
+        if self._timer is None:
+            self._timer = loop.call_later(0.05, self._write_out)
+
+    def _write_out(self) -> None:
+        self._timer = None
+        lines = [self._lines.popleft() for _ in range(len(self._lines))]
+        if lines:
+            self._stream.write("".join(lines))
+            self._stream.flush()
+
+
 def configure_logging(settings: Settings, stream: TextIO = sys.stderr) -> None:
     """Sends structlog's and the standard library's records to `stream` in one form."""
     console = settings.log_format == "console" or (settings.log_format == "auto" and stream.isatty())
@@ -33,14 +69,15 @@ def configure_logging(settings: Settings, stream: TextIO = sys.stderr) -> None:
         if console
         else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     )
+    output: Any = stream if console else _Batched(stream)
     structlog.configure(
         processors=[*shared, *renderer],
         # Straight to the stream: through the standard library a line costs more than a cached answer does ten times.
-        logger_factory=structlog.WriteLoggerFactory(stream),
+        logger_factory=structlog.WriteLoggerFactory(output),
         wrapper_class=structlog.make_filtering_bound_logger(settings.log_level),
         cache_logger_on_first_use=False,
     )
-    handler = logging.StreamHandler(stream)
+    handler = logging.StreamHandler(output)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,

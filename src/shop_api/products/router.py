@@ -9,7 +9,7 @@ from shop_api.errors import DuplicateProduct, Forbidden, ProductNotFound, Versio
 from shop_api.etags import etag
 from shop_api.http_cache.marking import cacheable
 from shop_api.idempotency.route import PARAMETER, CreatingRoute
-from shop_api.openapi import ETAG, LOCATION, NOT_MODIFIED, PUBLIC
+from shop_api.openapi import CONTENT_ETAG, ETAG, LOCATION, NOT_MODIFIED, PUBLIC
 from shop_api.problems import BODY, KEYED, SIGNED_IN, problems
 from shop_api.products import cache_tags
 from shop_api.products.models import (
@@ -27,12 +27,13 @@ from shop_api.routing import MERGE_PATCH
 router = APIRouter(prefix="/products", tags=["Products"], route_class=CreatingRoute)
 
 _AS_ADMIN = (*SIGNED_IN, Forbidden)
+_PUBLIC_LIST = problems(*_AS_ADMIN) | {200: CONTENT_ETAG, 304: NOT_MODIFIED}
 _ProductId = Annotated[
     str, Path(pattern="^[A-Za-z0-9._-]{1,64}$", description="The product's id.", examples=["tea-assam-250"])
 ]
 
 
-@router.get("", response_model_exclude_unset=True, responses=problems(*_AS_ADMIN), openapi_extra=PUBLIC)
+@router.get("", response_model_exclude_unset=True, responses=_PUBLIC_LIST, openapi_extra=PUBLIC)
 @cacheable(cache_tags.ALL)
 async def list_products(
     query: Annotated[ProductQuery, Query()], visitor: VisitorDep, products: ProductServiceDep
@@ -45,7 +46,7 @@ async def list_products(
     return page
 
 
-@router.get("/facets", responses=problems(*_AS_ADMIN), openapi_extra=PUBLIC)
+@router.get("/facets", responses=_PUBLIC_LIST, openapi_extra=PUBLIC)
 @cacheable(cache_tags.ALL)
 async def count_facets(
     wanted: Annotated[ProductFilter, Query()], visitor: VisitorDep, products: ProductServiceDep
