@@ -9,7 +9,7 @@ REDOCLY := @redocly/cli@2.77.0
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: install
 install: $(VENV)/run.stamp ## install what `make run` needs into .venv
@@ -24,6 +24,10 @@ test: $(VENV)/dev.stamp ## run the whole suite
 
 .PHONY: check
 check: lint type openapi-check test ## everything that must be green before a commit lands
+
+.PHONY: soak
+soak: $(VENV)/dev.stamp ## check the cache's promises under faults for ten minutes
+	SOAK_SECONDS=$${SOAK_SECONDS:-600} $(BIN)/pytest -s tests/http_cache/test_history.py -k keeps
 
 .PHONY: lint
 lint: $(VENV)/dev.stamp ## ruff and the import rules
@@ -46,8 +50,16 @@ openapi-check: $(VENV)/dev.stamp ## fail if openapi.json is stale, and lint it
 	@PATH="$(CURDIR)/$(BIN):$$PATH" npx --yes $(REDOCLY) lint openapi.json
 
 .PHONY: bench
-bench: $(VENV)/dev.stamp ## measure the service against the bare driver (half a minute)
-	$(BIN)/python bench/run.py
+bench: $(VENV)/dev.stamp .venv-bench/stamp ## measure the service beside others (a quarter of an hour; needs wrk)
+	$(BIN)/python bench/run.py --save --products 1000,100000 $(ARGS)
+
+.PHONY: bench-large
+bench-large: $(VENV)/dev.stamp .venv-bench/stamp ## the same with a million products
+	$(BIN)/python bench/run.py --save --products 1000000 $(ARGS)
+
+.PHONY: bench-report
+bench-report: .venv-bench/stamp ## write docs/benchmarks.md again from the figures that are there
+	.venv-bench/bin/python bench/report.py
 
 .PHONY: docs
 docs: $(VENV)/run.stamp ## write the pages under docs/ that are made from the code
@@ -87,6 +99,13 @@ $(VENV)/dev.stamp: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "installing shop_api with all that its tests need into $(VENV) (about a minute, only when needed)"
 	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[embedded,dev]'
 	@touch $@ $(VENV)/run.stamp
+
+# Those that the service is compared with want other versions of the same libraries.
+.venv-bench/stamp: bench/requirements.txt | $(BIN)/python
+	@echo "installing Flask, Eve, gunicorn and matplotlib into .venv-bench"
+	@$(BIN)/python -m venv .venv-bench
+	@.venv-bench/bin/pip install --quiet --disable-pip-version-check -r bench/requirements.txt
+	@touch $@
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "shop_api needs Python 3.11 or newer, this is " + sys.version + "; try: make PYTHON=python3.12 " )'

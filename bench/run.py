@@ -1,177 +1,166 @@
-"""What a request costs beside the same work on the bare driver, in one run; see README.md."""
+"""Measures this service beside others; README.md tells what and how."""
 
-import asyncio
+import argparse
+import datetime
 import json
-import statistics
+import os
+import secrets
+import signal
+import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import urlsplit
+from typing import Any
 
+import accounts
+import catalogue
+import load
+import machine
+import operating
+import reads
+from contenders import Contenders, StartError
+from measuring import Bench, Scenario, measured
+from pymongo import MongoClient
+from redis import Redis
 from rich.console import Console
-from rich.table import Table
 
-from shop_api import embedded, mongo
-from shop_api.clock import utc_now
-from shop_api.dependencies import open_shop
-from shop_api.products.models import ProductIn, ProductQuery
-from shop_api.products.queries import match
-from shop_api.settings import Settings, load
+from shop_api import embedded
+from shop_api.settings import Settings
+from shop_api.settings import load as load_settings
 
-AT_ONCE = 16
-SECONDS = 1.5
-ROUNDS = 3
-PRODUCTS = 2_000
+HERE = Path(__file__).parent
+RESULTS = HERE / "results.json"
+_OTHERS = HERE.parent / ".venv-bench" / "bin" / "python"
+# What does not depend on the catalogue is measured with the largest up to this size.
+_USUAL = 100_000
 
-Work = Callable[[int], Awaitable[object]]
+SCENARIOS = {
+    one.name: one
+    for module in (reads, accounts, operating)
+    for one in vars(module).values()
+    if isinstance(one, Scenario)
+}
 
-
-async def rate(make_work: Callable[[], Awaitable[Work]]) -> float:
-    """How often a second the work is done by AT_ONCE workers, each with a connection of its own."""
-    done = 0
-    end = time.perf_counter() + SECONDS
-
-    async def worker(number: int) -> None:
-        nonlocal done
-        work = await make_work()
-        count = number
-        while time.perf_counter() < end:
-            await work(count)
-            count += AT_ONCE
-            done += 1
-
-    started = time.perf_counter()
-    await asyncio.gather(*(worker(number) for number in range(AT_ONCE)))
-    return done / (time.perf_counter() - started)
+console = Console(highlight=False)
 
 
-class Http:
-    """Requests on keep-alive connections, with as little client as possible around them."""
-
-    def __init__(self, url: str, token: str) -> None:
-        self._host, self._port = str(urlsplit(url).hostname), int(urlsplit(url).port or 80)
-        self._token = token
-
-    def requests(
-        self, method: str, path: Callable[[int], str], body: Callable[[int], object] | None = None
-    ) -> Callable[[], Awaitable[Work]]:
-        """Changes are sent with the token, reads without."""
-        sign_in = f"Authorization: Bearer {self._token}\r\n" if body else ""
-
-        async def connect() -> Work:
-            reader, writer = await asyncio.open_connection(self._host, self._port)
-
-            async def send(number: int) -> None:
-                content = json.dumps(body(number)).encode() if body else b""
-                writer.write(
-                    f"{method} {path(number)} HTTP/1.1\r\nHost: bench\r\n{sign_in}"
-                    f"Content-Type: application/json\r\nContent-Length: {len(content)}\r\n\r\n".encode()
-                    + content
-                )
-                head = await reader.readuntil(b"\r\n\r\n")
-                length = int(head.lower().partition(b"content-length:")[2].split(b"\r\n")[0])
-                await reader.readexactly(length)
-                if b" 200 " not in head[:13]:
-                    raise RuntimeError(head.decode())
-
-            return send
-
-        return connect
-
-
-def product_id(number: int) -> str:
-    return f"p{number % PRODUCTS}"
-
-
-def product(number: int, stock: int = 1) -> dict[str, object]:
-    return {
-        "product_id": product_id(number),
-        "name": f"Product {number % PRODUCTS}",
-        "description": "Words. " * 40,
-        "price": {"amount": number % PRODUCTS, "currency": "EUR"},
-        "stock": stock,
-        "category": f"category-{number % 20}",
-        "tags": [f"tag-{number % 7}", f"tag-{number % 11}"],
-    }
-
-
-async def measure(settings: Settings, url: str, token: str) -> dict[str, tuple[float, float]]:
-    async with mongo.open_database(settings.required()[0], settings.mongo_db, settings.mongo_driver) as database:
-        products, http = database["products"], Http(url, token)
-
-        def direct(work: Work) -> Callable[[], Awaitable[Work]]:
-            async def give() -> Work:
-                return work
-
-            return give
-
-        def listed(number: int) -> Awaitable[object]:
-            wanted = match(ProductQuery(category=f"category-{number % 20}"))
-            return products.find(wanted).sort([("created_at", -1), ("_id", -1)]).limit(21).to_list(None)
-
-        def updated(number: int) -> Awaitable[object]:
-            return products.update_one({"_id": product_id(number)}, {"$set": {"stock": 10**6 + number}})
-
-        pairs = {
-            "one product": (
-                http.requests("GET", lambda n: f"/products/{product_id(n)}"),
-                direct(lambda n: products.find_one({"_id": product_id(n)})),
-            ),
-            "20 of a category": (
-                http.requests("GET", lambda n: f"/products?category=category-{n % 20}"),
-                direct(listed),
-            ),
-            "change one": (
-                http.requests("PUT", lambda n: f"/products/{product_id(n)}", lambda n: product(n, stock=n)),
-                direct(updated),
-            ),
-        }
-        rounds: dict[str, list[tuple[float, float]]] = {name: [] for name in pairs}
-        for number in range(ROUNDS):
-            for name, (through_http, through_driver) in pairs.items():
-                if number % 2:
-                    driver, service = await rate(through_driver), await rate(through_http)
-                else:
-                    service, driver = await rate(through_http), await rate(through_driver)
-                rounds[name].append((service, driver))
-        return {
-            name: (statistics.median(s for s, _ in found), statistics.median(d for _, d in found))
-            for name, found in rounds.items()
-        }
-
-
-async def fill(settings: Settings) -> None:
-    async with open_shop(settings) as shop:
-        for start in range(0, PRODUCTS, AT_ONCE):
-            given = (ProductIn.model_validate(product(n)) for n in range(start, start + AT_ONCE))
-            await asyncio.gather(*map(shop.products.add, given))
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("scenarios", nargs="*", metavar="SCENARIO", help=f"of {', '.join(SCENARIOS)}; all if absent")
+    parser.add_argument("--products", default="1000,100000", help="sizes of the catalogue, separated by commas")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=2, help="of each measurement")
+    parser.add_argument("--quick", action="store_true", help="to try: 1,000 products, one round of one second")
+    parser.add_argument("--save", action="store_true", help="into results.json and docs/benchmarks.md")
+    parser.add_argument("--others", type=Path, default=_OTHERS, help="a Python with requirements.txt installed")
+    given = parser.parse_args()
+    if unknown := set(given.scenarios) - set(SCENARIOS):
+        parser.error(f"no scenario is called {' or '.join(sorted(unknown))}")
+    if given.quick:
+        given.products, given.rounds, given.seconds = "1000", 1, 1
+    given.sizes = [int(size) for size in given.products.split(",")]
+    return given
 
 
 def main() -> None:
-    console = Console()
-    with tempfile.TemporaryDirectory() as folder:
-        wanted = load(data_dir=Path(folder), rate_limits="off")
-        with embedded.running(wanted, lambda line: console.print(line)) as settings:
-            console.print(f"adding {PRODUCTS} products")
-            asyncio.run(fill(settings))
-            results = asyncio.run(_served(settings, Path(folder)))
-    table = Table(title=f"{AT_ONCE} at a time, {settings.mongo_driver}, {utc_now():%Y-%m-%d}")
-    for title in ("", "service, per second", "bare driver, per second", "ratio"):
-        table.add_column(title, justify="right" if title else "left")
-    for name, (service, driver) in results.items():
-        table.add_row(name, f"{service:,.0f}", f"{driver:,.0f}", f"{service / driver:.2f}")
-    console.print(table)
+    given = arguments()
+    load.needed()
+    if not given.others.exists():
+        raise SystemExit(f"{given.others} is missing: make bench installs it, or name another with --others")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that all is ended that was started
+    try:
+        with tempfile.TemporaryDirectory(prefix="shop-bench-") as folder, _engines(Path(folder)) as (settings, own):
+            for size in given.sizes:
+                _measure(given, settings, size, Path(folder), embedded_mongo=own)
+    except (StartError, load.LoadError, embedded.EngineError) as error:
+        raise SystemExit(str(error)) from None
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+    if given.save:
+        subprocess.run([given.others, HERE / "report.py"], check=True)
 
 
-async def _served(settings: Settings, folder: Path) -> dict[str, tuple[float, float]]:
-    """The figures of an instance in a process of its own."""
-    sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
-    from processes import serving, token_of
+@contextmanager
+def _engines(folder: Path) -> Iterator[tuple[Settings, bool]]:
+    """Those that the environment names, else the embedded ones; and whether MongoDB is the embedded one."""
+    mongo_url, redis_url = os.environ.get("SHOP_BENCH_MONGO_URL"), os.environ.get("SHOP_BENCH_REDIS_URL")
+    for name in [name for name in os.environ if name.startswith("SHOP_")]:
+        del os.environ[name]  # contenders get only what is meant for them
+    wanted = load_settings(
+        data_dir=folder / "engines", mongo_url=mongo_url, redis_url=redis_url, jwt_secret=secrets.token_hex(32)
+    )
+    with embedded.running(wanted, console.print) as settings:
+        with Redis.from_url(settings.required()[1]) as redis:
+            if redis.dbsize():
+                raise SystemExit("SHOP_BENCH_REDIS_URL: that database is not empty, and would be emptied")
+        yield settings, mongo_url is None
 
-    with serving(settings, folder, admin=("root", "a long bench password")) as url:
-        return await measure(settings, url, token_of(url, "root", "a long bench password"))
+
+def _measure(given: argparse.Namespace, settings: Settings, size: int, folder: Path, *, embedded_mongo: bool) -> None:
+    mongo_url, redis_url, _ = settings.required()
+    settings = settings.model_copy(update={"mongo_db": f"shop_bench_{secrets.token_hex(4)}"})
+    contenders = Contenders(settings, folder, given.others)
+    try:
+        _fill(contenders, size, folder)
+        bench = Bench(contenders, size, given.seconds, folder, console.print)
+        found = {}
+        for wanted in _chosen(given.scenarios, given.sizes, size):
+            with Redis.from_url(redis_url) as redis:
+                redis.flushdb()
+            started = time.monotonic()
+            found[wanted.name] = measured(wanted, bench, given.rounds)
+            _show(wanted, size, found[wanted.name], time.monotonic() - started)
+        if given.save:
+            about = machine.described(contenders, given.others, embedded_mongo)
+            _save(size, found, about | {"seconds of each measurement": given.seconds})
+    finally:
+        if not embedded_mongo:  # which takes its time over that, and goes with its folder
+            with MongoClient[dict[str, Any]](mongo_url) as client:
+                client.drop_database(settings.mongo_db)
+        with Redis.from_url(redis_url) as redis:
+            redis.flushdb()
+
+
+def _fill(contenders: Contenders, size: int, folder: Path) -> None:
+    started = time.monotonic()
+    file = folder / f"catalogue-{size}.jsonl"
+    catalogue.write(file, size)
+    contenders.import_file(file, contenders.settings.mongo_db)
+    file.unlink()
+    console.print(f"\n[bold]{size:,} products[/], imported in {time.monotonic() - started:.0f} s")
+
+
+def _chosen(names: Sequence[str], sizes: Sequence[int], size: int) -> Iterator[Scenario]:
+    once = max((one for one in sizes if one <= _USUAL), default=None)
+    for wanted in SCENARIOS.values():
+        if (names and wanted.name not in names) or size < wanted.least:
+            continue
+        if wanted.each_size or names or size == once:
+            yield wanted
+
+
+def _show(wanted: Scenario, size: int, found: dict[str, Any], seconds: float) -> None:
+    console.print(f"\n[bold]{wanted.name}[/] ({size:,}): {wanted.title}, {wanted.unit} [dim]{seconds:.0f} s[/]")
+    for name, figure in found["figures"].items():
+        shown = f"{figure['median']:12,.0f}" if figure["median"] >= 100 else f"{figure['median']:12,.2f}"
+        late = f"  p99 {figure['p99_ms']:,.1f} ms" if "p99_ms" in figure else ""
+        by = "  " + ", ".join(f"{times}× {who}" for who, times in figure.get("answered_by", {}).items())
+        console.print(f"{shown}  {name:36}{late:18}[dim]{by}[/]", soft_wrap=True)
+    for note in found["notes"]:
+        console.print(f"              {note}", style="yellow")
+
+
+def _save(size: int, found: dict[str, Any], about: dict[str, Any]) -> None:
+    """Beside what was measured before with other scenarios or sizes."""
+    results: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"sizes": {}}
+    of_size = results["sizes"].setdefault(str(size), {"scenarios": {}})
+    day = datetime.datetime.now(datetime.UTC).date().isoformat()
+    of_size["machine"] = about
+    of_size["scenarios"] |= {name: one | {"measured": day} for name, one in found.items()}
+    RESULTS.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
 
 
 if __name__ == "__main__":
