@@ -31,9 +31,11 @@ def connect(url: str) -> Redis:
     return Redis.from_pool(pool)
 
 
-def connection(url: str) -> Connection:
-    """A single connection, not connected yet, without time-outs, retries or health checks of its own."""
-    pool = ConnectionPool.from_url(url, retry=Retry(NoBackoff(), 0), socket_timeout=None)
+def connection(url: str, *, timeout: float) -> Connection:
+    """A single connection, not connected yet, without retries or health checks; to connect and to disconnect take at
+    most `timeout` seconds, all else has to be limited by who uses it."""
+    options = {"socket_timeout": None, "socket_connect_timeout": timeout}
+    pool = ConnectionPool.from_url(url, retry=Retry(NoBackoff(), 0), **options)
     made: Connection = pool.make_connection()  # type: ignore[no-untyped-call]
     return made
 

@@ -57,4 +57,7 @@ def decode(raw: bytes) -> tuple[Answer, float]:
         raise ValueError("not a stored answer") from error
     if not separator or status not in (200, 404) or not isinstance(made_at, int | float):
         raise ValueError("not a stored answer")
-    return Answer(status, found, body), made_at
+    answer = Answer(status, found, body)
+    if answer.header(b"content-length") != b"%d" % len(body):
+        raise ValueError("not all of a stored answer")
+    return answer, made_at

@@ -32,7 +32,12 @@ async def following(
 ) -> AsyncIterator[None]:
     """Keeps `cache` true to `collection`, and in touch with Redis, until the end of the block."""
     follower = Follower(cache, collection, tags_of)
-    tasks = [asyncio.create_task(follower.run()), asyncio.create_task(cache.redis.keep_trusted())]
+
+    async def trust() -> None:
+        await follower.opened.wait()  # nothing counts before
+        await cache.redis.keep_trusted()
+
+    tasks = [asyncio.create_task(follower.run()), asyncio.create_task(trust())]
     try:
         yield
     finally:
@@ -49,6 +54,7 @@ class Follower:
         self._cache = cache
         self._collection = collection
         self._tags_of = tags_of
+        self.opened = asyncio.Event()
         self._changed: set[str] = set()
         self._seen_through = float("-inf")
         self._position: Any = None
@@ -75,6 +81,7 @@ class Follower:
             change = await changes.next()
             if anew:  # only now is it open: what was held before may have missed something
                 self._cache.clear()
+                self.opened.set()
                 anew = False
             await self._note(change, asked)
             self._position = changes.position

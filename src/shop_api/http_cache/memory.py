@@ -7,6 +7,8 @@ from shop_api.http_cache.answer import Answer, Headers, Key, without_content
 
 # What Python needs around the bytes of one answer, measured with tracemalloc in tests/http_cache/test_memory.py.
 OVERHEAD_BYTES = 2_600
+# Of a key; so much is in the above.
+_USUAL_KEY_BYTES = 100
 
 
 class Entry:
@@ -75,6 +77,7 @@ class MemoryTier:
     def put(self, key: Key, entry: Entry, now: float) -> None:
         self._drop(key)
         self._drop_expired(now)
+        entry.size += max(0, len(key[0]) + len(key[1]) - _USUAL_KEY_BYTES)
         if now >= entry.expires or entry.size > self.max_bytes:
             return
         self._entries[key] = entry

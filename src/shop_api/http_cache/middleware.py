@@ -42,7 +42,7 @@ class CacheFirst:
             elif name == b"authorization":
                 token = value
             elif name == b"cache-control":
-                control = value
+                control = value if control is None else control + b"," + value
         key, now = _key(scope), time.monotonic()
         fresh = token is not None and control is not None and _wants_fresh(shop, token, control)
         entry = None if fresh else shop.cache.memory.get(key, now)
@@ -109,8 +109,8 @@ def _key(scope: Scope) -> Key:
 
 def _wants_fresh(shop: Shop, token: bytes, control: bytes) -> bool:
     """Whether the database's answer is asked for, by somebody who may."""
-    given = token.decode("latin-1").removeprefix("Bearer ")
-    return b"no-cache" in control.lower() and shop.auth.is_signed_in(given)
+    scheme, _, given = token.decode("latin-1").partition(" ")
+    return b"no-cache" in control.lower() and scheme.lower() == "bearer" and shop.auth.is_signed_in(given)
 
 
 async def _answer(scope: Scope, send: Send, found: Found, known: bytes | None) -> None:

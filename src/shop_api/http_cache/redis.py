@@ -12,6 +12,7 @@ import asyncio
 import os
 import time
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
@@ -45,7 +46,7 @@ class Ticket(NamedTuple):
 
 class RedisTier:
     def __init__(self, url: str, namespace: str, counters: Counters) -> None:
-        self._connection = connection(url)
+        self._connection = connection(url, timeout=_TIMEOUT)
         # In braces, so that a Redis Cluster keeps all of it in one slot and MGET can reach it.
         self._prefix = f"{{{namespace}}}:{__version__}:"
         self._epoch = self._prefix + "epoch"
@@ -53,6 +54,7 @@ class RedisTier:
         self._trusted = False
         self._era = 0
         self._missed = 0
+        self._closed = False
         self._distrusted = asyncio.Event()
         self._distrusted.set()
         self._waiting: list[Asked] = []
@@ -123,10 +125,13 @@ class RedisTier:
                 await asyncio.sleep(_RETRY_SECONDS)
 
     async def close(self) -> None:
+        """Says good-bye to Redis, for good."""
+        self._closed, self._trusted = True, False
+        self._era += 1
         if self._sender is not None:
             self._sender.cancel()
             await asyncio.gather(self._sender, return_exceptions=True)
-        await self._connection.disconnect()
+        await self._disconnect()
 
     async def _renew(self) -> bool:
         era, missed = self._era, self._missed
@@ -147,6 +152,8 @@ class RedisTier:
 
     async def _ask(self, commands: Sequence[Command]) -> list[Any]:
         """The reply to each command; empty if Redis did not answer, or refused one."""
+        if self._closed:
+            return []
         future: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
         self._waiting.append((commands, future))
         self._send()
@@ -159,22 +166,29 @@ class RedisTier:
             asyncio.get_running_loop().call_later(_SOON, self._send)
 
     def _send(self) -> None:
-        if self._waiting and (self._sender is None or self._sender.done()):
+        if self._closed:
+            self._waiting.clear()
+        elif self._waiting and (self._sender is None or self._sender.done()):
             self._sender = asyncio.create_task(self._send_all())
 
     async def _send_all(self) -> None:
         while self._waiting:
             asked, self._waiting = self._waiting, []
+            replies: list[Any] = []
             try:
                 replies = await self._exchange([command for commands, _ in asked for command in commands])
             except (RedisError, OSError, TimeoutError) as error:
                 self.distrust(str(error) or type(error).__name__)
-                await self._connection.disconnect(nowait=True)
-                replies = []
-            for commands, future in asked:
-                mine, replies = replies[: len(commands)], replies[len(commands) :]
-                if future is not None and not future.done():
-                    future.set_result(mine)
+                await self._disconnect()
+            finally:  # also when this is the end
+                for commands, future in asked:
+                    mine, replies = replies[: len(commands)], replies[len(commands) :]
+                    if future is not None and not future.done():
+                        future.set_result(mine)
+
+    async def _disconnect(self) -> None:
+        with suppress(RedisError):
+            await self._connection.disconnect()
 
     async def _exchange(self, commands: Sequence[Command]) -> list[Any]:
         # On the bare connection: a client's pipeline costs more than the commands in it.
@@ -184,7 +198,7 @@ class RedisTier:
                 self.distrust("the connection is a new one")
             packed = self._connection.pack_commands(commands)
             await self._connection.send_packed_command(packed, check_health=False)
-            return [await self._connection.read_response() for _ in commands]
+            return [await self._connection.read_response(disconnect_on_error=False) for _ in commands]
 
 
 def _aged(raw: bytes) -> tuple[Answer, float]:
