@@ -17,7 +17,7 @@ from shop_api.embedded.child import child
 
 
 class RedisServer:
-    """A Redis that forgets nothing it was told to save: it can be killed, hang, and come back with what it had then."""
+    """A Redis that can be killed, hang, and come back with what it had when it was told to save."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -78,7 +78,7 @@ class Wire:
 
     @contextmanager
     def open(self) -> Iterator[int]:
-        """The port to connect to instead. It works in a thread of its own, since Motor's last words block the loop."""
+        """The port to connect to instead. It works in a thread, since Motor's last words block the loop."""
         port: Future[int] = Future()
         thread = threading.Thread(target=lambda: asyncio.run(self._serve(port)))
         thread.start()

@@ -24,6 +24,7 @@ def env(engines: Settings) -> Iterator[dict[str, str]]:
         engines,
         SHOP_MONGO_DB=name,
         SHOP_LOG_LEVEL="info",
+        SHOP_LOG_HITS_EVERY="1",
         SHOP_TRUSTED_PROXIES="127.0.0.1",
         SHOP_ADMIN_USERNAME=ADMIN[0],
         SHOP_ADMIN_PASSWORD=ADMIN[1],

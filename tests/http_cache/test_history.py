@@ -18,7 +18,7 @@ from shop_api.products.models import Product
 from shop_api.products.repository import ProductRepository
 from shop_api.settings import Settings
 
-SECONDS = float(os.environ.get("SOAK_SECONDS", "12"))
+SECONDS = float(os.environ.get("SOAK_SECONDS", "9"))
 SEED = int(os.environ.get("SOAK_SEED", "7"))
 LONGEST = 60.0
 """That a broken cache may take to be found."""

@@ -123,7 +123,9 @@ class HttpCache:
         if answer.status not in (200, 404):
             return Found(answer, born, b"fwd=uri-miss")
         self._keep(flight, key, Entry(answer, flight.tags, route, born, flight.started + LIFE))
-        if ticket is not None:
+        if ticket is None:
+            self.redis.expect(flight.tags)
+        elif not flight.fenced:
             self.redis.store(key, ticket, answer, born)
         return Found(answer, born, b"fwd=request; stored" if fresh else b"fwd=uri-miss; stored")
 

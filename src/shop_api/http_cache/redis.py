@@ -74,8 +74,6 @@ class RedisTier:
             self.distrust("it was emptied")
             return None, None
         if None in tokens:
-            # Nobody asked for such a thing lately, or ever will again: what is asked for a second time is stored.
-            self._tell([("SET", name, os.urandom(_TOKEN_BYTES), "NX", "EX", _SECONDS) for name in names[1:]])
             return None, None
         stamp = b"".join(tokens)
         if raw is None or not raw.startswith(stamp):
@@ -85,6 +83,12 @@ class RedisTier:
         except ValueError as error:
             log.warning("a stored answer cannot be read", reason=str(error))
             return Ticket(era, stamp), None
+
+    def expect(self, tags: Collection[str]) -> None:
+        """Makes that there is a ticket for these tags the next time: what nobody asks for again is not stored."""
+        if self._trusted:
+            names = (self._prefix + tag for tag in tags)
+            self._tell([("SET", name, os.urandom(_TOKEN_BYTES), "NX", "EX", _SECONDS) for name in names])
 
     def store(self, key: Key, ticket: Ticket, answer: Answer, born: float) -> None:
         """Sends the answer on its way, to be found under the tokens of `ticket`."""

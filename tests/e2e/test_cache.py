@@ -1,0 +1,186 @@
+"""The cache of several real processes on one database and one Redis."""
+
+import itertools
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import pytest
+from pymongo import MongoClient
+from pymongo.collection import Collection
+
+from e2e.conftest import ADMIN
+from e2e.stack import Instance, Shop
+from factories import a_product
+from faults import RedisServer
+from processes import token_of
+
+pytestmark = pytest.mark.e2e
+BOUND = 1.0
+SOON = 0.5
+"""Seconds, of which milliseconds are expected. Less than the life of an entry, which alone would keep the promise."""
+_names = (f"cached-{n}" for n in itertools.count())
+
+
+@pytest.fixture
+def product(admin: httpx.Client) -> str:
+    """The path of a new product, with a stock of 40."""
+    name = next(_names)
+    assert admin.post("/products", json=a_product(product_id=name)).status_code == 201
+    return f"/products/{name}"
+
+
+@pytest.fixture
+def products(env: dict[str, str]) -> Iterator[Collection]:
+    """The collection, as somebody outside the service has it."""
+    with MongoClient(env["SHOP_MONGO_URL"]) as client:
+        yield client[env["SHOP_MONGO_DB"]]["products"]
+
+
+@pytest.fixture
+def each(shop: Shop) -> Iterator[list[httpx.Client]]:
+    """A client of each instance, past nginx."""
+    clients = [httpx.Client(base_url=f"http://127.0.0.1:{instance.port}", timeout=10) for instance in shop.instances]
+    yield clients
+    for client in clients:
+        client.close()
+
+
+def is_held(client: httpx.Client, path: str) -> bool:
+    client.get(path)
+    return "hit" in client.get(path).headers["cache-status"]
+
+
+def until_all_read(clients: list[httpx.Client], path: str, stock: int) -> None:
+    started = time.monotonic()
+    while any(client.get(path).json()["stock"] != stock for client in clients):
+        assert time.monotonic() < started + SOON
+
+
+def test_a_write_through_nginx_is_seen_by_all_instances_within_a_second(admin, each, product):
+    assert all(is_held(client, product) for client in each)
+    assert admin.put(product, json=a_product(stock=7)).status_code == 422  # another product_id
+    assert admin.put(product, json=a_product(product_id=None, stock=7)).status_code == 200
+    until_all_read(each, product, 7)
+
+
+def test_a_change_by_a_plain_client_of_the_database_is_seen_by_all_instances_within_a_second(each, product, products):
+    assert all(is_held(client, product) for client in each)
+    products.update_one({"_id": product.rpartition("/")[2]}, {"$set": {"stock": 7}})
+    until_all_read(each, product, 7)
+
+
+def test_who_asks_an_instance_gets_a_miss_then_a_hit_then_304(each, product):
+    client = each[0]
+    miss, hit = client.get(product), client.get(product)
+    assert miss.headers["cache-status"] == "shop_api; fwd=uri-miss; stored"
+    assert (hit.headers["cache-status"], hit.headers["age"]) == ("shop_api; hit; detail=memory", "0")
+    assert miss.headers["etag"] == hit.headers["etag"] == '"1"'
+    assert miss.content == hit.content
+    held = client.get(product, headers={"If-None-Match": '"1"'})
+    assert (held.status_code, held.content) == (304, b"")
+    assert "hit" in held.headers["cache-status"]
+    head = client.head(product)
+    assert (head.status_code, head.headers["content-length"]) == (200, str(len(miss.content)))
+
+
+def test_what_one_instance_has_stored_another_finds_in_redis(each, product):
+    for limit in range(1, 41):  # the followers may still be invalidating for the new product
+        each[0].get(f"/products?limit={limit}")
+        time.sleep(0.02)  # it stores after its answer
+        if "redis" in each[1].get(f"/products?limit={limit}").headers["cache-status"]:
+            return
+    pytest.fail("never found")
+
+
+def test_redis_killed_under_load_and_back_with_old_data_costs_no_error_and_no_promise(
+    env: dict[str, str], tmp_path: Path
+):
+    (tmp_path / "redis").mkdir()
+    redis = RedisServer(tmp_path / "redis")
+    redis.start()
+    name = env["SHOP_MONGO_DB"] + "-redis"
+    own = {**env, "SHOP_MONGO_DB": name, "SHOP_REDIS_URL": f"redis://127.0.0.1:{redis.port}/0"}
+    instance = Instance({**own, "SHOP_LOG_HITS_EVERY": "100"}, tmp_path)
+    try:
+        instance.start()
+        url = f"http://127.0.0.1:{instance.port}"
+        with MongoClient(env["SHOP_MONGO_URL"]) as outside:
+            hot = Hot(url, outside[name]["products"])
+            with hot:
+                time.sleep(0.8)
+                redis.save()
+                time.sleep(0.3)
+                before = hot.reads
+                redis.kill()
+                time.sleep(0.7)
+                redis.start()  # with what it had saved
+                time.sleep(1.5)
+            outside.drop_database(name)
+        assert hot.wrong == []
+        assert hot.reads > before > 100
+        assert hot.writes > 20
+    finally:
+        instance.stop()
+        redis.stop()
+
+
+class Hot:
+    """Eight clients that read twenty products, while these are changed through the service and past it."""
+
+    PATHS = tuple(f"/products/hot-{n}" for n in range(20))
+
+    def __init__(self, url: str, products: Collection) -> None:
+        self._url, self._products = url, products
+        self._admin = {"Authorization": f"Bearer {token_of(url, *ADMIN)}"}
+        self._acknowledged: dict[str, list[tuple[float, int]]] = {}
+        """When each stock has to be seen at the latest, by path."""
+        self._done = threading.Event()
+        self.reads = self.writes = 0
+        self.wrong: list[str] = []
+        for path in self.PATHS:
+            body = a_product(product_id=path.rpartition("/")[2], stock=0)
+            httpx.post(f"{url}/products", json=body, headers=self._admin).raise_for_status()
+            self._acknowledged[path] = [(0.0, 0)]
+
+    def __enter__(self) -> None:
+        self._pool = ThreadPoolExecutor(9)
+        self._running = [self._pool.submit(self._read, n) for n in range(8)] + [self._pool.submit(self._write)]
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self._pool.shutdown()
+        for each in self._running:
+            each.result()
+
+    def _read(self, number: int) -> None:
+        with httpx.Client(base_url=self._url, timeout=10) as client:
+            for path in itertools.islice(itertools.cycle(self.PATHS), number, None):
+                if self._done.is_set():
+                    return
+                least = max(stock for at, stock in tuple(self._acknowledged[path]) if at <= time.monotonic())
+                answer = client.get(path)
+                self.reads += 1
+                if answer.status_code != 200 or answer.json()["stock"] < least:
+                    self.wrong.append(f"{path}: {answer.status_code}, not yet {least}: {answer.text}")
+
+    def _write(self) -> None:
+        with httpx.Client(base_url=self._url, timeout=10, headers=self._admin) as client:
+            for stock, path in enumerate(itertools.cycle(self.PATHS), 1):
+                if self._done.is_set():
+                    return
+                allowed = 0.0
+                if stock % 2:
+                    answer = client.put(path, json=a_product(product_id=None, stock=stock))
+                    if answer.status_code != 200:
+                        self.wrong.append(f"PUT {path}: {answer.status_code}: {answer.text}")
+                else:
+                    change = {"$set": {"stock": stock}, "$inc": {"version": 1}}
+                    self._products.update_one({"_id": path.rpartition("/")[2]}, change)
+                    allowed = BOUND
+                self._acknowledged[path].append((time.monotonic() + allowed, stock))
+                self.writes += 1
+                time.sleep(0.01)

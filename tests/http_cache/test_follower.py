@@ -1,0 +1,234 @@
+"""Changes that are made outside the service, by a plain client of the database."""
+
+import asyncio
+import time
+import uuid
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+from pymongo import DeleteOne, InsertOne, MongoClient, UpdateOne
+
+from conftest import Client, client_of
+from factories import a_product
+from http_cache.conftest import settled
+from http_cache.history import FOLLOWING, Instance, cluster
+from shop_api.clock import utc_now
+from shop_api.dependencies import Shop
+from shop_api.http_cache.answer import Answer
+from shop_api.http_cache.memory import Entry
+
+BOUND = 1.0
+SOON = 0.5
+"""Seconds, of which milliseconds are expected. Less than the life of an entry, which alone would keep the promise."""
+
+
+def document(product_id: str, **overrides) -> dict:
+    fields = a_product(product_id=product_id, category="outside", **overrides)
+    now = utc_now()
+    stored = {"name_key": "x", "words": ["x"], "version": 1, "created_at": now, "updated_at": now}
+    return {"_id": fields.pop("product_id"), **fields, **stored}
+
+
+@pytest.fixture(scope="module")
+async def instance(engines, tmp_path_factory) -> AsyncIterator[Instance]:
+    settings = engines.model_copy(update={"mongo_db": f"test-{uuid.uuid4().hex[:12]}"})
+    async with cluster(settings, tmp_path_factory.mktemp("redis"), 1) as one:
+        yield one.instances[0]
+
+
+@pytest.fixture
+async def shop(instance) -> Shop:
+    return instance.app.state.shop
+
+
+@pytest.fixture
+async def anyone(instance) -> AsyncIterator[Client]:
+    async with client_of(instance.app) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def outside(engines, instance) -> Iterator:
+    """The collection, as somebody else has it."""
+    with MongoClient(engines.required()[0]) as client:
+        yield client[instance.app.state.shop.settings.mongo_db]["products"]
+
+
+@pytest.fixture
+async def tea(outside, shop) -> None:
+    outside.delete_many({})
+    outside.insert_one(document("tea"))
+    await settled(shop)
+
+
+async def until(condition, within: float) -> None:
+    """Waits for `await condition()`."""
+    started = time.monotonic()
+    while not await condition():
+        assert time.monotonic() < started + within, f"not within {within} s"
+        await asyncio.sleep(0.002)
+
+
+CHANGES = {
+    "update": lambda products: products.update_one({"_id": "tea"}, {"$set": {"stock": 7}}),
+    "replace": lambda products: products.replace_one({"_id": "tea"}, document("tea", stock=7)),
+    "delete": lambda products: products.delete_one({"_id": "tea"}),
+    "insert": lambda products: products.insert_one(document("new")),
+    "bulk": lambda products: products.bulk_write(
+        [UpdateOne({"_id": "tea"}, {"$set": {"stock": 7}}), InsertOne(document("new")), DeleteOne({"_id": "none"})]
+    ),
+    "many": lambda products: products.update_many({}, {"$set": {"stock": 7}}),
+}
+
+
+@pytest.mark.usefixtures("tea")
+class TestChange:
+    @pytest.mark.parametrize("kind", CHANGES)
+    async def test_it_is_seen_within_a_second(self, anyone, outside, kind):
+        reads = ["/products/new"] if kind == "insert" else ["/products/tea"]
+        reads += ["/products/new"] if kind == "bulk" else []
+        reads += ["/products?category=outside"]
+        before = {}
+        for url in reads:
+            await anyone.get(url)
+            answer = await anyone.get(url)
+            assert "hit" in answer.headers["cache-status"]
+            before[url] = answer.status_code, answer.headers.get("etag"), answer.headers.get("content-length")
+        CHANGES[kind](outside)
+
+        async def is_seen() -> bool:
+            answers = {url: await anyone.get(url) for url in reads}
+            return all(
+                (a.status_code, a.headers.get("etag"), a.headers.get("content-length")) != before[url]
+                or (url == "/products/tea" and a.status_code == 200 and a.json()["stock"] == 7)
+                for url, a in answers.items()
+            )
+
+        await until(is_seen, SOON)
+
+    async def test_redis_does_not_bring_it_back(self, anyone, outside, shop):
+        for _ in range(2):
+            await anyone.get("/products/tea")
+            shop.cache.memory.clear()
+        assert "redis" in (await anyone.get("/products/tea")).headers["cache-status"]
+        outside.update_one({"_id": "tea"}, {"$set": {"stock": 7}})
+
+        async def is_seen() -> bool:
+            shop.cache.memory.clear()
+            return (await anyone.get("/products/tea")).json()["stock"] == 7
+
+        await until(is_seen, SOON)
+        for _ in range(20):
+            assert await is_seen()
+
+    async def test_a_dropped_collection_clears_all_that_is_held(self, anyone, outside, shop):
+        await anyone.get("/products/tea")
+        shop.cache.memory.put(
+            ("/kept", b""), Entry(Answer(200, [], b""), ("kept",), None, 0.0, float("inf")), time.monotonic()
+        )
+        outside.drop()
+
+        async def is_gone() -> bool:
+            return (await anyone.get("/products/tea")).status_code == 404
+
+        async def is_clear() -> bool:
+            return shop.cache.memory.get(("/kept", b""), time.monotonic()) is None
+
+        await until(is_gone, BOUND + 0.3)
+        await until(is_clear, 3)
+        await settled(shop, within=9)  # it follows the next one of that name
+        outside.insert_one(document("tea"))
+
+        async def is_back() -> bool:
+            return (await anyone.get("/products/tea")).status_code == 200
+
+        await until(is_back, SOON)
+
+
+@pytest.mark.usefixtures("tea")
+class TestMany:
+    async def test_a_constant_stream_does_not_keep_it_from_knowing_how_far_it_is(self, outside, shop):
+        failures, end, writes = shop.cache.counters.redis_failures, time.monotonic() + 1.5, 0
+
+        def write() -> None:
+            nonlocal writes
+            while time.monotonic() < end:
+                outside.update_one({"_id": "tea"}, {"$inc": {"stock": 1}})
+                writes += 1
+                time.sleep(0.01)
+
+        writing, behind = asyncio.create_task(asyncio.to_thread(write)), []
+        while not writing.done():
+            behind.append(time.monotonic() - shop.cache.seen_through)
+            await asyncio.sleep(0.01)
+        await writing
+        assert writes > 50
+        assert max(behind) < BOUND
+        assert shop.cache.counters.redis_failures == failures
+
+    async def test_a_flood_does_not_block_the_service(self, anyone, outside, shop):
+        many = 10_000
+        documents = [document(f"flood-{n}") for n in range(many)]
+        await anyone.get(f"/products/flood-{many - 1}")
+
+        writing, took = asyncio.create_task(asyncio.to_thread(outside.insert_many, documents, ordered=False)), []
+        calm = time.monotonic() + 0.5
+        while not writing.done() or time.monotonic() < calm:
+            started = time.monotonic()
+            assert (await anyone.get("/health/live")).status_code == 200
+            took.append(time.monotonic() - started)
+            await asyncio.sleep(0.005)
+        await writing
+        assert max(took) < 1
+
+        async def is_seen() -> bool:
+            return (await anyone.get(f"/products/flood-{many - 1}")).status_code == 200
+
+        await until(is_seen, BOUND + 0.3)
+        await settled(shop, within=15)
+        outside.update_one({"_id": "flood-7"}, {"$set": {"stock": 7}})
+
+        async def is_followed() -> bool:
+            return (await anyone.get("/products/flood-7")).json()["stock"] == 7
+
+        await until(is_followed, SOON)
+        outside.drop()  # without another flood
+
+
+class TestCut:
+    async def test_without_it_redis_is_not_used_and_reads_are_at_most_a_second_old(
+        self, instance, anyone, outside, shop, tea
+    ):
+        await anyone.get("/products/tea")
+        instance.mongo.refused = FOLLOWING
+        try:
+            cut, acknowledged = time.monotonic(), [(0.0, 40)]
+            while time.monotonic() <= shop.cache.seen_through + BOUND:
+                await asyncio.sleep(0.01)
+            hits = shop.cache.counters.redis_hits
+            while time.monotonic() < cut + 3:
+                stock = acknowledged[-1][1] + 1
+                await asyncio.to_thread(outside.update_one, {"_id": "tea"}, {"$set": {"stock": stock}})
+                acknowledged.append((time.monotonic(), stock))
+                for _ in range(5):
+                    asked = time.monotonic()
+                    answer = await anyone.get("/products/tea")
+                    assert answer.status_code == 200
+                    assert answer.json()["stock"] >= max(n for at, n in acknowledged if at <= asked - BOUND)
+                    await asyncio.sleep(0.01)
+            assert shop.cache.counters.redis_hits == hits
+            assert len(acknowledged) > 10
+        finally:
+            instance.mongo.refused = ()
+        await settled(shop, within=10)
+        for _ in range(3):
+            await anyone.get("/products/tea")
+            shop.cache.memory.clear()
+        assert shop.cache.counters.redis_hits > hits
+        await anyone.get("/products/tea")
+        outside.update_one({"_id": "tea"}, {"$set": {"stock": 1}})
+
+        async def is_seen() -> bool:
+            return (await anyone.get("/products/tea")).json()["stock"] == 1
+
+        await until(is_seen, SOON)
