@@ -49,6 +49,7 @@ _WITHOUT = "token/without, cache off"
 
 GOALS = [
     *_hot("hot item", "hot-item", "hot-item/original*"),
+    Goal("hot item without Redis", "≥ 0.8 × with", "hot-item/service, no Redis", "hot-item/service", 0.8),
     *_hot("hot list", "hot-list", "hot-list/original*"),
     *_hot("304", "not-modified", "hot-item/original*"),
     Goal("Redis-tier hit", "≥ 3 × the original's cached read", "redis-hit/service", "redis-hit/original", 3),

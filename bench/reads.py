@@ -26,9 +26,11 @@ def hot_item(at: Bench) -> Mapping[str, Measure]:
     bare = at.start(at.contenders.bare(service, {path: (path, {})}))
     original, eve = at.start(at.contenders.original()), at.start(at.contenders.eve())
     threaded = at.start(at.contenders.original(*GTHREAD))
+    without_redis = at.start(at.contenders.service(SHOP_REDIS_URL="redis://127.0.0.1:1/0"))
     return {
         "bare ASGI": at.rate("bare ASGI", bare, wanted),
         "service": at.rate("service", service, wanted, _MEMORY),
+        "service, no Redis": at.rate("service, no Redis", without_redis, wanted, _MEMORY),
         "original": at.rate("original", original, wanted),
         "original, gthread": at.rate("original, gthread", threaded, wanted),
         "Eve": at.rate("Eve", eve, wanted),

@@ -1,6 +1,7 @@
 """`shop-api …`: runs the service and does what an operator does beside it."""
 
 import asyncio
+import gc
 import json
 import secrets
 import signal
@@ -140,6 +141,9 @@ def _serve(settings: Settings, listener: socket.socket, stop: _Stop) -> None:
     class Server(uvicorn.Server):
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
+            # What the start has made stays: looking through it again and again would hold up all requests each time.
+            gc.collect()
+            gc.freeze()
             if stop.requested:
                 self.should_exit = True
                 return
