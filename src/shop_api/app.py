@@ -73,9 +73,10 @@ def create_app(settings: Settings) -> FastAPI:
 def _outside(app: FastAPI, settings: Settings) -> ASGIApp:
     """The layers that a hit of the cache goes through. They lie around the framework's own, which would cost it more
     than it costs itself."""
-    stack = app.build_middleware_stack()
+    stack, in_memory = app.build_middleware_stack(), None
     if settings.cache == "on":
-        stack = CacheFirst(stack, list(cacheable_routes(app.routes)))
+        stack = cache = CacheFirst(stack, list(cacheable_routes(app.routes)))
+        in_memory = cache.in_memory
     if settings.cors_origins:
         stack = Cors(stack, settings.cors_origins)
-    return RequestContext(stack, settings.log_hits_every)
+    return RequestContext(stack, settings.log_hits_every, in_memory)

@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
@@ -12,6 +12,7 @@ from uuid_utils import uuid7
 
 from shop_api.errors import BodyTooLarge, InternalError
 from shop_api.etags import none_match
+from shop_api.http_cache.answer import Hit
 from shop_api.observability.logging import current_request_id
 from shop_api.problems import problem_response
 
@@ -25,24 +26,37 @@ class RequestContext:
     """Gives every request an id, every answer its security headers, and the log one line for it; an error nobody
     expected becomes a 500 whose cause is only in the log.
 
-    Around every hit of the cache too, so that each line here counts. Of hits, one in `log_hits_every` is logged.
+    What `in_memory` has for a request is sent from here. Of such hits one in `log_hits_every` is logged.
     """
 
-    def __init__(self, app: ASGIApp, log_hits_every: int) -> None:
+    def __init__(
+        self, app: ASGIApp, log_hits_every: int = 1, in_memory: Callable[[Scope], Hit | None] | None = None
+    ) -> None:
         self.app = app
         self._every = log_hits_every
+        self._in_memory = in_memory or (lambda _: None)
         self._hits = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
         request_id = _request_id(scope)
+        own = [(b"x-request-id", request_id.encode()), _NO_SNIFFING]
+        started = time.perf_counter()
+        hit = self._in_memory(scope)
+        if hit is not None:
+            await send({"type": "http.response.start", "status": hit.status, "headers": [*hit.headers, *own]})
+            await send({"type": "http.response.body", "body": hit.body})
+            self._hits += 1
+            if self._hits % self._every == 0:
+                current_request_id.set(request_id)
+                scope["route"] = hit.route
+                _log_request(scope, hit.status, started, "hit")
+            return None
         state = scope.setdefault("state", {})
         state["request_id"] = request_id
         current_request_id.set(request_id)
-        started = time.perf_counter()
         status, complete = 0, False
-        own = [(b"x-request-id", request_id.encode()), _NO_SNIFFING]
 
         async def send_with_headers(message: Message) -> None:
             nonlocal status, complete
@@ -62,10 +76,7 @@ class RequestContext:
             elif not complete:
                 raise  # too late for another answer: the server has to cut the connection
         finally:
-            if state.get("cache") == "hit":
-                self._hits += 1
-            if state.get("cache") != "hit" or self._hits % self._every == 0:
-                _log_request(scope, status, started)
+            _log_request(scope, status, started, state.get("cache"))
         return None
 
 
@@ -77,13 +88,13 @@ def _request_id(scope: Scope) -> str:
     return str(uuid7())
 
 
-def _log_request(scope: Scope, status: int, started: float) -> None:
+def _log_request(scope: Scope, status: int, started: float, cache: str | None) -> None:
     log.info(
         "request",
         method=scope["method"],
         route=getattr(scope.get("route"), "path", None),
         status=status,
-        cache=scope["state"].get("cache"),
+        cache=cache,
         ms=round((time.perf_counter() - started) * 1000, 2),
     )
 

@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 Headers = list[tuple[bytes, bytes]]
 Key = tuple[str, bytes]
@@ -10,6 +10,16 @@ Key = tuple[str, bytes]
 
 _ABOUT_CONTENT = frozenset({b"content-type", b"content-length"})
 _PROBLEM = b"application/problem+json"
+
+
+class Hit(NamedTuple):
+    """An answer from memory."""
+
+    route: object
+    status: int
+    headers: Headers
+    """Not to be changed."""
+    body: bytes
 
 
 def without_content(headers: Headers) -> Headers:

@@ -8,9 +8,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shop_api.dependencies import Shop
 from shop_api.etags import none_match
-from shop_api.http_cache.answer import Answer, Headers, Key, without_content
+from shop_api.http_cache.answer import Answer, Headers, Hit, Key, without_content
 from shop_api.http_cache.cache import Found, HttpCache
 from shop_api.http_cache.marking import CacheableRoute
+from shop_api.http_cache.memory import Entry
 
 # Anybody may keep it, and has to ask each time whether it is still current: nobody but us learns of changes.
 _PUBLIC = b"public, no-cache"
@@ -31,18 +32,26 @@ class CacheFirst:
         self.app = app
         self._routes = routes
 
+    def in_memory(self, scope: Scope) -> Hit | None:
+        """The answer, if it only has to be sent; for the outermost layer, since each one between costs as much."""
+        if scope["method"] not in ("GET", "HEAD"):
+            return None
+        known, token, control, origin = _asked(scope)
+        if origin is not None or (token is not None and control is not None):
+            return None
+        cache: HttpCache = scope["app"].state.shop.cache
+        now = time.monotonic()
+        entry = cache.memory.get(_key(scope), now)
+        if entry is None or entry.status != 200:
+            return None
+        cache.counters.memory_hits += 1
+        return _hit(scope, entry, known, now)
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["method"] not in ("GET", "HEAD"):
             return await self.app(scope, receive, send)
         shop: Shop = scope["app"].state.shop
-        known = token = control = None
-        for name, value in scope["headers"]:
-            if name == b"if-none-match":
-                known = value
-            elif name == b"authorization":
-                token = value
-            elif name == b"cache-control":
-                control = value if control is None else control + b"," + value
+        known, token, control, _ = _asked(scope)
         key, now = _key(scope), time.monotonic()
         fresh = token is not None and control is not None and _wants_fresh(shop, token, control)
         entry = None if fresh else shop.cache.memory.get(key, now)
@@ -53,9 +62,8 @@ class CacheFirst:
         scope["state"]["cache"] = "hit"
         if entry.status != 200:
             return await _answer(scope, send, Found(entry.answer, entry.born, b"hit; detail=memory"), known)
-        if known is not None and (known == entry.etag or _matches(known, entry.etag)):
-            return await _send(scope, send, 304, entry.headers(now, bodiless=True), b"")
-        return await _send(scope, send, 200, entry.headers(now), entry.body)
+        _, status, headers, body = _hit(scope, entry, known, now)
+        return await _send(scope, send, status, headers, body)
 
     async def _forward(
         self,
@@ -99,6 +107,27 @@ class CacheFirst:
             return answer
         etag = answer.header(b"etag") or b'"%s"' % blake2b(body, digest_size=12).hexdigest().encode()
         return answer.with_headers(etag=etag, cache_control=_PUBLIC, surrogate_key=" ".join(tags).encode())
+
+
+def _asked(scope: Scope) -> tuple[bytes | None, bytes | None, bytes | None, bytes | None]:
+    """If-None-Match, Authorization, Cache-Control and Origin."""
+    known = token = control = origin = None
+    for name, value in scope["headers"]:
+        if name == b"if-none-match":
+            known = value
+        elif name == b"authorization":
+            token = value
+        elif name == b"cache-control":
+            control = value if control is None else control + b"," + value
+        elif name == b"origin":
+            origin = value
+    return known, token, control, origin
+
+
+def _hit(scope: Scope, entry: Entry, known: bytes | None, now: float) -> Hit:
+    if known is not None and (known == entry.etag or _matches(known, entry.etag)):
+        return Hit(entry.route, 304, entry.headers(now, bodiless=True), b"")
+    return Hit(entry.route, 200, entry.headers(now), b"" if scope["method"] == "HEAD" else entry.body)
 
 
 def _key(scope: Scope) -> Key:
