@@ -20,7 +20,8 @@ run: $(VENV)/run.stamp ## serve on http://localhost:4000 with the embedded engin
 
 .PHONY: test
 test: $(VENV)/dev.stamp ## run the whole suite
-	$(BIN)/pytest
+	@# Three at once: many tests wait for a server to start, stop or give up.
+	$(BIN)/pytest -n 3 --dist loadscope $(ARGS)
 
 .PHONY: check
 check: lint type openapi-check test ## everything that must be green before a commit lands

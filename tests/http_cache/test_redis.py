@@ -274,7 +274,7 @@ class TestForeign:
             b"",
             b"\n",
             b"nonsense",
-            os.urandom(40),
+            pytest.param(os.urandom(40), id="random"),
             b"[]\n",
             b"{}\nbody",
             b'[200,1,"x"]\nbody',
@@ -284,7 +284,7 @@ class TestForeign:
             b'[200,"1",[]]\nbody',
             b"[302,1,[]]\nbody",
             b"[200,1,[]]",
-            b"[" * 100_000 + b"\n",
+            pytest.param(b"[" * 100_000 + b"\n", id="brackets"),
             *(pytest.param(STORED[:length], id=f"{length} of {len(STORED)}") for length in (1, 20, 60, 74)),
         ],
     )

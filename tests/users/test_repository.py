@@ -221,7 +221,7 @@ class TestList:
             ({"q": "nobody"}, lambda user: False),
             ({"q": ".*"}, lambda user: False),
         ],
-        ids=str,
+        ids=lambda value: str(value) if isinstance(value, dict) else "",
     )
     async def test_every_sort_and_page_size_walks_each_match_once_in_order(self, users, many, query, matches):
         matching = [user for user in many if matches(user)]
