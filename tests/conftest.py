@@ -63,7 +63,7 @@ async def app(_app: FastAPI) -> FastAPI:
 
 
 async def empty(shop: Shop) -> None:
-    for name in ("products", "users", "idempotency_keys"):
+    for name in ("products", "users", "idempotency_keys", "sessions", "audit"):
         await shop.database[name].delete_many({})
     await shop.redis.flushdb()
     shop.cache.clear()
@@ -99,7 +99,7 @@ async def sign_in(app: FastAPI) -> AsyncIterator[Callable[..., object]]:
 
     async def signed_in(username: str, role: Role = "user") -> Client:
         user = a_user(username, role)
-        await UserRepository(shop.database).add(user)
+        await UserRepository(shop.database, shop.audit).add(user)
         token = AccessTokens(TEST_SECRET.encode(), utc_now).issue(user.id, "test")
         clients.append(client_of(app, Authorization=f"Bearer {token}"))
         return clients[-1]

@@ -31,6 +31,7 @@ def a_user(username: str = "ada", role: Role = "user", **overrides: Any) -> User
         "disabled": False,
         "email": None,
         "full_name": None,
+        "sessions": ["test"],
         "version": 1,
         "created_at": now,
         "updated_at": now,

@@ -4,6 +4,7 @@ import base64
 import hmac
 import json
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -101,6 +102,31 @@ class TestIssue:
     def test_a_secret_is_plain_bytes_whatever_it_looks_like(self, secret, clock):
         tokens = AccessTokens(secret, clock)
         assert tokens.verify(tokens.issue("some-id", "s")).user_id == "some-id"
+
+
+class TestPreviousSecrets:
+    OLD = b"another secret of thirty-two bytes"
+
+    def test_tokens_of_a_previous_secret_are_taken_and_none_is_issued_with_it(self, tokens, clock):
+        rotated = AccessTokens(b"new" + SECRET, clock, previous=[self.OLD, SECRET])
+        assert rotated.verify(tokens.issue("some-id", "s")).user_id == "some-id"
+        assert rotated.verify(AccessTokens(self.OLD, clock).issue("some-id", "s")).user_id == "some-id"
+        assert refuses(tokens, rotated.issue("some-id", "s"))
+
+    def test_a_secret_that_is_announced_is_taken_before_it_signs(self, clock):
+        """In every step of a change, each instance takes what those before and after that step issue."""
+        old, new = SECRET, self.OLD
+        steps = [(old, []), (old, [new]), (new, [old]), (new, [])]
+        instances = [AccessTokens(secret, clock, previous=previous) for secret, previous in steps]
+        for one, next_one in pairwise(instances):
+            assert not refuses(one, next_one.issue("some-id", "s"))
+            assert not refuses(next_one, one.issue("some-id", "s"))
+        assert refuses(instances[3], instances[0].issue("some-id", "s"))
+
+    def test_one_secret_does_not_sign_in_the_name_of_another(self, tokens, clock):
+        rotated = AccessTokens(self.OLD, clock, previous=[SECRET])
+        header, claims = parts(tokens.issue("some-id", "s"))
+        assert refuses(rotated, signed(header, claims, secret=self.OLD))
 
 
 class TestTime:

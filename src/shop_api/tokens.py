@@ -5,26 +5,29 @@ all of it is pinned here: one algorithm for each key, every claim required, boun
 """
 
 import hashlib
+from collections.abc import Iterable
 from datetime import timedelta
 from functools import lru_cache
 from typing import NamedTuple
 
 from jose import JOSEError, jwk, jwt
+from jose.backends.base import Key
 from jose.utils import base64url_decode, base64url_encode
 from uuid_utils import uuid7
 
 from shop_api.clock import Clock
 from shop_api.errors import InvalidToken
+from shop_api.keys.files import SigningKey
+from shop_api.keys.folder import KeyFolder
 
 ISSUER = AUDIENCE = "shop_api"
 LIFETIME = timedelta(minutes=15)
-_ALGORITHM = "HS256"
 _MAX_LENGTH = 4096
 # The times are left out: they are checked here, by the clock that tokens are issued by.
 _OPTIONS = {f"require_{claim}": True for claim in ("iat", "sub", "aud", "iss", "jti")}
 _OPTIONS |= {"verify_exp": False, "verify_nbf": False}
-# Instances' clocks differ a little: a token from one must not be "not yet valid" on the next.
-_LEEWAY = 5
+LEEWAY = 5
+"""Seconds by which instances' clocks may differ: a token from one must not be "not yet valid" on the next."""
 _MOST_REMEMBERED = 4096
 
 
@@ -41,18 +44,41 @@ class _Signed(NamedTuple):
     end: int
 
 
-class AccessTokens:
-    """Issues and checks access tokens with one secret of at least 32 bytes."""
+class _Key(NamedTuple):
+    """A key with the one algorithm that it is for, whatever a token asks for."""
 
-    def __init__(self, secret: bytes, clock: Clock) -> None:
-        self._kid = hashlib.sha256(b"kid" + secret).hexdigest()[:16]
-        # A Key, since jose would try to read JSON or PEM in plain bytes.
-        self._keys = {self._kid: jwk.construct(secret, _ALGORITHM)}
+    kid: str
+    algorithm: str
+    signs: Key
+    verifies: Key
+
+
+class _UnknownKey(InvalidToken):
+    """A token of a key that is not known here: perhaps not yet."""
+
+
+class AccessTokens:
+    """Issues and checks access tokens.
+
+    With secrets of at least 32 bytes: `secret` signs, and tokens of `previous` ones are valid too. Where there is a
+    `folder` of keys, the newest of them signs in place of the secret; all others are for checking.
+    """
+
+    def __init__(
+        self, secret: bytes, clock: Clock, *, previous: Iterable[bytes] = (), folder: KeyFolder | None = None
+    ) -> None:
+        self._own = _symmetric(secret)
+        self._symmetric = {key.kid: key for key in (*map(_symmetric, previous), self._own)}
+        self._folder = folder
+        self._known: tuple[SigningKey, ...] = ()
+        self._keys = self._symmetric
         self._clock = clock
         # A client sends the same token again and again, and what it says does not change.
         self._signed = lru_cache(_MOST_REMEMBERED)(self._read)
+        self._look()
 
     def issue(self, user_id: str, session_id: str) -> str:
+        key = self._signing()
         now = int(self._clock().timestamp())
         claims = {
             "iss": ISSUER,
@@ -65,17 +91,39 @@ class AccessTokens:
             "exp": now + int(LIFETIME.total_seconds()),
             "typ": "access",
         }
-        token: str = jwt.encode(claims, self._keys[self._kid], _ALGORITHM, headers={"kid": self._kid})
+        token: str = jwt.encode(claims, key.signs, key.algorithm, headers={"kid": key.kid})
         return token
 
     def verify(self, token: str) -> Claims:
         """What `token` says; InvalidToken when it is not entirely ours and in force."""
         if len(token) > _MAX_LENGTH:
             raise InvalidToken
-        signed = self._signed(token)
-        if not signed.start - _LEEWAY <= self._clock().timestamp() < signed.end + _LEEWAY:
+        self._look()
+        try:
+            signed = self._signed(token)
+        except _UnknownKey:
+            if not self._look(at_once=True):
+                raise
+            signed = self._signed(token)
+        if not signed.start - LEEWAY <= self._clock().timestamp() < signed.end + LEEWAY:
             raise InvalidToken
         return signed.claims
+
+    def _signing(self) -> _Key:
+        self._look()
+        key = self._folder.signing() if self._folder else None
+        return self._keys[key.kid] if key else self._own
+
+    def _look(self, *, at_once: bool = False) -> bool:
+        """Whether the keys in the folder have changed: then what was remembered is forgotten, since a key that is
+        gone takes its tokens with it."""
+        known = self._folder.keys(at_once=at_once) if self._folder else ()
+        if known is self._known:
+            return False
+        self._known = known
+        self._keys = self._symmetric | {key.kid: _asymmetric(key) for key in known}
+        self._signed.cache_clear()
+        return True
 
     def _read(self, token: str) -> _Signed:
         """What `token` says, whenever that may be in force."""
@@ -83,10 +131,12 @@ class AccessTokens:
             header = jwt.get_unverified_header(token)
             kid = header.get("kid")
             key = self._keys.get(kid) if isinstance(kid, str) else None
+            if key is None:
+                raise _UnknownKey
             # No extension is known here, so none can be critical (RFC 7515 §4.1.11).
-            if key is None or "crit" in header or not _is_canonical(token):
+            if "crit" in header or not _is_canonical(token):
                 raise InvalidToken
-            claims = jwt.decode(token, key, [_ALGORITHM], _OPTIONS, audience=AUDIENCE, issuer=ISSUER)
+            claims = jwt.decode(token, key.verifies, [key.algorithm], _OPTIONS, audience=AUDIENCE, issuer=ISSUER)
         except (JOSEError, RecursionError, ValueError, TypeError, AttributeError, OverflowError):
             raise InvalidToken from None
         session_id, start, end = claims.get("sid"), claims.get("nbf"), claims.get("exp")
@@ -95,6 +145,24 @@ class AccessTokens:
         if type(start) is not int or type(end) is not int:
             raise InvalidToken
         return _Signed(Claims(claims["sub"], session_id), start, end)
+
+
+def _symmetric(secret: bytes) -> _Key:
+    # A Key, since jose would try to read JSON or PEM in plain bytes.
+    key = jwk.construct(secret, "HS256")
+    return _Key(secret_kid(secret), "HS256", signs=key, verifies=key)
+
+
+def _asymmetric(key: SigningKey) -> _Key:
+    # jose takes keys of cryptography as they are, which its stubs do not say.
+    private = jwk.construct(key.private, key.algorithm)  # type: ignore[arg-type]
+    public = jwk.construct(key.private.public_key(), key.algorithm)  # type: ignore[arg-type]
+    return _Key(key.kid, key.algorithm, signs=private, verifies=public)
+
+
+def secret_kid(secret: bytes) -> str:
+    """By what name tokens ask for a secret; it does not give the secret away."""
+    return hashlib.sha256(b"kid" + secret).hexdigest()[:16]
 
 
 def _is_canonical(token: str) -> bool:

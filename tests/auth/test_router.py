@@ -59,7 +59,7 @@ class TestRegister:
 class TestSignIn:
     @pytest.fixture(autouse=True)
     async def ada(self, shop):
-        await UserRepository(shop.database).add(a_user("ada"))
+        await UserRepository(shop.database, shop.audit).add(a_user("ada"))
 
     @pytest.mark.parametrize("form", ["json", "data"])
     async def test_gives_a_token_that_works(self, anyone, form):
@@ -84,7 +84,7 @@ class TestSignIn:
         assert (await anyone.post("/auth", data=form)).status_code == 200
 
     async def test_every_failure_looks_the_same(self, anyone, shop):
-        await UserRepository(shop.database).add(a_user("disabled", disabled=True))
+        await UserRepository(shop.database, shop.audit).add(a_user("disabled", disabled=True))
         seen = set()
         for username, password in (
             ("ada", "wrong password"),
@@ -132,13 +132,13 @@ class TestRateLimits:
         async with running_app(settings) as app, client_of(app) as client:
             yield client
 
-    async def test_an_account_takes_ten_attempts_in_five_minutes(self, limited):
+    async def test_after_five_failures_an_account_has_to_wait(self, limited):
         body = {"username": "ada", "password": "wrong password"}
-        statuses = [(await limited.post("/auth", json=body)).status_code for _ in range(11)]
-        assert statuses == [401] * 10 + [429]
+        statuses = [(await limited.post("/auth", json=body)).status_code for _ in range(7)]
+        assert statuses == [401] * 6 + [429]
         refused = await limited.post("/auth", json={**body, "username": "ADA"})
         assert (refused.status_code, refused.json()["code"]) == (429, "rate_limited")
-        assert 1 <= int(refused.headers["retry-after"]) <= 300
+        assert refused.headers["retry-after"] == "1"
 
     async def test_an_address_takes_thirty_registrations_a_minute(self, limited):
         bodies = ({"username": f"user-{n}", "password": "short"} for n in range(31))

@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 
 from factories import a_user
+from shop_api.audit.repository import AuditLog
 from shop_api.clock import utc_now
 from shop_api.errors import DuplicateUsername, LastAdmin
 from shop_api.mongo import PyMongoError
@@ -16,7 +17,9 @@ from shop_api.users.repository import UserRepository
 
 @pytest.fixture
 async def users(database) -> UserRepository:
-    users = UserRepository(database)
+    audit = AuditLog(database)
+    await audit.prepare()
+    users = UserRepository(database, audit)
     await users.prepare()
     return users
 

@@ -13,6 +13,7 @@ SHOWN = {
     "role",
     "disabled",
     "email",
+    "email_verified",
     "full_name",
     "version",
     "created_at",
@@ -33,7 +34,7 @@ class TestList:
             assert set(shown) == SHOWN
 
     async def test_filters_sorts_and_pages(self, admin, shop):
-        users = UserRepository(shop.database)
+        users = UserRepository(shop.database, shop.audit)
         for name, disabled in (("bob", False), ("bea", True), ("cem", False)):
             await users.add(a_user(name, disabled=disabled))
 
@@ -108,10 +109,27 @@ class TestPatch:
         other = await sign_in("other", role="admin")
         assert (await other.get("/users")).status_code == 200
         await admin.patch("/users/other", json={"role": "user"})
-        assert (await other.get("/users")).status_code == 403
-        await admin.patch("/users/other", json={"disabled": True})
-        refused = await other.get("/users/me")
+        refused = await other.get("/users")
         assert (refused.status_code, refused.json()["code"]) == (401, "invalid_token")
+        third = await sign_in("third")
+        assert (await third.get("/users")).status_code == 403
+        await admin.patch("/users/third", json={"disabled": True})
+        refused = await third.get("/users/me")
+        assert (refused.status_code, refused.json()["code"]) == (401, "invalid_token")
+
+    async def test_enabling_again_brings_no_sign_in_back(self, admin, user):
+        await admin.patch("/users/ada", json={"disabled": True})
+        await admin.patch("/users/ada", json={"disabled": False})
+        assert (await user.get("/users/me")).status_code == 401
+
+    async def test_promoting_keeps_the_sign_in(self, admin, user):
+        await admin.patch("/users/ada", json={"role": "admin"})
+        assert (await user.get("/users")).status_code == 200
+
+    async def test_another_address_is_not_verified(self, user, shop):
+        await shop.database["users"].update_one({"username": "ada"}, {"$set": {"email_verified": True}})
+        assert (await user.patch("/users/me", json={"full_name": "Ada"})).json()["email_verified"]
+        assert not (await user.patch("/users/me", json={"email": "ada@shop.example"})).json()["email_verified"]
 
     @pytest.mark.parametrize("patch", [{"role": "user"}, {"disabled": True}])
     async def test_the_last_admin_stays(self, admin, patch):

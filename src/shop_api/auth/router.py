@@ -1,19 +1,29 @@
-"""POST /register and POST /auth."""
+"""/register and /auth: how an account and a session begin, and how a session goes on and ends."""
 
-from typing import Annotated
+from typing import Annotated, TypeVar
 from urllib.parse import parse_qsl
 
 from fastapi import APIRouter, Depends, Request, Response
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from shop_api import strict_json
-from shop_api.auth.models import Credentials, PasswordForm, Tokens
-from shop_api.dependencies import AddressDep, AuthServiceDep, OptionalUserDep, UserServiceDep
+from shop_api.auth.models import Credentials, PasswordForm, Refresh, RefreshForm, Tokens
+from shop_api.dependencies import (
+    AddressDep,
+    AuthServiceDep,
+    CreationDep,
+    DeviceDep,
+    OptionalUserDep,
+    ShopDep,
+    TokenDep,
+    UserServiceDep,
+)
 from shop_api.errors import (
     DuplicateUsername,
     FieldError,
     Forbidden,
     InvalidCredentials,
+    InvalidRefreshToken,
     InvalidRequest,
     InvalidToken,
     RateLimited,
@@ -22,12 +32,13 @@ from shop_api.errors import (
 from shop_api.etags import etag
 from shop_api.idempotency.route import PARAMETER, CreatingRoute
 from shop_api.openapi import LOCATION, PUBLIC, request_body
-from shop_api.problems import BODY, KEYED, field_errors, problems
+from shop_api.problems import BODY, KEYED, SIGNED_IN, field_errors, problems
 from shop_api.routing import FORM, JSON, media_type
-from shop_api.tokens import LIFETIME
 from shop_api.users.models import Registration, UserOut
 
 router = APIRouter(tags=["Auth"], route_class=CreatingRoute)
+AsJson = TypeVar("AsJson", bound=BaseModel)
+AsForm = TypeVar("AsForm", bound=BaseModel)
 
 
 @router.post(
@@ -40,13 +51,14 @@ async def register(
     given: Registration,
     caller: OptionalUserDep,
     address: AddressDep,
+    creation: CreationDep,
     auth: AuthServiceDep,
     users: UserServiceDep,
     response: Response,
 ) -> UserOut:
     """Adds an account. Anyone can add a user; only an admin another admin."""
     await auth.limit_registration(given.username, address)
-    user = await users.register(given, caller)
+    user = await users.register(given, caller, creation)
     response.headers["Location"] = f"/users/{user.username}"
     response.headers["ETag"] = etag(user.version)
     response.headers["Cache-Control"] = "no-store"
@@ -54,13 +66,21 @@ async def register(
 
 
 async def _credentials(request: Request) -> Credentials | PasswordForm:
-    """The sign-in in the body, in either form."""
+    return await _either(request, Credentials, PasswordForm)
+
+
+async def _refresh(request: Request) -> Refresh | RefreshForm:
+    return await _either(request, Refresh, RefreshForm)
+
+
+async def _either(request: Request, as_json: type[AsJson], as_form: type[AsForm]) -> AsJson | AsForm:
+    """The body, as JSON or as an OAuth2 form."""
     kind, body = media_type(request), await request.body()
     try:
         if kind == JSON:
-            return Credentials.model_validate(strict_json.loads(body))
+            return as_json.model_validate(strict_json.loads(body))
         if kind == FORM:
-            return PasswordForm.model_validate(_form(body))
+            return as_form.model_validate(_form(body))
     except ValidationError as error:
         raise InvalidRequest(field_errors(error.errors(), "body")) from None
     raise UnsupportedMediaType([JSON, FORM])
@@ -84,11 +104,34 @@ def _form(body: bytes) -> dict[str, str]:
 )
 async def sign_in(
     given: Annotated[Credentials | PasswordForm, Depends(_credentials)],
-    address: AddressDep,
+    device: DeviceDep,
     auth: AuthServiceDep,
+    shop: ShopDep,
     response: Response,
 ) -> Tokens:
     """Signs in with a username and a password, as JSON or as the OAuth2 password form (RFC 6749 §4.3)."""
-    token = await auth.sign_in(given.username, given.password.get_secret_value(), address)
     response.headers["Cache-Control"] = "no-store"
-    return Tokens(access_token=token, token_type="bearer", expires_in=int(LIFETIME.total_seconds()))  # noqa: S106
+    attempt = auth.sign_in(given.username, given.password.get_secret_value(), device)
+    return await shop.metrics.sign_ins.counted(attempt)
+
+
+@router.post(
+    "/auth/refresh",
+    responses=problems(*BODY, InvalidRefreshToken),
+    openapi_extra=request_body({JSON: Refresh, FORM: RefreshForm}),
+)
+async def refresh_session(
+    given: Annotated[Refresh | RefreshForm, Depends(_refresh)],
+    device: DeviceDep,
+    auth: AuthServiceDep,
+    response: Response,
+) -> Tokens:
+    """Gives new tokens for a refresh token, which is spent by it, as JSON or as the OAuth2 form (RFC 6749 §6)."""
+    response.headers["Cache-Control"] = "no-store"
+    return await auth.refresh(given.refresh_token, device)
+
+
+@router.post("/auth/logout", status_code=204, responses=problems(*SIGNED_IN))
+async def sign_out(token: TokenDep, auth: AuthServiceDep) -> None:
+    """Ends this session at once, with its refresh token; no harm if it has ended already."""
+    await auth.sign_out(token)

@@ -7,7 +7,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, St
 from pydantic_core import PydanticCustomError
 
 from shop_api.pagination import CursorText, IncludeTotal, Limit, Page
-from shop_api.passwords import MAX_LENGTH, MIN_LENGTH
+from shop_api.passwords import MAX_LENGTH, MIN_LENGTH, normalised
 from shop_api.schema import Email, Line, Patch, Schema, Timestamp, Version
 
 Role = Literal["user", "admin"]
@@ -22,7 +22,8 @@ Username = Annotated[
 
 
 def _of_good_length(password: SecretStr) -> SecretStr:
-    if not MIN_LENGTH <= len(password) <= MAX_LENGTH:
+    # As it is hashed: in some spellings of Unicode a few characters are many code points.
+    if not MIN_LENGTH <= len(normalised(password.get_secret_value())) <= MAX_LENGTH:
         raise PydanticCustomError("password_length", "A password has 8 to 128 characters")
     return password
 
@@ -49,7 +50,7 @@ class Registration(Schema):
     """`admin` only with an admin's token."""
 
     model_config = ConfigDict(
-        json_schema_extra={"examples": [{"username": "ada", "password": "correct horse battery"}]}
+        json_schema_extra={"examples": [{"username": "ada", "password": "correct horse battery"}]}  # nosec B105
     )
 
 
@@ -71,7 +72,10 @@ class User(Schema):
     role: Role
     disabled: bool
     email: str | None
+    email_verified: bool = False
     full_name: str | None
+    sessions: list[str] = []
+    """The ids of the sign-ins in force, the oldest first. What is not here has ended."""
     version: Version
     created_at: Timestamp
     updated_at: Timestamp
@@ -94,6 +98,8 @@ class UserOut(Schema):
     role: Role
     disabled: bool
     email: str | None
+    email_verified: bool
+    """Whether it was shown that mail to this address reaches the user."""
     full_name: str | None
     version: Version
     created_at: Timestamp
@@ -101,7 +107,7 @@ class UserOut(Schema):
 
     @classmethod
     def of(cls, user: User) -> "UserOut":
-        return cls.model_construct(**user.model_dump(exclude={"password_hash"}))
+        return cls.model_construct(**user.model_dump(exclude={"password_hash", "sessions"}))
 
 
 class UserPage(Page[UserOut]):

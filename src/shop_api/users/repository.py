@@ -1,10 +1,12 @@
 """The `users` collection: its documents, queries and indexes."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 
 from shop_api import keyset, mongo
+from shop_api.audit.models import AuditEntry
+from shop_api.audit.repository import AuditLog
 from shop_api.errors import DuplicateUsername, LastAdmin
 from shop_api.mongo import Database, Document, IndexModel, Session
 from shop_api.pagination import Key
@@ -31,6 +33,8 @@ _SCHEMA: Mapping[str, Any] = {
         "role": {"enum": ["user", "admin"]},
         "disabled": {"bsonType": "bool"},
         "email": {"bsonType": ["string", "null"]},
+        "email_verified": {"bsonType": "bool"},
+        "sessions": {"bsonType": "array", "items": {"bsonType": "string"}},
         "full_name": {"bsonType": ["string", "null"]},
         "version": {"bsonType": ["int", "long"], "minimum": 1},
         "created_at": {"bsonType": "date"},
@@ -42,6 +46,10 @@ _INDEXES = [
     IndexModel([("created_at", -1), ("_id", -1)]),
     IndexModel([("role", 1), ("disabled", 1), ("created_at", -1), ("_id", -1)]),
 ]
+# At one more, the oldest ends.
+_MOST_SESSIONS = 100
+# What else is stored about a user, by `user_id`.
+_OWNED = ("sessions",)
 _ACTIVE_ADMIN = {"role": "admin", "disabled": False}
 _SORTS = {
     "newest": keyset.Sort("created_at", -1),
@@ -51,8 +59,9 @@ _SORTS = {
 
 
 class UserRepository:
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, audit: AuditLog) -> None:
         self._database = database
+        self._audit = audit
         self._users = database["users"]
         self._guards = database["guards"]
 
@@ -87,8 +96,11 @@ class UserRepository:
         except mongo.DuplicateKeyError:
             raise DuplicateUsername from None
 
-    async def change(self, user: User, changes: Mapping[str, Any], now: datetime) -> User | None:
-        """Applies `changes` to exactly this version of `user`; None when there is another by now.
+    async def change(
+        self, user: User, changes: Mapping[str, Any], now: datetime, entries: Sequence[AuditEntry] = ()
+    ) -> User | None:
+        """Applies `changes` to exactly this version of `user`, and writes `entries` to the audit log; None, and
+        nothing is written, when there is another version by now.
 
         Raises LastAdmin if no active admin would be left.
         """
@@ -99,31 +111,81 @@ class UserRepository:
             result = await self._users.update_one(_exactly(user), update, session=session)
             return changed if result.matched_count else None
 
-        if _is_active_admin(user) and not _is_active_admin(changed):
-            return await self._leaving_an_admin(user, write)
-        return await write(None)
+        leaves = _is_active_admin(user) and not _is_active_admin(changed)
+        if not leaves and not entries:
+            return await write(None)
+        return await self._recorded(user, write, entries, leaves=leaves)
 
-    async def remove(self, user: User) -> bool:
-        """Deletes exactly this version of `user`; False when there is another by now.
+    async def remove(self, user: User, entries: Sequence[AuditEntry] = ()) -> bool:
+        """Deletes exactly this version of `user` and all that is theirs, and writes `entries` to the audit log;
+        False, and nothing is written, when there is another version by now.
 
         Raises LastAdmin if no active admin would be left.
         """
 
         async def write(session: Session | None) -> bool:
-            return (await self._users.delete_one(_exactly(user), session=session)).deleted_count == 1
+            if not (await self._users.delete_one(_exactly(user), session=session)).deleted_count:
+                return False
+            for name in _OWNED:
+                await self._database[name].delete_many({"user_id": user.id}, session=session)
+            return True
 
-        return await (self._leaving_an_admin(user, write) if _is_active_admin(user) else write(None))
+        return await self._recorded(user, write, entries, leaves=_is_active_admin(user))
+
+    async def open_session(self, user: User, session_id: str) -> bool:
+        """Adds a sign-in that was made with `user`'s password; False if that is another by now, or `user` is gone or
+        disabled: whoever changes it ends all sign-ins, also one that is under way."""
+        # A pipeline, since with anything beside _id in the filter the embedded engine reads the whole collection.
+        as_checked = {
+            "$and": [
+                {"$eq": ["$password_hash", {"$literal": user.password_hash}]},
+                {"$eq": ["$disabled", {"$literal": False}]},
+            ]
+        }
+        before: Document = {"$ifNull": ["$sessions", []]}
+        after = {"$slice": [{"$concatArrays": [before, [session_id]]}, -_MOST_SESSIONS]}
+        update = {"$set": {"sessions": {"$cond": [as_checked, after, before]}}}
+        return (await self._users.update_one({"_id": user.id}, [update])).modified_count == 1
+
+    async def end_session(self, user_id: str, session_id: str) -> bool:
+        """Ends a sign-in at once; False if there is none."""
+        result = await self._users.update_one({"_id": user_id}, {"$pull": {"sessions": session_id}})
+        return result.modified_count == 1
+
+    async def end_sessions(self, user_id: str) -> None:
+        """Ends all sign-ins of a user at once."""
+        await self._users.update_one({"_id": user_id}, {"$set": {"sessions": []}})
+
+    async def usernames(self, user_ids: Collection[str]) -> dict[str, str]:
+        """The names of those that exist, by id."""
+        found = self._users.find({"_id": {"$in": list(user_ids)}}, {"username": 1})
+        return {document["_id"]: document["username"] async for document in found}
 
     async def has_admin(self) -> bool:
         return await self._users.find_one(_ACTIVE_ADMIN) is not None
 
-    async def _leaving_an_admin(self, user: User, write: Callable[[Session | None], Awaitable[T]]) -> T:
+    async def _recorded(
+        self,
+        user: User,
+        write: Callable[[Session | None], Awaitable[T]],
+        entries: Sequence[AuditEntry],
+        *,
+        leaves: bool,
+    ) -> T:
+        """Runs `write`, and tells the audit log if it did something; LastAdmin if `user` leaves the active admins and
+        is the last."""
+
         async def work(session: Session) -> T:
-            # All who would take an admin away write this one document, so that only one of them goes at a time.
-            await self._guards.update_one({"_id": "admins"}, {"$inc": {"changes": 1}}, session=session)
-            if await self._users.find_one({**_ACTIVE_ADMIN, "_id": {"$ne": user.id}}, session=session) is None:
-                raise LastAdmin
-            return await write(session)
+            if leaves:
+                # All who would take an admin away write this one document, so that only one of them goes at a time.
+                await self._guards.update_one({"_id": "admins"}, {"$inc": {"changes": 1}}, session=session)
+                if await self._users.find_one({**_ACTIVE_ADMIN, "_id": {"$ne": user.id}}, session=session) is None:
+                    raise LastAdmin
+            result = await write(session)
+            if result:
+                for entry in entries:
+                    await self._audit.add(entry, session)
+            return result
 
         return await mongo.transaction(self._database, work)
 

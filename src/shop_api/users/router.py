@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Body, Query, Response
 
-from shop_api.dependencies import AddressedUserDep, AdminDep, CurrentUserDep, ExpectedDep, UserServiceDep
+from shop_api.dependencies import AddressedUserDep, AdminDep, CurrentUserDep, ExpectedDep, OriginDep, UserServiceDep
 from shop_api.errors import Forbidden, LastAdmin, UserNotFound, VersionConflict
 from shop_api.etags import etag
 from shop_api.openapi import ETAG, NOT_MODIFIED
@@ -45,11 +45,12 @@ async def patch_user(
     patch: Annotated[UserPatch, Body(media_type=MERGE_PATCH)],
     caller: CurrentUserDep,
     expected: ExpectedDep,
+    origin: OriginDep,
     users: UserServiceDep,
     response: Response,
 ) -> UserOut:
     """Changes a user (JSON Merge Patch, RFC 7396): `role` and `disabled` as an admin, the rest as oneself."""
-    return _answer(response, await users.patch(user, patch, caller, expected))
+    return _answer(response, await users.patch(user, patch, caller, expected, origin))
 
 
 @router.delete(
@@ -57,9 +58,12 @@ async def patch_user(
     status_code=204,
     responses=problems(*_ACCESS, UserNotFound, VersionConflict, LastAdmin),
 )
-async def delete_user(user: AddressedUserDep, expected: ExpectedDep, users: UserServiceDep) -> None:
-    """Deletes a user: oneself, or anyone for an admin. Its tokens stop working at once."""
-    await users.remove(user, expected)
+async def delete_user(
+    user: AddressedUserDep, expected: ExpectedDep, origin: OriginDep, users: UserServiceDep
+) -> None:
+    """Deletes a user with all that is stored about them: oneself, or anyone for an admin. Its tokens stop working at
+    once."""
+    await users.remove(user, expected, origin)
 
 
 def _answer(response: Response, user: User) -> UserOut:

@@ -1,10 +1,11 @@
 """The rules of accounts: who may become what, who may change what, and that a shop keeps an admin."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from uuid_utils import uuid7
 
+from shop_api.audit.models import Action, AuditEntry, Origin, State
 from shop_api.clock import Clock
 from shop_api.errors import (
     DuplicateUsername,
@@ -14,6 +15,7 @@ from shop_api.errors import (
     InvalidRequest,
     UserNotFound,
     VersionConflict,
+    WrongPassword,
 )
 from shop_api.etags import Expected
 from shop_api.pagination import Cursors
@@ -23,6 +25,10 @@ from shop_api.users.repository import UserRepository
 
 _ADMIN_ONLY = {"role", "disabled"}
 _SELF_ONLY = {"email", "full_name"}
+_AUDITED: Mapping[str, Mapping[object, Action]] = {
+    "role": {"user": "role_changed", "admin": "role_changed"},
+    "disabled": {True: "user_disabled", False: "user_enabled"},
+}
 
 
 class UserService:
@@ -32,12 +38,13 @@ class UserService:
         self._cursors = cursors
         self._clock = clock
 
-    async def register(self, given: Registration, caller: User | None) -> User:
+    async def register(self, given: Registration, caller: User | None, creation: str | None = None) -> User:
         """Adds a user on behalf of `caller`: Forbidden if anyone but an admin asks for an admin, InvalidRequest if
-        the password is weak, DuplicateUsername if the name is taken."""
+        the password is weak, DuplicateUsername if the name is taken. However often it is tried with the same
+        `creation` (a UUID), it happens once."""
         if given.role == "admin" and not (caller and caller.is_admin):
             raise Forbidden("Only an admin can register an admin.")
-        return await self._add(given)
+        return await self._add(given, creation)
 
     async def ensure_admin(self, given: Registration) -> bool:
         """Makes the first admin, unless there is a user of this name; whether it did."""
@@ -52,13 +59,12 @@ class UserService:
     async def has_admin(self) -> bool:
         return await self._users.has_admin()
 
-    async def _add(self, given: Registration) -> User:
+    async def _add(self, given: Registration, creation: str | None = None) -> User:
         password = given.password.get_secret_value()
-        if reason := weakness(password, given.username):
-            raise InvalidRequest([FieldError(("body", "password"), "weak_password", f"The password {reason}")])
+        _refuse_weak(password, given.username, "password")
         now = self._clock()
         user = User(
-            id=str(uuid7()),
+            id=creation or str(uuid7()),
             username=given.username,
             password_hash=await self._passwords.hash(password),
             role=given.role,
@@ -69,7 +75,13 @@ class UserService:
             created_at=now,
             updated_at=now,
         )
-        await self._users.add(user)
+        try:
+            await self._users.add(user)
+        except DuplicateUsername:
+            earlier = await self._users.get(user.id)
+            if earlier is None:  # else it was added by an attempt before this one
+                raise
+            return earlier
         return user
 
     async def authenticate(self, username: str, password: str) -> User:
@@ -104,8 +116,47 @@ class UserService:
     async def count(self, query: UserQuery) -> int:
         return await self._users.count(query)
 
-    async def patch(self, user: User, patch: UserPatch, caller: User, expected: Expected) -> User:
-        """Changes what `caller` may change about `user`: role and disabled as an admin, the rest as oneself."""
+    async def usernames(self, user_ids: Collection[str]) -> dict[str, str]:
+        """The names of those that exist, by id."""
+        return await self._users.usernames(user_ids)
+
+    async def open_session(self, user: User, session_id: str) -> bool:
+        """Adds a sign-in; False if the password that `user` was checked with is not right any more."""
+        return await self._users.open_session(user, session_id)
+
+    async def end_session(self, user_id: str, session_id: str) -> bool:
+        """Ends a sign-in at once; False if there is none."""
+        return await self._users.end_session(user_id, session_id)
+
+    async def end_sessions(self, user_id: str) -> None:
+        await self._users.end_sessions(user_id)
+
+    async def has_password(self, user: User, password: str) -> bool:
+        """Whether that is `user`'s password."""
+        return len(password) <= MAX_LENGTH and await self._passwords.verify(password, user.password_hash)
+
+    async def set_password(
+        self, user: User, password: str, origin: Origin, action: Action, *, keep: str | None = None
+    ) -> None:
+        """Gives `user` a new password and ends all sign-ins, except the one with the id `keep`; InvalidRequest if it
+        is weak, UserNotFound if the user has gone, WrongPassword if somebody else was faster."""
+        _refuse_weak(password, user.username, "new_password")
+        password_hash = await self._passwords.hash(password)
+        changed = None
+        while changed is None:
+            kept = [session_id for session_id in user.sessions if session_id == keep]
+            changes = {"password_hash": password_hash, "sessions": kept}
+            entry = self._entry(action, user, origin, {}, {})
+            changed = await self._users.change(user, changes, self._clock(), [entry])
+            if changed is None:
+                now = await self.get(user.username)
+                if now.password_hash != user.password_hash:  # somebody else was faster
+                    raise WrongPassword
+                user = now
+
+    async def patch(self, user: User, patch: UserPatch, caller: User, expected: Expected, origin: Origin) -> User:
+        """Changes what `caller` may change about `user`: role and disabled as an admin, the rest as oneself. Who is
+        disabled or demoted is signed out everywhere."""
         changes = patch.changes()
         _refuse_foreign_fields(changes, user, caller)
         while True:
@@ -113,17 +164,44 @@ class UserService:
             differing = {name: value for name, value in changes.items() if getattr(user, name) != value}
             if not differing:
                 return user
-            changed = await self._users.change(user, differing, self._clock())
+            entries = [
+                self._entry(_AUDITED[name][value], user, origin, {name: getattr(user, name)}, {name: value})
+                for name, value in differing.items()
+                if name in _AUDITED
+            ]
+            if differing.get("disabled") or (user.is_admin and "role" in differing):
+                differing["sessions"] = []
+            if "email" in differing:
+                differing["email_verified"] = False
+            changed = await self._users.change(user, differing, self._clock(), entries)
             if changed is not None:
                 return changed
             user = await self.get(user.username)
 
-    async def remove(self, user: User, expected: Expected) -> None:
+    async def remove(self, user: User, expected: Expected, origin: Origin) -> None:
+        """Deletes `user` with all that is stored about them; what the audit log says of them is without a name."""
         while True:
             _check(user, expected)
-            if await self._users.remove(user):
+            before: State = {"role": user.role, "disabled": user.disabled}
+            if await self._users.remove(user, [self._entry("user_deleted", user, origin, before, {})]):
                 return
             user = await self.get(user.username)
+
+    def _entry(self, action: Action, user: User, origin: Origin, before: State, after: State) -> AuditEntry:
+        return AuditEntry(
+            id=str(uuid7()),
+            at=self._clock(),
+            action=action,
+            subject_id=user.id,
+            before=before,
+            after=after,
+            **origin._asdict(),
+        )
+
+
+def _refuse_weak(password: str, username: str, field: str) -> None:
+    if reason := weakness(password, username):
+        raise InvalidRequest([FieldError(("body", field), "weak_password", f"The password {reason}")])
 
 
 def _check(user: User, expected: Expected) -> None:

@@ -1,0 +1,57 @@
+"""/users/me/…: one's own password and sign-ins, and all that is stored about oneself."""
+
+from fastapi import APIRouter, Response
+
+from shop_api.auth.models import Export, ExportedEntry, PasswordChange, SessionList, SessionOut
+from shop_api.clock import utc_now
+from shop_api.dependencies import AuthServiceDep, CurrentUserDep, OriginDep, ShopDep, TokenDep
+from shop_api.errors import RateLimited, SessionNotFound, WrongPassword
+from shop_api.problems import BODY, SIGNED_IN, problems
+from shop_api.routing import StrictRoute
+from shop_api.users.models import UserOut
+
+router = APIRouter(prefix="/users/me", tags=["Users"], route_class=StrictRoute)
+
+
+@router.put("/password", status_code=204, responses=problems(*SIGNED_IN, *BODY, WrongPassword, RateLimited))
+async def change_password(
+    given: PasswordChange, user: CurrentUserDep, token: TokenDep, origin: OriginDep, auth: AuthServiceDep
+) -> None:
+    """Changes one's own password and ends all other sessions."""
+    old, new = given.current_password.get_secret_value(), given.new_password.get_secret_value()
+    await auth.change_password(user, auth.session_of(token), old, new, origin)
+
+
+@router.get("/sessions", responses=problems(*SIGNED_IN))
+async def list_sessions(
+    user: CurrentUserDep, token: TokenDep, auth: AuthServiceDep, response: Response
+) -> SessionList:
+    """Lists one's own sign-ins that are in force: since when, last used when, where and with what."""
+    response.headers["Cache-Control"] = "no-store"
+    current = auth.session_of(token)
+    return SessionList(items=[SessionOut.of(session, current) for session in await auth.sessions(user)])
+
+
+@router.delete("/sessions", status_code=204, responses=problems(*SIGNED_IN))
+async def end_all_sessions(user: CurrentUserDep, auth: AuthServiceDep) -> None:
+    """Signs out everywhere, here too."""
+    await auth.end_sessions(user)
+
+
+@router.delete("/sessions/{session_id}", status_code=204, responses=problems(*SIGNED_IN, SessionNotFound))
+async def end_session(session_id: str, user: CurrentUserDep, auth: AuthServiceDep) -> None:
+    """Ends one of one's own sign-ins at once."""
+    await auth.end_session(user, session_id)
+
+
+@router.get("/export", responses=problems(*SIGNED_IN))
+async def export_user(user: CurrentUserDep, token: TokenDep, shop: ShopDep, response: Response) -> Export:
+    """Returns everything that is stored about oneself, but for the hashes of secrets."""
+    response.headers["Cache-Control"] = "no-store"
+    current = shop.auth.session_of(token)
+    return Export(
+        exported_at=utc_now(),
+        user=UserOut.of(user),
+        sessions=[SessionOut.of(session, current) for session in await shop.auth.sessions(user)],
+        audit=[ExportedEntry.of(entry, user.id) for entry in await shop.audit.about(user.id)],
+    )

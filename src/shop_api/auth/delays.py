@@ -1,0 +1,145 @@
+"""Growing delays between attempts to sign in, shared by all instances through Redis.
+
+Nobody is locked out: after some failures the next attempt has to wait 1 second, then 2, 4, … What counts is the pair
+of account and address, so a victim can still sign in from elsewhere; behind it the address, against one that tries
+many accounts; and last the account, against many addresses, from which those are exempt that have signed in to it
+before. After OWASP's Authentication Cheat Sheet. Without Redis each process counts for itself.
+"""
+
+import hashlib
+import math
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable
+from datetime import timedelta
+from typing import NamedTuple, cast
+
+from shop_api.errors import RateLimited
+from shop_api.redis import Redis, Shared
+
+
+class Rule(NamedTuple):
+    """How many attempts are free, and the longest wait between two, in seconds."""
+
+    name: str
+    free: int
+    longest: int
+
+
+PAIR = Rule("pair", 5, 900)
+ADDRESS = Rule("address", 20, 900)
+ACCOUNT = Rule("account", 100, 60)
+# How long a series of failures is remembered after its last, in seconds; longer than any wait.
+_MEMORY = 3600
+_KNOWN_FOR = timedelta(days=30)
+_MOST_REMEMBERED = 10_000
+
+# Each attempt counts as a failure as it begins, or a hundred at once would all be free. Time is Redis' own, since
+# instances' clocks differ. Gives how many seconds to wait, as text since Redis cuts numbers to integers.
+_ATTEMPT = """
+local time = redis.call('TIME')
+local now = time[1] + time[2] / 1000000
+local known = redis.call('HMGET', KEYS[1], 'failures', 'open')
+local failures, open = tonumber(known[1]) or 0, tonumber(known[2]) or 0
+if now < open then return tostring(open - now) end
+failures = failures + 1
+open = 0
+if failures > tonumber(ARGV[1]) then
+    open = now + math.min(2 ^ (failures - ARGV[1] - 1), ARGV[2])
+end
+redis.call('HSET', KEYS[1], 'failures', failures, 'open', string.format('%.3f', open))
+redis.call('EXPIRE', KEYS[1], ARGV[3])
+return '0'
+"""
+# One that succeeded was no failure.
+_FORGIVE = """
+if redis.call('EXISTS', KEYS[1]) == 1 then
+    redis.call('HINCRBY', KEYS[1], 'failures', -1)
+    redis.call('HSET', KEYS[1], 'open', 0)
+end
+"""
+
+
+class SignInDelays:
+    """Counts attempts to sign in. `enabled=False` lets everything pass."""
+
+    def __init__(self, redis: Redis, *, enabled: bool = True) -> None:
+        self._redis = redis
+        self._shared = Shared("sign-in delays")
+        self._attempt = redis.register_script(_ATTEMPT)
+        self._forgive = redis.register_script(_FORGIVE)
+        self._own = _Own()
+        self._enabled = enabled
+
+    async def attempt(self, account: str, address: str) -> None:
+        """Counts an attempt as a failure, until `succeeded`; RateLimited when it comes too early."""
+        if not self._enabled:
+            return
+        await self._count(PAIR, account, address)
+        await self._count(ADDRESS, address)
+        if not await self._shared.ask(lambda: self._redis.exists(_key("known", account, address))):
+            await self._count(ACCOUNT, account)
+
+    async def succeeded(self, account: str, address: str) -> None:
+        """Forgives what `attempt` has counted."""
+        if not self._enabled:
+            return
+        pair, others = _key(PAIR.name, account, address), [_key(ADDRESS.name, address), _key(ACCOUNT.name, account)]
+
+        async def forgive() -> bool:
+            await self._redis.delete(pair)
+            await self._redis.set(_key("known", account, address), 1, ex=_KNOWN_FOR)
+            for key in others:
+                await self._forgive([key])
+            return True
+
+        self._own.forget(pair)
+        for key in others:
+            self._own.forgive(key)
+        await self._shared.ask(forgive)
+
+    async def _count(self, rule: Rule, *identity: str) -> None:
+        key = _key(rule.name, *identity)
+
+        async def ask() -> float:
+            reply = await cast(Awaitable[bytes], self._attempt([key], [rule.free, rule.longest, _MEMORY]))
+            return float(reply)
+
+        wait = await self._shared.ask(ask)
+        if wait is None:
+            wait = self._own.attempt(key, rule)
+        if wait:
+            raise RateLimited(math.ceil(wait))
+
+
+class _Own:
+    """What this process has counted by itself: for each key how many failures, and when the next attempt is open."""
+
+    def __init__(self) -> None:
+        self._counted: OrderedDict[str, tuple[int, float]] = OrderedDict()
+
+    def attempt(self, key: str, rule: Rule) -> float:
+        now = time.monotonic()
+        failures, open_at = self._counted.pop(key, (0, now - _MEMORY))
+        if now < open_at:
+            self._counted[key] = failures, open_at
+            return open_at - now
+        failures = failures + 1 if now < open_at + _MEMORY else 1
+        wait = min(2 ** (failures - rule.free - 1), rule.longest) if failures > rule.free else 0
+        self._counted[key] = failures, now + wait
+        if len(self._counted) > _MOST_REMEMBERED:
+            self._counted.popitem(last=False)
+        return 0
+
+    def forgive(self, key: str) -> None:
+        if key in self._counted:
+            failures, _ = self._counted[key]
+            self._counted[key] = failures - 1, time.monotonic()
+
+    def forget(self, key: str) -> None:
+        self._counted.pop(key, None)
+
+
+def _key(name: str, *identity: str) -> str:
+    hashed = hashlib.sha256("\0".join(identity).encode("utf-8", "surrogatepass")).hexdigest()[:32]
+    return f"delay:{name}:{hashed}"

@@ -1,0 +1,52 @@
+"""Refresh tokens: three random parts, of which only hashes are stored.
+
+`<session>.<family>.<secret>`: the id of the session; 128 bits that all tokens of one session share, so that a spent
+token is told from an invented one; 256 bits that are new in each (RFC 9700 §4.14.2, refresh token rotation).
+"""
+
+import hashlib
+import re
+import secrets
+from typing import NamedTuple
+
+from shop_api.errors import InvalidRefreshToken
+
+_FORM = re.compile(r"([0-9a-f-]{36})\.([A-Za-z0-9_-]{22})\.([A-Za-z0-9_-]{43})")
+
+
+class RefreshToken(NamedTuple):
+    """One refresh token, as its client holds it."""
+
+    session_id: str
+    family: str
+    secret: str
+
+    @classmethod
+    def first(cls, session_id: str) -> "RefreshToken":
+        return cls(session_id, secrets.token_urlsafe(16), secrets.token_urlsafe(32))
+
+    @classmethod
+    def read(cls, text: str) -> "RefreshToken":
+        """The token that is spelt `text`; InvalidRefreshToken if that is none."""
+        parts = _FORM.fullmatch(text)
+        if parts is None:
+            raise InvalidRefreshToken
+        return cls(*parts.groups())
+
+    def successor(self) -> "RefreshToken":
+        """The next one of the same session."""
+        return self._replace(secret=secrets.token_urlsafe(32))
+
+    @property
+    def family_hash(self) -> str:
+        return hashlib.sha256(self.family.encode()).hexdigest()
+
+    @property
+    def secret_hash(self) -> str:
+        return hashlib.sha256(self.secret.encode()).hexdigest()
+
+    def __str__(self) -> str:
+        return ".".join(self)
+
+    def __repr__(self) -> str:
+        return f"RefreshToken({self.session_id!r}, …)"

@@ -1,0 +1,115 @@
+"""`shop-api keys …`: the keys that sign access tokens."""
+
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from shop_api.settings import Settings
+from shop_api.terminal import fail, say, settings_or_exit
+
+if TYPE_CHECKING:
+    from shop_api.keys.files import SigningKey
+
+_WITHOUT_A_FOLDER = """\
+there is no folder of keys: tokens are signed with SHOP_JWT_SECRET, which changes without a sign-in lost like this:
+1. make a new one: openssl rand -hex 32
+2. set SHOP_JWT_PREVIOUS_SECRETS to the new one, and restart all instances: now each of them takes its tokens
+3. set SHOP_JWT_SECRET to the new one and SHOP_JWT_PREVIOUS_SECRETS to the old one, and restart them again
+4. after a quarter of an hour, remove SHOP_JWT_PREVIOUS_SECRETS with the next restart
+or sign with key files: set SHOP_JWT_KEYS_DIR, or give --dir"""
+
+keys = typer.Typer(no_args_is_help=True, help="The keys that sign access tokens.")
+
+Folder = Annotated[Path | None, typer.Option("--dir", help="The folder of the keys, instead of SHOP_JWT_KEYS_DIR.")]
+
+
+@keys.command("rotate")
+def rotate_keys(
+    algorithm: Annotated[
+        Literal["ES256", "RS256"] | None, typer.Option(help="Else that of the newest key, and ES256 for the first.")
+    ] = None,
+    folder: Folder = None,
+) -> None:
+    """Add a key, and remove those that no token in force can be signed with; also while the service is running.
+
+    The instances notice by themselves. The new key begins to sign ten minutes after they have seen it.
+    """
+    from shop_api.clock import utc_now
+    from shop_api.keys.files import BadKey
+    from shop_api.keys.folder import ACTIVATION_DELAY
+    from shop_api.keys.rotation import rotate
+
+    place = folder or settings_or_exit().jwt_keys_dir
+    if place is None:
+        fail(_WITHOUT_A_FOLDER)
+    try:
+        made, removed = rotate(place, algorithm, utc_now())
+    except BadKey as error:
+        fail(str(error))
+    except OSError as error:
+        fail(f"{error.filename or place}: {error.strerror}")
+    say(f"made {place / made.name}: {made.algorithm}, kid {made.kid}")
+    say(f"running instances sign with it {_minutes(ACTIVATION_DELAY)} after they have seen it")
+    for key in removed:
+        say(f"removed {place / key.name}: kid {key.kid}, no token that it signed is in force")
+
+
+@keys.command("list")
+def list_keys(folder: Folder = None) -> None:
+    """Show all keys with what each of them does now."""
+    from rich.console import Console
+    from rich.table import Table
+
+    settings = None if folder else settings_or_exit()
+    rows = _rows(folder, settings)
+    if not rows:
+        fail("there are no keys; a secret that shop-api serve made for itself is not shown")
+    table = Table("kid", "algorithm", "state", "file")
+    for row in rows:
+        table.add_row(*row)
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=200)  # a file has no edge to wrap at
+    console.print(table)
+
+
+def _rows(folder: Path | None, settings: Settings | None) -> list[tuple[str, str, str, str]]:
+    from shop_api.keys.files import BadKey, read_all
+    from shop_api.tokens import secret_kid
+
+    place = folder or (settings.jwt_keys_dir if settings else None)
+    try:
+        found = read_all(place) if place else []
+    except BadKey as error:
+        fail(str(error))
+    rows: list[tuple[str, str, str, str]] = []
+    for key, state in zip(found, _states(found), strict=True):
+        rows.append((key.kid, key.algorithm, state, key.name))
+    if settings and settings.jwt_secret:
+        secret = settings.jwt_secret.get_secret_value().encode()
+        state = "verifies" if found else "signs"
+        rows.append((secret_kid(secret), "HS256", state, "SHOP_JWT_SECRET"))
+    for previous in settings.jwt_previous_secrets if settings else []:
+        kid = secret_kid(previous.get_secret_value().encode())
+        rows.append((kid, "HS256", "verifies", "SHOP_JWT_PREVIOUS_SECRETS"))
+    return rows
+
+
+def _states(found: "list[SigningKey]") -> list[str]:
+    """What each key does in an instance that saw it when it was made."""
+    from shop_api.clock import utc_now
+    from shop_api.keys.folder import ACTIVATION_DELAY
+
+    now = utc_now()
+    begins = [key.made if key is found[0] else key.made + ACTIVATION_DELAY for key in found]
+    signing = max((index for index, moment in enumerate(begins) if index == 0 or moment <= now), default=0)
+    return [
+        "signs" if index == signing else "verifies" if index < signing else f"becomes active at {moment:%FT%TZ}"
+        for index, moment in enumerate(begins)
+    ]
+
+
+def _minutes(duration: timedelta) -> str:
+    return f"{duration // timedelta(minutes=1)} minutes"

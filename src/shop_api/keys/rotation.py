@@ -1,0 +1,65 @@
+"""A new key in place of the old one, and the end of those whose last token has expired."""
+
+import os
+from datetime import datetime, timedelta
+from itertools import pairwise
+from pathlib import Path
+from typing import NamedTuple
+
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from shop_api.keys.files import STAMP, SUFFIX, Algorithm, PrivateKey, SigningKey, read, read_all
+from shop_api.keys.folder import ACTIVATION_DELAY, SETTLED
+from shop_api.tokens import LEEWAY, LIFETIME
+
+KEPT = SETTLED + ACTIVATION_DELAY + LIFETIME + timedelta(seconds=LEEWAY)
+"""How long a key stays after its successor was made: until no instance signs with it, and then as long as a token."""
+_RSA_BITS = 3072  # as strong as P-256
+
+
+class Rotation(NamedTuple):
+    made: SigningKey
+    removed: list[SigningKey]
+
+
+def rotate(folder: Path, algorithm: Algorithm | None, now: datetime) -> Rotation:
+    """Adds a key to `folder`, which is made if absent, and removes those that nobody needs any more.
+
+    Without an `algorithm` it is that of the newest key, or ES256. Raises BadKey and OSError.
+    """
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    keys = read_all(folder)
+    made = _add(folder, algorithm or (keys[-1].algorithm if keys else "ES256"), now)
+    removed = [old for old, successor in pairwise(keys) if now - successor.made > KEPT]
+    for key in removed:
+        (folder / key.name).unlink(missing_ok=True)  # perhaps by another rotation at the same moment
+    return Rotation(made, removed)
+
+
+def _add(folder: Path, algorithm: Algorithm, now: datetime) -> SigningKey:
+    private = _generate(algorithm)
+    name = f"{now.strftime(STAMP)}-{algorithm}-{os.urandom(4).hex()}{SUFFIX}"  # of two at once, neither is lost
+    _write_private(folder / name, private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    return read(folder / name)
+
+
+def _generate(algorithm: Algorithm) -> PrivateKey:
+    if algorithm == "ES256":
+        return ec.generate_private_key(ec.SECP256R1())
+    return rsa.generate_private_key(65537, _RSA_BITS)
+
+
+def _write_private(path: Path, content: bytes) -> None:
+    """All of `content` or nothing, readable only by its owner, and there to stay."""
+    new = path.with_name(f".{path.name}.new")
+    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    new.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
