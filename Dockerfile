@@ -5,8 +5,8 @@ RUN python -m venv --without-pip /opt/shop
 
 # The dependencies alone, so that this layer is made again only when they change.
 COPY pyproject.toml constraints.txt ./
-RUN python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['dependencies'], sep=chr(10))" \
-        > requirements.txt \
+RUN python -c "import tomllib; project = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
+        print(*project['dependencies'], *project['optional-dependencies']['otel'], sep=chr(10))" > requirements.txt \
     && pip --python /opt/shop install -c constraints.txt -r requirements.txt
 
 COPY README.md LICENSE ./

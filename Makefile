@@ -66,6 +66,10 @@ bench-report: .venv-bench/stamp ## write docs/benchmarks.md again from the figur
 docs: $(VENV)/run.stamp ## write the pages under docs/ that are made from the code
 	$(BIN)/python -m shop_api.settings > docs/configuration.md
 
+.PHONY: audit
+audit: .venv-audit/stamp ## look for known mistakes in the source and known holes in what it uses
+	@.ci/audit
+
 .PHONY: format
 format: $(VENV)/dev.stamp ## put the code into form
 	$(BIN)/ruff check --fix .
@@ -106,6 +110,12 @@ $(VENV)/dev.stamp: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "installing Flask, Eve, gunicorn and matplotlib into .venv-bench"
 	@$(BIN)/python -m venv .venv-bench
 	@.venv-bench/bin/pip install --quiet --disable-pip-version-check -r bench/requirements.txt
+	@touch $@
+
+.venv-audit/stamp: .ci/audit-requirements.txt | $(BIN)/python
+	@echo "installing bandit, semgrep and pip-audit into .venv-audit"
+	@$(BIN)/python -m venv .venv-audit
+	@.venv-audit/bin/pip install --quiet --disable-pip-version-check -r .ci/audit-requirements.txt
 	@touch $@
 
 $(BIN)/python:

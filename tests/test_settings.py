@@ -8,6 +8,7 @@ import sys
 import pytest
 from pydantic import SecretStr
 
+from key_files import add_key
 from shop_api.settings import Settings, SettingsError, load
 
 STRONG = "0f1e2d3c4b5a69788796a5b4c3d2e1f00f1e2d3c4b5a6978"
@@ -65,9 +66,15 @@ class TestSecret:
         said = refusal(**{**GIVEN, "jwt_secret": secret})
         assert said == f"SHOP_JWT_SECRET: is weak: {problem} (for example: the output of: openssl rand -hex 32)"
 
+    def test_a_weak_one_among_the_previous_ones_is_refused_and_never_repeated(self):
+        assert load(jwt_previous_secrets=f"{STRONG}, x{STRONG}").jwt_previous_secrets[1] == SecretStr("x" + STRONG)
+        said = refusal(jwt_previous_secrets=f"{STRONG},{STRONG[:31]}")
+        assert said.startswith("SHOP_JWT_PREVIOUS_SECRETS: is weak: needs at least 32 bytes (for example: ")
+        assert STRONG[:31] not in said
+
     def test_nothing_that_is_secret_shows_in_a_printed_setting(self):
         password = "a long password of my own"
-        settings = load(**GIVEN, admin_username="owner", admin_password=password)
+        settings = load(**GIVEN, jwt_previous_secrets=STRONG, admin_username="owner", admin_password=password)
         shown = f"{settings} {settings!r} {settings.model_dump()} {settings.model_dump_json()}"
         assert not any(secret in shown for secret in (STRONG, password, "//db", "//cache"))
 
@@ -116,6 +123,21 @@ class TestWrongValues:
             "SHOP_JWT_SECRET",
             "SHOP_LOG_LEVEL",
         ]
+
+
+class TestKeysDir:
+    def test_a_folder_of_keys_will_do_and_so_will_an_empty_one(self, tmp_path):
+        assert load(jwt_keys_dir=tmp_path).jwt_keys_dir == tmp_path
+        add_key(tmp_path)
+        assert load(jwt_keys_dir=str(tmp_path)).jwt_keys_dir == tmp_path
+
+    def test_a_bad_key_is_refused_with_its_file_and_what_is_wrong(self, tmp_path):
+        (tmp_path / "20300101T000000Z.pem").write_text("text")
+        said = refusal(jwt_keys_dir=tmp_path)
+        assert said.startswith(f"SHOP_JWT_KEYS_DIR: {tmp_path}/20300101T000000Z.pem: is no private key in PEM")
+
+    def test_a_missing_folder_is_refused(self, tmp_path):
+        assert refusal(jwt_keys_dir=tmp_path / "none").startswith(f"SHOP_JWT_KEYS_DIR: {tmp_path}/none: there is no ")
 
 
 class TestValues:

@@ -9,16 +9,22 @@ from starlette.types import ASGIApp
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from shop_api import __version__, openapi
+from shop_api.audit.router import router as audit
+from shop_api.auth.account_router import router as account
 from shop_api.auth.router import router as auth
 from shop_api.dependencies import open_shop
+from shop_api.draining import Draining
 from shop_api.health import router as health
 from shop_api.http_cache.follower import following
 from shop_api.http_cache.marking import cacheable_routes
 from shop_api.http_cache.middleware import CacheFirst
-from shop_api.middleware import BodyLimit, Cors, HeadAsGet, NotModified, RequestContext
+from shop_api.keys.router import router as keys
+from shop_api.middleware import BodyLimit, Cors, HeadAsGet, NotModified
+from shop_api.observability.metrics import Metrics
 from shop_api.problems import add_problem_handlers
 from shop_api.products.cache_tags import product_tags
 from shop_api.products.router import router as products
+from shop_api.request_context import RequestContext
 from shop_api.settings import Settings
 from shop_api.users.models import Registration
 from shop_api.users.router import router as users
@@ -30,19 +36,28 @@ log = structlog.get_logger()
 
 def create_app(settings: Settings) -> FastAPI:
     """The service as an ASGI application. Nothing is opened before its lifespan starts."""
+    metrics, draining, tracing = Metrics(), Draining(), None
+    if settings.otlp_endpoint:
+        from shop_api.observability.spans import Tracing
+
+        tracing = Tracing(settings)
+        metrics.mongo.trace = metrics.redis.trace = tracing.call
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with open_shop(settings) as shop:
+        async with AsyncExitStack() as stack:
+            if tracing:
+                await stack.enter_async_context(tracing.exported())
+            await stack.enter_async_context(metrics.event_loop.measured())
+            shop = await stack.enter_async_context(open_shop(settings, metrics=metrics))
             if settings.admin_username and settings.admin_password:
                 first = Registration(username=settings.admin_username, password=settings.admin_password)
                 if await shop.users.ensure_admin(first):
                     log.info("made the first admin", username=first.username)
             app.state.shop = shop
-            async with AsyncExitStack() as stack:
-                if settings.cache == "on":
-                    await stack.enter_async_context(following(shop.cache, shop.database["products"], product_tags))
-                yield
+            if settings.cache == "on":
+                await stack.enter_async_context(following(shop.cache, shop.database["products"], product_tags))
+            yield
 
     app = FastAPI(
         title="shop_api",
@@ -52,10 +67,13 @@ def create_app(settings: Settings) -> FastAPI:
         docs_url=None,  # served by web/ without a CDN
         redoc_url=None,
         redirect_slashes=False,
-        telemetry={"tracing": False, "metrics": False, "logs": False},  # asks the environment at every request
+        # Where it is not told, it asks the environment at every request.
+        telemetry=tracing.of_framework if tracing else {"tracing": False, "metrics": False, "logs": False},
         generate_unique_id_function=lambda route: route.name,
     )
-    for router in (products, users, auth, web, health):  # tried in this order: what is asked for most comes first
+    app.state.draining = draining
+    # Tried in this order: what is asked for most comes first.
+    for router in (products, users, auth, account, audit, web, health, keys):
         app.include_router(router)
     mount_swagger_ui(app)
     openapi.describe(app)
@@ -66,17 +84,17 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(HeadAsGet)
     app.add_middleware(BodyLimit)
     app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=settings.trusted_proxies)
-    app.middleware_stack = _outside(app, settings)
-    return app
 
-
-def _outside(app: FastAPI, settings: Settings) -> ASGIApp:
-    """The layers that a hit of the cache goes through. They lie around the framework's own, which would cost it more
-    than it costs itself."""
-    stack, in_memory = app.build_middleware_stack(), None
+    # A hit of the cache goes through these alone: the framework's own would cost it more than it costs itself.
+    stack: ASGIApp = app.build_middleware_stack()
+    in_memory = None
     if settings.cache == "on":
         stack = cache = CacheFirst(stack, list(cacheable_routes(app.routes)))
         in_memory = cache.in_memory
     if settings.cors_origins:
         stack = Cors(stack, settings.cors_origins)
-    return RequestContext(stack, settings.log_hits_every, in_memory)
+    every = settings.log_hits_every
+    app.middleware_stack = RequestContext(
+        stack, metrics.requests, draining, log_every=every, in_memory=in_memory, tracing=tracing
+    )
+    return app

@@ -18,6 +18,7 @@ import typer
 from pydantic import SecretStr, ValidationError
 
 from shop_api.errors import ShopError
+from shop_api.keys.cli import keys
 from shop_api.observability.logging import configure_logging
 from shop_api.products.transfer.cli import products
 from shop_api.settings import Settings
@@ -30,6 +31,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 admin = typer.Typer(no_args_is_help=True, help="Admins.")
 app.add_typer(admin, name="admin")
 app.add_typer(products, name="products")
+app.add_typer(keys, name="keys")
 
 
 @app.command()
@@ -138,6 +140,8 @@ def _serve(settings: Settings, listener: socket.socket, stop: _Stop) -> None:
 
     from shop_api.app import create_app
 
+    app = create_app(settings)
+
     class Server(uvicorn.Server):
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
@@ -148,11 +152,18 @@ def _serve(settings: Settings, listener: socket.socket, stop: _Stop) -> None:
                 self.should_exit = True
                 return
             host, port = listener.getsockname()[:2]
-            shown = "localhost" if host in ("127.0.0.1", "0.0.0.0", "::", "::1") else host  # noqa: S104
+            shown = "localhost" if host in ("127.0.0.1", "0.0.0.0", "::", "::1") else host  # noqa: S104  # nosec B104
             say(f"ready on http://{shown}:{port}")
 
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            app.state.draining.begun = True
+            end = time.monotonic() + settings.drain_seconds
+            while time.monotonic() < end and not self.force_exit:  # noqa: ASYNC110  # set by a second Ctrl-C
+                await asyncio.sleep(0.1)
+            await super().shutdown(sockets)
+
     config = uvicorn.Config(
-        create_app(settings),
+        app,
         log_config=None,
         log_level="warning",
         access_log=False,

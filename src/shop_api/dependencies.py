@@ -9,8 +9,14 @@ from typing import Annotated
 
 from fastapi import Depends, Header, Path, Request
 from fastapi.security import OAuth2PasswordBearer
+from uuid_utils import uuid7
 
 from shop_api import mongo
+from shop_api.audit.models import Origin
+from shop_api.audit.repository import AuditLog
+from shop_api.auth.delays import SignInDelays
+from shop_api.auth.models import Device
+from shop_api.auth.repository import SessionRepository
 from shop_api.auth.service import AuthService
 from shop_api.clock import Clock, utc_now
 from shop_api.errors import Forbidden, Unauthenticated
@@ -20,7 +26,11 @@ from shop_api.http_cache.counters import Counters
 from shop_api.http_cache.memory import MemoryTier
 from shop_api.http_cache.redis import RedisTier
 from shop_api.idempotency.repository import IdempotencyKeys
+from shop_api.keys.folder import KeyFolder
 from shop_api.mongo import Database
+from shop_api.observability.cache import CacheFigures
+from shop_api.observability.metrics import Metrics
+from shop_api.observability.redis import RedisConnections
 from shop_api.pagination import Cursors
 from shop_api.passwords import Passwords
 from shop_api.products.repository import ProductRepository
@@ -39,43 +49,62 @@ class Shop:
     """Everything that lives as long as the process."""
 
     settings: Settings
+    metrics: Metrics
     database: Database
     redis: Redis
     limits: RateLimits
     idempotency_keys: IdempotencyKeys
     cache: HttpCache
+    cursors: Cursors
+    audit: AuditLog
+    signing_keys: KeyFolder | None
     auth: AuthService
     users: UserService
     products: ProductService
 
 
 @asynccontextmanager
-async def open_shop(settings: Settings, clock: Clock = utc_now) -> AsyncIterator[Shop]:
+async def open_shop(
+    settings: Settings, clock: Clock = utc_now, metrics: Metrics | None = None
+) -> AsyncIterator[Shop]:
     """The shop on the engines that `settings` name, its collections prepared; closed in reverse order."""
     mongo_url, redis_url, secret = settings.required()
+    metrics = metrics or Metrics()
+    listeners = metrics.mongo_listeners
     async with (
-        mongo.open_database(mongo_url, settings.mongo_db, settings.mongo_driver) as database,
-        open_redis(redis_url) as redis,
+        mongo.open_database(mongo_url, settings.mongo_db, settings.mongo_driver, listeners) as database,
+        open_redis(redis_url, metrics.redis) as redis,
     ):
-        users, products = UserRepository(database), ProductRepository(database)
+        audit, sessions = AuditLog(database), SessionRepository(database)
+        users, products = UserRepository(database, audit), ProductRepository(database)
         keys = IdempotencyKeys(database, clock)
-        for repository in (users, products, keys):
+        for repository in (users, products, keys, sessions, audit):
             await repository.prepare()
-        limits = RateLimits(redis, enabled=settings.rate_limits == "on")
+        limited = settings.rate_limits == "on"
+        limits, delays = RateLimits(redis, enabled=limited), SignInDelays(redis, enabled=limited)
         cursors = Cursors(secret)
         counters = Counters()
         memory = MemoryTier(settings.cache_memory_mib * 2**20)
-        cache = HttpCache(memory, RedisTier(redis_url, f"shop_api:{settings.mongo_db}", counters), counters)
-        with Passwords() as passwords:
+        shared = RedisTier(redis_url, f"shop_api:{settings.mongo_db}", counters, metrics.redis)
+        cache = HttpCache(memory, shared, counters)
+        folder = KeyFolder(settings.jwt_keys_dir, clock) if settings.jwt_keys_dir else None
+        previous = [old.get_secret_value().encode() for old in settings.jwt_previous_secrets]
+        tokens = AccessTokens(secret, clock, previous=previous, folder=folder)
+        figures = metrics.with_figures_of(CacheFigures(cache, limits), RedisConnections(redis.connection_pool))
+        with Passwords() as passwords, figures:
             accounts = UserService(users, passwords, cursors, clock)
             yield Shop(
                 settings=settings,
+                metrics=metrics,
                 database=database,
                 redis=redis,
                 limits=limits,
                 idempotency_keys=keys,
                 cache=cache,
-                auth=AuthService(accounts, AccessTokens(secret, clock), limits),
+                cursors=cursors,
+                audit=audit,
+                signing_keys=folder,
+                auth=AuthService(accounts, sessions, tokens, limits, delays, clock),
                 users=accounts,
                 products=ProductService(products, cursors, cache, clock),
             )
@@ -115,7 +144,11 @@ bearer_token = OAuth2PasswordBearer(
 
 
 async def _optional_user(request: Request, token: Annotated[str | None, Depends(bearer_token)]) -> User | None:
-    return await (await _auth(request)).user_of(token) if token is not None else None
+    if token is None:
+        return None
+    user = await (await _auth(request)).user_of(token)
+    request.state.user_id = user.id  # for the log
+    return user
 
 
 OptionalUserDep = Annotated[User | None, Depends(_optional_user)]
@@ -124,6 +157,16 @@ OptionalUserDep = Annotated[User | None, Depends(_optional_user)]
 
 async def _visitor(request: Request, token: Annotated[str | None, Depends(bearer_token)]) -> Visitor:
     return partial(_optional_user, request, token)
+
+
+async def _token(request: Request, token: Annotated[str | None, Depends(bearer_token)]) -> str:
+    if token is None:
+        raise Unauthenticated
+    return token
+
+
+TokenDep = Annotated[str, Depends(_token)]
+"""The access token of a request that has to have one; it is not checked yet."""
 
 
 VisitorDep = Annotated[Visitor, Depends(_visitor)]
@@ -191,6 +234,15 @@ ExpectedDep = Annotated[Expected, Depends(_expected)]
 """The versions that If-Match allows the change to apply to."""
 
 
+async def _creation(request: Request) -> str:
+    return getattr(request.state, "creation", None) or str(uuid7())
+
+
+CreationDep = Annotated[str, Depends(_creation)]
+"""Names what this request creates: with an `Idempotency-Key` the same each time it is tried, so that what an attempt
+before has made is found."""
+
+
 async def _address(request: Request) -> str:
     host = request.client.host if request.client else "unknown"
     try:
@@ -203,3 +255,23 @@ async def _address(request: Request) -> str:
 
 AddressDep = Annotated[str, Depends(_address)]
 """Where the request comes from: the peer, or what a trusted proxy says of it; of IPv6 the /64 network."""
+
+
+_LONGEST_USER_AGENT = 500
+
+
+async def _device(request: Request) -> Device:
+    user_agent = request.headers.get("user-agent")
+    return Device(await _address(request), user_agent[:_LONGEST_USER_AGENT] if user_agent else None)
+
+
+DeviceDep = Annotated[Device, Depends(_device)]
+"""Where the request comes from, for the list of sign-ins."""
+
+
+async def _origin(request: Request, user: CurrentUserDep) -> Origin:
+    return Origin(user.id, await _address(request), request.state.request_id)
+
+
+OriginDep = Annotated[Origin, Depends(_origin)]
+"""Who asks, and from where, for the audit log."""

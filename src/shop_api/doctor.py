@@ -99,7 +99,7 @@ def _masked(value: object) -> str:
     if value is None or value == []:
         return "not set"
     if isinstance(value, list):
-        return ", ".join(value)
+        return ", ".join(map(str, value))  # stars, of secrets
     if not isinstance(value, SecretStr):
         return str(value)
     scheme, _, rest = value.get_secret_value().partition("://")

@@ -65,8 +65,9 @@ class BadRequest(ShopError):
 
 
 class Unauthenticated(ShopError):
-    """This needs a valid access token in `Authorization: Bearer …`. A token ends when it expires and at once when
-    its user is deleted or disabled; get a new one from `POST /auth`."""
+    """This needs a valid access token in `Authorization: Bearer …`. A token ends when it expires, and at once when
+    its session is ended or its user signs out, is deleted, disabled or demoted, or changes the password; get a new
+    one from `POST /auth/refresh` or `POST /auth`."""
 
     status, code, title = 401, "unauthenticated", "Sign in first"
 
@@ -76,13 +77,20 @@ class Unauthenticated(ShopError):
 
 
 class InvalidToken(Unauthenticated):
-    """The access token is not valid: expired, damaged, not from this shop, or of a user who is gone or disabled."""
+    """The access token is not valid: expired, damaged, not from this shop, or of a session that has ended."""
 
     status, code, title = 401, "invalid_token", "The access token is not valid"
 
     @property
     def headers(self) -> dict[str, str]:
         return {"WWW-Authenticate": 'Bearer error="invalid_token"'}  # RFC 6750 §3.1
+
+
+class InvalidRefreshToken(Unauthenticated):
+    """The refresh token is not valid: spent, expired, invented, or of a session that has ended. Sign in again. A
+    token that is used a second time ends its session, since one of the two users has stolen it."""
+
+    status, code, title = 401, "invalid_refresh_token", "The refresh token is not valid"
 
 
 class InvalidCredentials(ShopError):
@@ -101,6 +109,12 @@ class Forbidden(ShopError):
     status, code, title = 403, "forbidden", "Not allowed"
 
 
+class WrongPassword(Forbidden):
+    """The current password is not right. The token is: signing in again would not help."""
+
+    code, title = "wrong_password", "The current password is not right"
+
+
 # 404, 405
 
 
@@ -114,6 +128,12 @@ class ProductNotFound(NotFound):
     """There is no product with this id, or it is not public."""
 
     status, code, title = 404, "product_not_found", "No such product"
+
+
+class SessionNotFound(NotFound):
+    """You have no session with this id, or not any more."""
+
+    status, code, title = 404, "session_not_found", "No such session"
 
 
 class UserNotFound(NotFound):

@@ -4,17 +4,18 @@ import asyncio
 from collections.abc import Awaitable
 from typing import Literal, NamedTuple
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request, Response
 
 from shop_api import mongo
 from shop_api.dependencies import Shop, ShopDep
 from shop_api.errors import NotReady
+from shop_api.observability.metrics import CONTENT_TYPE
 from shop_api.problems import problems
 from shop_api.redis import RedisError
 from shop_api.routing import StrictRoute
 from shop_api.schema import Schema
 
-router = APIRouter(prefix="/health", tags=["Operations"], route_class=StrictRoute)
+router = APIRouter(tags=["Operations"], route_class=StrictRoute)
 
 State = Literal["up", "down"]
 
@@ -39,19 +40,33 @@ class Engines(NamedTuple):
     redis: State
 
 
-@router.get("/live", responses=problems())
+@router.get("/health/live", responses=problems())
 async def get_liveness() -> Live:
     """Says that the process answers; asks nothing else."""
     return Live(status="ok")
 
 
-@router.get("/ready", responses=problems(NotReady))
-async def get_readiness(shop: ShopDep) -> Ready:
-    """Says whether requests can be served: 503 without the database, 200 without Redis."""
+@router.get("/health/ready", responses=problems(NotReady))
+async def get_readiness(request: Request, shop: ShopDep) -> Ready:
+    """Says whether requests can be served: 503 without the database or when stopping, 200 without Redis."""
+    if request.app.state.draining.begun:
+        raise NotReady("This instance is draining: it is about to stop.")
     engines = await check(shop)
     if engines.mongo == "down":
         raise NotReady("The database does not answer.")
     return Ready(status="ready", mongo=engines.mongo, redis=engines.redis)
+
+
+@router.get("/metrics", include_in_schema=False)
+async def get_metrics(request: Request, shop: ShopDep) -> Response:
+    """What Prometheus asks for. Not in the document, which is for clients of the API: this is not for the public."""
+    engines, draining = await check(shop), request.app.state.draining.begun
+    health = shop.metrics.health
+    health.engines = {engine: state == "up" for engine, state in engines._asdict().items()}
+    health.primary_known = mongo.has_primary(shop.database)
+    health.draining, health.ready = draining, engines.mongo == "up" and not draining
+    # In a thread, since nobody should have to wait for it.
+    return Response(await asyncio.to_thread(shop.metrics.text), media_type=CONTENT_TYPE)
 
 
 async def check(shop: Shop) -> Engines:

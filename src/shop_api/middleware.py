@@ -1,104 +1,16 @@
 """What happens around every request, whatever it asks for: plain ASGI, outermost first as app.py adds it."""
 
-import re
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-import structlog
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from uuid_utils import uuid7
 
-from shop_api.errors import BodyTooLarge, InternalError
+from shop_api.errors import BodyTooLarge
 from shop_api.etags import none_match
-from shop_api.http_cache.answer import Hit
-from shop_api.observability.logging import current_request_id
 from shop_api.problems import problem_response
 
 MAX_BODY_BYTES = 1024 * 1024
-_NO_SNIFFING = (b"x-content-type-options", b"nosniff")
-_SANE_ID = re.compile(r"[A-Za-z0-9._:/=+-]{1,128}")
-log = structlog.get_logger()
-
-
-class RequestContext:
-    """Gives every request an id, every answer its security headers, and the log one line for it; an error nobody
-    expected becomes a 500 whose cause is only in the log.
-
-    What `in_memory` has for a request is sent from here. Of such hits one in `log_hits_every` is logged.
-    """
-
-    def __init__(
-        self, app: ASGIApp, log_hits_every: int = 1, in_memory: Callable[[Scope], Hit | None] | None = None
-    ) -> None:
-        self.app = app
-        self._every = log_hits_every
-        self._in_memory = in_memory or (lambda _: None)
-        self._hits = 0
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            return await self.app(scope, receive, send)
-        request_id = _request_id(scope)
-        own = [(b"x-request-id", request_id.encode()), _NO_SNIFFING]
-        started = time.perf_counter()
-        hit = self._in_memory(scope)
-        if hit is not None:
-            await send({"type": "http.response.start", "status": hit.status, "headers": [*hit.headers, *own]})
-            await send({"type": "http.response.body", "body": hit.body})
-            self._hits += 1
-            if self._hits % self._every == 0:
-                current_request_id.set(request_id)
-                scope["route"] = hit.route
-                _log_request(scope, hit.status, started, "hit")
-            return None
-        state = scope.setdefault("state", {})
-        state["request_id"] = request_id
-        current_request_id.set(request_id)
-        status, complete = 0, False
-
-        async def send_with_headers(message: Message) -> None:
-            nonlocal status, complete
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                message["headers"] = [*message["headers"], *own]
-            else:
-                complete = not message.get("more_body", False)
-            await send(message)
-
-        try:
-            await self.app(scope, receive, send_with_headers)
-        except Exception:
-            log.exception("unexpected error")
-            if status == 0:
-                await problem_response(InternalError(), scope)(scope, receive, send_with_headers)
-            elif not complete:
-                raise  # too late for another answer: the server has to cut the connection
-        finally:
-            _log_request(scope, status, started, state.get("cache"))
-        return None
-
-
-def _request_id(scope: Scope) -> str:
-    for name, value in scope["headers"]:
-        if name == b"x-request-id":
-            given: str = value.decode("latin-1")
-            return given if _SANE_ID.fullmatch(given) else str(uuid7())
-    return str(uuid7())
-
-
-def _log_request(scope: Scope, status: int, started: float, cache: str | None) -> None:
-    log.info(
-        "request",
-        method=scope["method"],
-        route=getattr(scope.get("route"), "path", None),
-        status=status,
-        cache=cache,
-        ms=round((time.perf_counter() - started) * 1000, 2),
-    )
-
-
 _EXPOSED = ["Age", "Cache-Status", "ETag", "Idempotent-Replayed", "Location", "Retry-After", "X-Request-ID"]
 
 

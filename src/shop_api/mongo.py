@@ -43,6 +43,7 @@ __all__ = [
     "Session",
     "aggregate",
     "changes",
+    "has_primary",
     "moment",
     "open_database",
     "ping",
@@ -85,17 +86,20 @@ _OPTIONS: dict[str, Any] = {
 
 
 @asynccontextmanager
-async def open_database(url: str, name: str, driver: Driver) -> AsyncIterator[Database]:
-    """The database `name`, acknowledged by a majority and journaled; closed at the end."""
+async def open_database(
+    url: str, name: str, driver: Driver, listeners: Sequence[Any] = ()
+) -> AsyncIterator[Database]:
+    """The database `name`, acknowledged by a majority and journaled; closed at the end. The driver tells `listeners`
+    what it does (pymongo.monitoring)."""
     if driver == "motor":
         # Read at the import. By default there are five threads for each core, and while the database hangs,
         # operations would queue for them without their time-outs having begun.
         os.environ.setdefault("MOTOR_MAX_WORKERS", str(_OPTIONS["maxPoolSize"]))
         from motor.motor_asyncio import AsyncIOMotorClient
 
-        client = cast(Client, AsyncIOMotorClient(url, **_OPTIONS))
+        client = cast(Client, AsyncIOMotorClient(url, event_listeners=listeners, **_OPTIONS))
     else:
-        client = AsyncMongoClient(url, **_OPTIONS)
+        client = AsyncMongoClient(url, event_listeners=listeners, **_OPTIONS)
     try:
         yield client[name]
     finally:
@@ -143,6 +147,11 @@ async def prepare(database: Database, name: str, schema: Mapping[str, Any], inde
 async def ping(database: Database) -> None:
     """PyMongoError unless the database answers."""
     await database.command("ping")
+
+
+def has_primary(database: Database) -> bool:
+    """Whether a server is known that takes writes; nobody is asked."""
+    return any(server.is_writable for server in database.client.topology_description.server_descriptions().values())
 
 
 class Change(NamedTuple):
@@ -194,6 +203,14 @@ async def moment(database: Database) -> Timestamp:
     return at
 
 
+# What a server answers while it stops, starts, or is not the primary any more: shutdown in progress, interrupted, …
+# (Source: the drivers' specification of retryable reads and writes.)
+_PASSING = frozenset({6, 7, 89, 91, 134, 189, 262, 9001, 10107, 11600, 11602, 13435, 13436})
+_PASSING_LABELS = ("RetryableWriteError", "TransientTransactionError")
+
+
 def unavailable(error: PyMongoError) -> bool:
     """Whether `error` means that the database cannot answer now, not that it was asked something wrong."""
-    return isinstance(error, ConnectionFailure) or error.timeout
+    if isinstance(error, ConnectionFailure) or error.timeout or any(map(error.has_error_label, _PASSING_LABELS)):
+        return True
+    return isinstance(error, OperationFailure) and error.code in _PASSING

@@ -8,7 +8,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from shop_api import __version__
-from shop_api.auth.models import Credentials, PasswordForm
+from shop_api.auth.models import Credentials, PasswordForm, Refresh, RefreshForm
 from shop_api.problems import Problem
 
 _DESCRIPTION = """\
@@ -73,7 +73,7 @@ def _document(app: FastAPI) -> dict[str, Any]:
         license_info={"name": "MIT", "identifier": "MIT"},
     )
     # Models that no route names as its own body or answer.
-    extra = [(model, "validation") for model in (Problem, Credentials, PasswordForm)]
+    extra = [(model, "validation") for model in (Problem, Credentials, PasswordForm, Refresh, RefreshForm)]
     _, definitions = models_json_schema(extra, ref_template="#/components/schemas/{model}")  # type: ignore[arg-type]
     document["components"]["schemas"] |= definitions["$defs"]
     for path in document["paths"].values():

@@ -5,22 +5,15 @@ Without Redis each process counts for itself: a weaker limit, but never none, an
 
 import hashlib
 import math
-import time
 from typing import cast
 
-import structlog
 from limits import RateLimitItem, parse
 from limits.aio.storage import MemoryStorage, RedisStorage, SlidingWindowCounterSupport
 from limits.aio.strategies import SlidingWindowCounterRateLimiter
 from limits.errors import StorageError
 
 from shop_api.errors import RateLimited
-from shop_api.redis import Redis
-
-log = structlog.get_logger()
-
-# How many seconds to leave Redis alone after it failed, so that each request does not wait for it again.
-_PAUSE = 2.0
+from shop_api.redis import Redis, Shared
 
 
 class RateLimits:
@@ -36,10 +29,13 @@ class RateLimits:
         )
         self._shared = SlidingWindowCounterRateLimiter(shared)
         self._own = SlidingWindowCounterRateLimiter(MemoryStorage())
+        self._counts = Shared("rate limits", StorageError)
         self._enabled = enabled
-        self._shared_again_at = 0.0
-        self.fallbacks = 0
+
+    @property
+    def fallbacks(self) -> int:
         """How many attempts were counted by this process alone."""
+        return self._counts.fallbacks
 
     async def hit(self, limit: str, *identity: str) -> None:
         """Counts one attempt by `identity` against `limit`, such as `"10 per minute"`; RateLimited if there were
@@ -48,28 +44,11 @@ class RateLimits:
             return
         item = parse(limit)
         key = hashlib.sha256("\0".join(identity).encode("utf-8", "surrogatepass")).hexdigest()[:32]
-        wait = await self._shared_wait(item, key)
+        wait = await self._counts.ask(lambda: _wait(self._shared, item, key))
         if wait is None:
-            self.fallbacks += 1
             wait = await _wait(self._own, item, key)
         if wait:
             raise RateLimited(wait)
-
-    async def _shared_wait(self, item: RateLimitItem, key: str) -> int | None:
-        """As `_wait`, by the counts in Redis; None when it does not answer."""
-        now = time.monotonic()
-        if now < self._shared_again_at:
-            return None
-        if self._shared_again_at:  # it has failed: one attempt finds out whether it is back, the others do not wait
-            self._shared_again_at = now + _PAUSE
-        try:
-            wait = await _wait(self._shared, item, key)
-        except StorageError as error:
-            self._shared_again_at = time.monotonic() + _PAUSE
-            log.warning("rate limits fall back to this process", reason=str(error))
-            return None
-        self._shared_again_at = 0.0
-        return wait
 
 
 async def _wait(limiter: SlidingWindowCounterRateLimiter, item: RateLimitItem, key: str) -> int:

@@ -3,6 +3,7 @@
 import difflib
 import os
 import sys
+from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -26,11 +27,31 @@ def _strong(secret: SecretStr) -> SecretStr:
     return secret
 
 
+def _readable(folder: Path | None) -> Path | None:
+    """Refuses a folder in which something that should be a signing key is none."""
+    if folder is not None:
+        from shop_api.keys.files import read_all  # what that needs is slow to load, and most do without
+
+        read_all(folder)
+    return folder
+
+
+def _exportable(endpoint: str | None) -> str | None:
+    """Refuses to trace without the packages for it."""
+    if endpoint is not None:
+        try:
+            metadata.distribution("opentelemetry-exporter-otlp-proto-http")
+        except metadata.PackageNotFoundError:
+            raise ValueError("needs packages that are not installed; run: pip install 'shop-api[otel]'") from None
+    return endpoint
+
+
 def _address(*beginnings: str) -> AfterValidator:
     """Refuses what cannot be such an address; the rest of it is the driver's to read."""
 
-    def check(url: SecretStr | None) -> SecretStr | None:
-        if url is not None and not url.get_secret_value().startswith(beginnings):
+    def check(url: SecretStr | str | None) -> SecretStr | str | None:
+        text = url.get_secret_value() if isinstance(url, SecretStr) else url
+        if text is not None and not text.startswith(beginnings):
             raise ValueError(f"must begin with {' or '.join(beginnings)}")
         return url
 
@@ -64,7 +85,7 @@ class Settings(BaseSettings):
     """Where Redis is. Without it `shop-api serve` starts the embedded one."""
     data_dir: Annotated[Path, _example("/var/lib/shop")] = Path(".shop-data")
     """The folder of the embedded engines and of the secret made for them."""
-    host: Annotated[str, _example("0.0.0.0")] = "127.0.0.1"  # noqa: S104  # an example, not a default
+    host: Annotated[str, _example("0.0.0.0")] = "127.0.0.1"  # noqa: S104  # nosec B104
     """The address to listen on."""
     port: Annotated[int, Field(ge=0, le=65535), _example("4000")] = 4000
     """The port to listen on."""
@@ -74,6 +95,15 @@ class Settings(BaseSettings):
         _example("the output of: openssl rand -hex 32"),
     ] = None
     """Signs tokens and cursors; the same on every instance. Required unless MongoDB is the embedded one."""
+    jwt_previous_secrets: Annotated[
+        list[SecretStr],
+        NoDecode,
+        AfterValidator(lambda secrets: [_strong(secret) for secret in secrets]),
+        _example("the SHOP_JWT_SECRET before this one"),
+    ] = []
+    """Secrets whose tokens are valid too, separated by commas: for changing `SHOP_JWT_SECRET` unnoticed."""
+    jwt_keys_dir: Annotated[Path | None, AfterValidator(_readable), _example("/run/secrets/shop-keys")] = None
+    """A folder of private keys made by `shop-api keys rotate`: these sign tokens then, not the secret."""
     admin_username: Annotated[str | None, _example("owner")] = None
     """The first admin, created at start if there is no user of this name."""
     admin_password: Annotated[
@@ -95,9 +125,19 @@ class Settings(BaseSettings):
     log_level: Annotated[Literal["debug", "info", "warning", "error"], _example("info")] = "info"
     """The least severe level that is logged."""
     log_hits_every: Annotated[int, Field(ge=1), _example("1")] = 100
-    """Of requests answered from the cache's memory, one in so many is logged; all others are, whatever this says."""
+    """Of requests answered from the cache's memory, and of health checks that found all well, one in so many is
+    logged; all others are, whatever this says."""
+    otlp_endpoint: Annotated[
+        str | None, _address("http://", "https://"), AfterValidator(_exportable), _example("http://collector:4318")
+    ] = None
+    """Where traces go: a collector that takes OTLP over HTTP. Without it there are none. Needs the extra `otel`."""
+    trace_ratio: Annotated[float, Field(ge=0, le=1), _example("0.01")] = 1.0
+    """Of requests whose caller has not decided it (`traceparent`), how many are traced: 1 is all of them."""
+    drain_seconds: Annotated[int, Field(ge=0, le=300), _example("5")] = 0
+    """How long an instance that was told to stop goes on answering while it is not ready: long enough for a load
+    balancer to notice."""
 
-    @field_validator("cors_origins", "trusted_proxies", mode="before")
+    @field_validator("cors_origins", "trusted_proxies", "jwt_previous_secrets", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value

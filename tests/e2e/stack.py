@@ -97,6 +97,7 @@ def nginx(folder: Path, upstreams: Sequence[int]) -> Iterator[Nginx]:
     port = free_port()
     folder.mkdir()
     configuration = CONFIGURATION.read_text().replace("listen 4000 ", f"listen 127.0.0.1:{port} ")
+    configuration = configuration.replace("/var/cache/nginx/", f"{folder}/")
     for name, upstream in zip(("api1", "api2", "api3"), upstreams, strict=True):
         configuration = configuration.replace(f"{name}:4000 ", f"127.0.0.1:{upstream} ")
     (folder / "nginx.conf").write_text(configuration)

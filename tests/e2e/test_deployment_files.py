@@ -20,9 +20,10 @@ def address_of(service: str) -> str:
     return address
 
 
-def test_only_nginx_publishes_a_port():
+def test_only_nginx_publishes_a_port_and_grafana_to_this_machine():
     assert {name: service["ports"] for name, service in SERVICES.items() if "ports" in service} == {
-        "nginx": ["4000:4000"]
+        "nginx": ["4000:4000"],
+        "grafana": ["127.0.0.1:3000:3000"],
     }
 
 
@@ -36,14 +37,15 @@ def test_every_service_restarts_and_says_how_it_is(name: str):
 
 @pytest.mark.parametrize("name", SERVICES)
 def test_a_service_starts_after_what_it_needs_is_healthy(name: str):
-    needs = {"nginx": INSTANCES, "mongo": [], "redis": []}.get(name, ["mongo", "redis"])
+    others = {"nginx": INSTANCES, "mongo": [], "redis": [], "prometheus": [], "grafana": ["prometheus"]}
+    needs = others.get(name, ["mongo", "redis"])
     assert SERVICES[name].get("depends_on", {}) == {other: {"condition": "service_healthy"} for other in needs}
 
 
 @pytest.mark.parametrize("name", SERVICES)
 def test_images_are_pinned(name: str):
     if name not in INSTANCES:
-        assert re.search(r":\d+\.\d+(-alpine)?$", SERVICES[name]["image"])
+        assert re.search(r":v?\d+(\.\d+)+(-alpine)?$", SERVICES[name]["image"])
 
 
 def test_no_secret_has_a_default():

@@ -21,6 +21,7 @@ import structlog
 from shop_api import __version__
 from shop_api.http_cache.answer import Answer, Key, decode
 from shop_api.http_cache.counters import Counters
+from shop_api.observability.calls import Calls
 from shop_api.redis import RedisError, connection
 
 _TIMEOUT = 0.2
@@ -45,12 +46,13 @@ class Ticket(NamedTuple):
 
 
 class RedisTier:
-    def __init__(self, url: str, namespace: str, counters: Counters) -> None:
+    def __init__(self, url: str, namespace: str, counters: Counters, calls: Calls) -> None:
         self._connection = connection(url, timeout=_TIMEOUT)
         # In braces, so that a Redis Cluster keeps all of it in one slot and MGET can reach it.
         self._prefix = f"{{{namespace}}}:{__version__}:"
         self._epoch = self._prefix + "epoch"
         self._counters = counters
+        self._calls = calls
         self._trusted = False
         self._era = 0
         self._missed = 0
@@ -160,8 +162,12 @@ class RedisTier:
             return []
         future: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
         self._waiting.append((commands, future))
+        started = time.perf_counter()
         self._send()
-        return await future
+        replies = await future
+        # Timed here, not where it is sent: that happens for many at once.
+        self._calls.ended(commands[0][0], time.perf_counter() - started, None if replies else "no reply")
+        return replies
 
     def _tell(self, commands: Sequence[Command]) -> None:
         """Sends them with whatever is sent next, or soon."""

@@ -2,17 +2,25 @@
 
 import hashlib
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any, NamedTuple
+
+import pymongo
+from uuid_utils import uuid7
 
 from shop_api import mongo
 from shop_api.clock import Clock
 from shop_api.errors import IdempotencyInProgress, IdempotencyKeyReused
-from shop_api.mongo import Database, Document, IndexModel
+from shop_api.mongo import Database, Document, IndexModel, PyMongoError
 
 KEPT = timedelta(hours=24)
-# A request cannot run this long; one that has not finished by then has died.
-_LEASE = timedelta(seconds=60)
+# Who comes second is told to wait so long for who came first, which takes a fraction of that unless it has died. It
+# is a courtesy, nothing depends on it: what two attempts at one claim create, they create under the same id.
+LEASE = timedelta(seconds=5)
+# To give a claim up is not worth more of the time of somebody who waits for an error.
+_RELEASE_TIMEOUT = 1.0
+_NOBODY = ""
 
 _SCHEMA: Mapping[str, Any] = {
     "bsonType": "object",
@@ -30,6 +38,18 @@ class Answer(NamedTuple):
     body: bytes
 
 
+class Claim(NamedTuple):
+    """The right to carry out a request."""
+
+    id: str
+    attempt: str
+    """Names this try to carry it out."""
+    creation: str
+    """What the request creates is known by this UUID, which all attempts at it have in common."""
+    is_first: bool
+    """Nobody has tried before."""
+
+
 class IdempotencyKeys:
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
@@ -39,17 +59,26 @@ class IdempotencyKeys:
     async def prepare(self) -> None:
         await mongo.prepare(self._database, "idempotency_keys", _SCHEMA, _INDEXES)
 
-    async def claim(self, claim_id: str, request: str) -> Answer | None:
-        """Claims a key for the request with the digest `request`: None when it may run now, else its answer.
+    async def claim(self, claim_id: str, request: str, attempt: str) -> Claim | Answer:
+        """Claims a key for the request with the digest `request`: the claim when it may run now, else its answer.
+
+        The same `attempt` again means that who passed it on has given up waiting for the instance that runs it, which
+        may be dead. It need not wait: it takes the claim over.
 
         Raises IdempotencyInProgress while the same request runs, IdempotencyKeyReused after another one.
         """
         while True:
             now = self._clock()
-            claim = {"request": request, "claimed_at": now, "expires_at": now + KEPT}
+            claim: Document = {
+                "request": request,
+                "attempt": attempt,
+                "creation": str(uuid7()),
+                "claimed_at": now,
+                "expires_at": now + KEPT,
+            }
             try:
                 await self._keys.insert_one({"_id": claim_id, **claim})
-                return None
+                return Claim(claim_id, attempt, claim["creation"], is_first=True)
             except mongo.DuplicateKeyError:
                 earlier = await self._keys.find_one({"_id": claim_id})
             if earlier is None:  # given up a moment ago
@@ -59,19 +88,26 @@ class IdempotencyKeys:
                     raise IdempotencyKeyReused
                 if "answer" in earlier:
                     return _answer(earlier["answer"])
-                if earlier["claimed_at"] + _LEASE > now:
+                if earlier["attempt"] not in (attempt, _NOBODY) and earlier["claimed_at"] + LEASE > now:
                     raise IdempotencyInProgress(retry_after=1)
+                claim["creation"] = earlier["creation"]
             taken_over = {"$set": claim, "$unset": {"answer": ""}}
-            unchanged = {"_id": claim_id, "claimed_at": earlier["claimed_at"]}
+            unchanged = {name: earlier[name] for name in ("_id", "attempt", "claimed_at")}
             if (await self._keys.update_one(unchanged, taken_over)).matched_count:
-                return None
+                return Claim(claim_id, attempt, claim["creation"], is_first=False)
 
-    async def store(self, claim_id: str, answer: Answer) -> None:
-        await self._keys.update_one({"_id": claim_id}, {"$set": {"answer": answer._asdict()}})
+    async def store(self, claim: Claim, answer: Answer) -> None:
+        await self._keys.update_one({"_id": claim.id}, {"$set": {"answer": answer._asdict()}})
 
-    async def release(self, claim_id: str) -> None:
-        """Gives a claim up, so that the request may be sent again."""
-        await self._keys.delete_one({"_id": claim_id, "answer": {"$exists": False}})
+    async def release(self, claim: Claim, *, undone: bool) -> None:
+        """Gives a claim up, so that the request may be sent again; as another one too if it is certain that this one
+        has had no effect (`undone`). If that fails, it takes the lease."""
+        mine = {"_id": claim.id, "attempt": claim.attempt, "answer": {"$exists": False}}
+        with suppress(PyMongoError), pymongo.timeout(_RELEASE_TIMEOUT):
+            if undone and claim.is_first:
+                await self._keys.delete_one(mine)
+            else:
+                await self._keys.update_one(mine, {"$set": {"attempt": _NOBODY}})
 
 
 def digest(*parts: str | bytes) -> str:

@@ -9,9 +9,10 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from fastapi import Request, Response
+from fastapi.exceptions import RequestValidationError
 
 from shop_api.dependencies import Shop, bearer_token
-from shop_api.errors import FieldError, InvalidRequest
+from shop_api.errors import FieldError, InvalidRequest, ShopError
 from shop_api.idempotency.repository import Answer, digest
 from shop_api.routing import StrictRoute
 
@@ -41,13 +42,13 @@ class CreatingRoute(StrictRoute):
             return handle
 
         async def once(request: Request) -> Response:
-            key = request.headers.get(HEADER)
-            if key is None:
+            keys = request.headers.getlist(HEADER)
+            if not keys:
                 return await handle(request)
-            if not _SANE_KEY.fullmatch(key):
-                message = "must be 1 to 255 visible ASCII characters"
+            if len(keys) > 1 or not _SANE_KEY.fullmatch(keys[0]):
+                message = "must be given once, as 1 to 255 visible ASCII characters"
                 raise InvalidRequest([FieldError(("header", HEADER), "invalid_idempotency_key", message)])
-            return await _once(request, key, handle)
+            return await _once(request, keys[0], handle)
 
         return once
 
@@ -56,20 +57,21 @@ async def _once(request: Request, key: str, handle: Callable[[Request], Coroutin
     shop: Shop = request.app.state.shop
     token = await bearer_token(request)
     caller = (await shop.auth.user_of(token)).id if token else ""
-    claim_id = digest(caller, key)
-    earlier = await shop.idempotency_keys.claim(
-        claim_id, digest(request.method, request.url.path, await request.body())
-    )
-    if earlier is not None:
-        return Response(earlier.body, earlier.status, {**earlier.headers, "Idempotent-Replayed": "true"})
+    what = digest(request.method, request.url.path, await request.body())
+    # A proxy that asks a second instance, since the first did not answer, hands on the same request id.
+    claim = await shop.idempotency_keys.claim(digest(caller, key), what, request.state.request_id)
+    if isinstance(claim, Answer):
+        return Response(claim.body, claim.status, {**claim.headers, "Idempotent-Replayed": "true"})
+    request.state.creation = claim.creation
     try:
         response = await handle(request)
-    except Exception:
-        await shop.idempotency_keys.release(claim_id)
+        headers = {name: response.headers[name] for name in _KEPT_HEADERS if name in response.headers}
+        await shop.idempotency_keys.store(claim, Answer(response.status_code, headers, bytes(response.body)))
+    except Exception as error:
+        await shop.idempotency_keys.release(claim, undone=isinstance(error, _REFUSALS))
         raise
-    headers = {name: response.headers[name] for name in _KEPT_HEADERS if name in response.headers}
-    await shop.idempotency_keys.store(claim_id, Answer(response.status_code, headers, bytes(response.body)))
     return response
 
 
+_REFUSALS = (ShopError, RequestValidationError)
 _KEPT_HEADERS = ("content-type", "location", "etag", "cache-control")

@@ -3,13 +3,15 @@
 import asyncio
 import atexit
 import logging
+import re
 import sys
+import traceback
 from collections import deque
 from contextvars import ContextVar
 from typing import Any, TextIO
 
 import structlog
-from structlog.typing import EventDict
+from structlog.typing import EventDict, ExcInfo
 
 from shop_api.settings import Settings
 
@@ -21,6 +23,25 @@ def _with_request_id(_: Any, __: str, event: EventDict) -> EventDict:
     if request_id := current_request_id.get():
         event["request_id"] = request_id
     return event
+
+
+# What a terminal could take for the end of a line, or for an order. JSON escapes it by itself.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+
+
+def _plain(text: str) -> str:
+    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def _without_control(_: Any, __: str, event: EventDict) -> EventDict:
+    return {_plain(name): _plain(value) if isinstance(value, str) else value for name, value in event.items()}
+
+
+def _write_traceback(stream: TextIO, error: ExcInfo) -> None:
+    """Without the values of variables, some of which are passwords; indented, so that no part of it looks like a line
+    of its own."""
+    for line in "".join(traceback.format_exception(*error)).splitlines():
+        stream.write(f"\n    {_plain(line)}")
 
 
 class _Batched:
@@ -64,8 +85,13 @@ def configure_logging(settings: Settings, stream: TextIO = sys.stderr) -> None:
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
+    if settings.otlp_endpoint:
+        from shop_api.observability.spans import with_trace_id
+
+        shared.append(with_trace_id)
+    on_console = structlog.dev.ConsoleRenderer(colors=stream.isatty(), exception_formatter=_write_traceback)
     renderer: list[Any] = (
-        [structlog.dev.ConsoleRenderer(colors=stream.isatty())]
+        [_without_control, on_console]
         if console
         else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     )

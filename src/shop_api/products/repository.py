@@ -106,12 +106,17 @@ class ProductRepository:
             }
         )
 
-    async def add(self, product: Product) -> None:
-        """Stores a new product; DuplicateProduct when its id is taken."""
+    async def add(self, product: Product, creation: str | None = None) -> Product:
+        """Stores a new product; DuplicateProduct when its id is taken. If that was by an earlier attempt at the same
+        `creation`, what that has stored is returned as it is now."""
         try:
-            await self._products.insert_one(_document(product))
+            await self._products.insert_one({**_document(product), "creation": creation})
         except mongo.DuplicateKeyError:
-            raise DuplicateProduct from None
+            stored = await self._products.find_one({"_id": product.product_id}, _VISIBLE)
+            if creation is None or stored is None or stored.get("creation") != creation:
+                raise DuplicateProduct from None
+            return _product(stored)
+        return product
 
     async def replace(self, product: Product) -> bool:
         """Puts `product` in place of the version just before it; False when that is not there, or not any more."""
@@ -165,5 +170,6 @@ def _document(product: Product) -> Document:
 
 def _product(document: Document) -> Product:
     document["product_id"] = document.pop("_id")
-    document.pop("name_key", None)
+    for internal in ("name_key", "creation"):
+        document.pop(internal, None)
     return Product.model_validate(document)

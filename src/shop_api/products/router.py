@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Body, Path, Query, Response
 
-from shop_api.dependencies import AdminDep, ExpectedDep, ProductServiceDep, VisitorDep
+from shop_api.dependencies import AdminDep, CreationDep, ExpectedDep, ProductServiceDep, VisitorDep
 from shop_api.errors import DuplicateProduct, Forbidden, ProductNotFound, VersionConflict
 from shop_api.etags import etag
 from shop_api.http_cache.marking import cacheable
@@ -75,10 +75,10 @@ async def get_product(
     openapi_extra=PARAMETER,
 )
 async def add_product(
-    given: ProductIn, admin: AdminDep, products: ProductServiceDep, response: Response
+    given: ProductIn, admin: AdminDep, creation: CreationDep, products: ProductServiceDep, response: Response
 ) -> ProductOut:
     """Adds a product, with an id of its own if none is given."""
-    product = await products.add(given)
+    product = await products.add(given, creation)
     response.headers["Location"] = f"/products/{product.product_id}"
     return _answer(response, product)
 

@@ -61,17 +61,19 @@ class ProductService:
         await _check_filter(wanted, visitor)
         return await self._products.facets(wanted)
 
-    async def add(self, given: ProductIn) -> Product:
-        """Adds a product, with an id of its own if none is given; DuplicateProduct if that is taken."""
+    async def add(self, given: ProductIn, creation: str | None = None) -> Product:
+        """Adds a product, with an id of its own if none is given; DuplicateProduct if that is taken. However often it
+        is tried with the same `creation` (a UUID), it happens once."""
+        creation = creation or str(uuid7())
         now = self._clock()
         product = Product(
             **given.model_dump(exclude={"product_id"}),
-            product_id=given.product_id or str(uuid7()),
+            product_id=given.product_id or creation,
             version=1,
             created_at=now,
             updated_at=now,
         )
-        await self._products.add(product)
+        product = await self._products.add(product, creation)
         await self._cache.invalidate(product_tags(product.product_id))
         return product
 

@@ -1,0 +1,70 @@
+"""Makes from openapi.json what the generators of clients do not.
+
+`sdk/openapi.json` is the document as the clients need it: without the errors, which they raise, so that no function
+returns them; and without forms where JSON does the same. `problems.py` and `problems.ts` have an exception for each
+error's code.
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+SDK = Path(__file__).parent
+JSON = "application/json"
+MADE = "Made by sdk/prepare.py from openapi.json."
+
+
+class Kind(NamedTuple):
+    """One kind of problem, as the examples in the document have it."""
+
+    code: str
+    status: int
+    title: str
+
+    @property
+    def name(self) -> str:
+        return self.code.title().replace("_", "")
+
+
+def main() -> None:
+    document = json.loads((SDK.parent / "openapi.json").read_text())
+    kinds = sorted({kind for operation in _operations(document) for kind in _kinds(operation["responses"])})
+    (SDK / "python/src/shop_client/problems.py").write_text(_in_python(kinds))
+    (SDK / "typescript/src/problems.ts").write_text(_in_typescript(kinds))
+    for operation in _operations(document):
+        operation["responses"] = {status: it for status, it in operation["responses"].items() if status[0] == "2"}
+        if JSON in (content := operation.get("requestBody", {}).get("content", {})):
+            operation["requestBody"]["content"] = {JSON: content[JSON]}
+    (SDK / "openapi.json").write_text(json.dumps(document, indent=2))
+
+
+def _operations(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for path in document["paths"].values():
+        yield from path.values()
+
+
+def _kinds(answers: dict[str, Any]) -> Iterator[Kind]:
+    for answer in answers.values():
+        problem = answer.get("content", {}).get("application/problem+json", {})
+        for code, example in problem.get("examples", {}).items():
+            yield Kind(code, example["value"]["status"], example["summary"])
+
+
+def _in_python(kinds: list[Kind]) -> str:
+    classes = [
+        f'class {kind.name}(ShopError, code="{kind.code}"):\n    """{kind.status}: {kind.title}."""\n\n\n'
+        for kind in kinds
+    ]
+    return f'"""{MADE}"""\n\nfrom shop_client.errors import ShopError\n\n\n' + "".join(classes).rstrip() + "\n"
+
+
+def _in_typescript(kinds: list[Kind]) -> str:
+    classes = [f"/** {it.status}: {it.title}. */\nexport class {it.name} extends ShopError {{}}" for it in kinds]
+    known = [f"  {kind.code}: {kind.name}," for kind in kinds]
+    head = f'// {MADE}\nimport {{ ShopError }} from "./errors.js";\n'
+    return "\n".join([head, *classes, "", "export const KINDS = {", *known, "} as const;", ""])
+
+
+if __name__ == "__main__":
+    main()

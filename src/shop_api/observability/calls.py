@@ -1,0 +1,42 @@
+"""What is counted of calls to MongoDB and Redis."""
+
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+
+from prometheus_client.metrics_core import HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from shop_api.observability.durations import Durations
+
+Trace = Callable[[str, str, str, float, str | None], None]
+"""Makes a span of a call that has just ended: of which system, what, on what, for how many seconds, which error."""
+
+
+class Calls(Collector):
+    """Calls to one system by command: how many failed, and how long they took."""
+
+    def __init__(self, system: str) -> None:
+        self.system = system
+        self.trace: Trace | None = None
+        # The driver of MongoDB may work in threads.
+        self._lock = threading.Lock()
+        self._series: defaultdict[tuple[str, str], Durations] = defaultdict(Durations)
+
+    def ended(self, command: str, seconds: float, error: str | None = None, *, target: str = "") -> None:
+        """To be called where `command` was called, right after its end; `error` is the name of what went wrong."""
+        with self._lock:
+            self._series[command, "failed" if error else "ok"].add(seconds)
+        if self.trace is not None:
+            self.trace(self.system, command, target, seconds, error)
+
+    def collect(self) -> Iterator[Metric]:
+        seconds = HistogramMetricFamily(
+            f"shop_{self.system}_command_duration_seconds",
+            f"How long commands to {self.system} took.",
+            labels=["command", "outcome"],
+        )
+        with self._lock:
+            for labels, durations in self._series.items():
+                durations.tell(seconds, labels)
+        yield seconds

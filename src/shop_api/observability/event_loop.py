@@ -1,0 +1,43 @@
+"""How late the event loop is: everything that any request waits for waits as long."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+
+from prometheus_client.metrics_core import HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from shop_api.observability.durations import Durations
+
+_EVERY = 0.1
+"""Seconds."""
+
+
+class EventLoopLag(Collector):
+    """How much later than asked for the event loop does something."""
+
+    def __init__(self) -> None:
+        self._lags = Durations()
+
+    @asynccontextmanager
+    async def measured(self) -> AsyncIterator[None]:
+        measuring = asyncio.create_task(self._measure())
+        try:
+            yield
+        finally:
+            measuring.cancel()
+            await asyncio.gather(measuring, return_exceptions=True)
+
+    async def _measure(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            due = loop.time() + _EVERY
+            await asyncio.sleep(_EVERY)
+            self._lags.add(max(0.0, loop.time() - due))
+
+    def collect(self) -> Iterator[Metric]:
+        lags = HistogramMetricFamily(
+            "shop_event_loop_lag_seconds", "How much later than asked for the event loop does something.", labels=[]
+        )
+        self._lags.tell(lags, [])
+        yield lags

@@ -1,0 +1,69 @@
+"""What is counted of requests."""
+
+from collections import defaultdict
+from collections.abc import Iterator
+
+from prometheus_client.metrics_core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector
+
+from shop_api.observability.durations import Durations
+
+_METHODS = {method: method for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")}
+OTHER = "other"
+"""The route of whatever no template stands for, and the method of whatever is none that this service has."""
+
+
+class Requests(Collector):
+    """Requests by route template, method and status: how many, and how long they took.
+
+    A client chooses none of the labels, so it cannot make more of them. Written by the event loop alone.
+    """
+
+    def __init__(self) -> None:
+        self._series: defaultdict[tuple[str, str, int], Durations] = defaultdict(Durations)
+        self.in_flight = 0
+        self.bytes_sent = 0
+        """Of bodies, as they leave this service."""
+        self.unexpected_errors = 0
+
+    def add(self, route: str | None, method: str, status: int, seconds: float, size: int) -> None:
+        """One request that was answered; with status 0 if its client was gone before that."""
+        self._series[route or OTHER, _METHODS.get(method, OTHER), status].add(seconds)
+        self.bytes_sent += size
+
+    def collect(self) -> Iterator[Metric]:
+        series = list(self._series.items())
+        total = CounterMetricFamily(
+            "shop_http_requests",
+            "Requests by route template, method and status.",
+            labels=["route", "method", "status"],
+        )
+        by_class: defaultdict[tuple[str, str, str], list[Durations]] = defaultdict(list)
+        for (route, method, status), durations in series:
+            total.add_metric([route, method, str(status) if status else "none"], durations.count)
+            by_class[route, method, _class(status)].append(durations)
+        seconds = HistogramMetricFamily(
+            "shop_http_request_duration_seconds",
+            "How long requests took, to the last byte handed to the server.",
+            labels=["route", "method", "status_class"],
+        )
+        for labels, parts in by_class.items():
+            Durations.total(parts).tell(seconds, labels)
+        yield total
+        yield seconds
+        yield GaugeMetricFamily("shop_http_requests_in_flight", "Requests being answered.", self.in_flight)
+        yield CounterMetricFamily("shop_http_response_bytes", "Bytes of bodies sent.", self.bytes_sent)
+        yield CounterMetricFamily(
+            "shop_http_unexpected_errors",
+            "Errors that nobody expected; their cause is in the log.",
+            self.unexpected_errors,
+        )
+
+
+def _class(status: int) -> str:
+    return f"{status // 100}xx" if status else "none"

@@ -1,0 +1,40 @@
+"""What is counted of sign-ins."""
+
+from collections import Counter
+from collections.abc import Awaitable, Iterator
+from typing import TypeVar
+
+from prometheus_client.metrics_core import CounterMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from shop_api.errors import InvalidCredentials, RateLimited, ShopError
+
+T = TypeVar("T")
+_GRANTED = "granted"
+
+
+class SignIns(Collector):
+    """Attempts to sign in by outcome: granted, or the code of the error that they ended with."""
+
+    def __init__(self) -> None:
+        # Those that always count from 0, or the first of them would be no increase.
+        self._outcomes: Counter[str] = Counter({_GRANTED: 0, InvalidCredentials.code: 0, RateLimited.code: 0})
+
+    async def counted(self, attempt: Awaitable[T]) -> T:
+        """The result of `attempt`, which is counted however it ends."""
+        outcome = "failed"
+        try:
+            result = await attempt
+            outcome = _GRANTED
+        except ShopError as error:
+            outcome = error.code
+            raise
+        finally:
+            self._outcomes[outcome] += 1
+        return result
+
+    def collect(self) -> Iterator[Metric]:
+        total = CounterMetricFamily("shop_sign_ins", "Attempts to sign in by outcome.", labels=["outcome"])
+        for outcome, count in list(self._outcomes.items()):
+            total.add_metric([outcome], count)
+        yield total

@@ -1,0 +1,147 @@
+"""The outermost layer around every request: its id, its line in the log, its figures."""
+
+import re
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import structlog
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uuid_utils import uuid7
+
+from shop_api.draining import Draining
+from shop_api.errors import InternalError
+from shop_api.http_cache.answer import Headers, Hit
+from shop_api.observability.logging import current_request_id
+from shop_api.observability.requests import Requests
+from shop_api.problems import problem_response
+
+if TYPE_CHECKING:
+    from shop_api.observability.spans import Tracing
+
+_NO_SNIFFING = (b"x-content-type-options", b"nosniff")
+_CLOSE = (b"connection", b"close")
+_SANE_ID = re.compile(r"[A-Za-z0-9._:/=+-]{1,128}")
+# Machines ask for these all the time; while all is well they say nothing new.
+_ROUTINE = frozenset({"/health/live", "/health/ready", "/metrics"})
+log = structlog.get_logger()
+
+
+class RequestContext:
+    """Gives every request an id, every answer its security headers, and the log one line for it; an error nobody
+    expected becomes a 500 whose cause is only in the log.
+
+    What `in_memory` has for a request is sent from here. Of such hits one in `log_every` is logged, and so it is with
+    health checks that find all well.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        requests: Requests,
+        draining: Draining,
+        *,
+        log_every: int = 1,
+        in_memory: Callable[[Scope], Hit | None] | None = None,
+        tracing: "Tracing | None" = None,
+    ) -> None:
+        self.app = app
+        self._requests = requests
+        self._draining = draining
+        self._every = log_every
+        self._in_memory = in_memory or (lambda _: None)
+        self._tracing = tracing
+        self._hits = self._checks = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
+        request_id = _request_id(scope)
+        own = [(b"x-request-id", request_id.encode()), _NO_SNIFFING]
+        started = time.perf_counter()
+        hit = self._in_memory(scope)
+        if hit is not None:
+            return await self._send(hit, scope, send, own, request_id, started)
+        state = scope.setdefault("state", {})
+        state["request_id"] = request_id
+        current_request_id.set(request_id)
+        status, size, complete = 0, 0, False
+
+        async def send_with_headers(message: Message) -> None:
+            nonlocal status, size, complete
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                if self._draining.begun:  # it may have begun after the request
+                    own.append(_CLOSE)
+                message["headers"] = [*message["headers"], *own]
+                if self._tracing:
+                    self._tracing.request(scope, request_id, state.get("cache"))
+            else:
+                size += len(message.get("body", b""))
+                complete = not message.get("more_body", False)
+            await send(message)
+
+        self._requests.in_flight += 1
+        try:
+            await self.app(scope, receive, send_with_headers)
+        except Exception:
+            self._requests.unexpected_errors += 1
+            log.exception("unexpected error")
+            if status == 0:
+                await problem_response(InternalError(), scope)(scope, receive, send_with_headers)
+            elif not complete:
+                raise  # too late for another answer: the server has to cut the connection
+        finally:
+            self._requests.in_flight -= 1
+            seconds = time.perf_counter() - started
+            self._requests.add(_template(scope), scope["method"], status, seconds, size)
+            if self._is_worth_a_line(scope, status):
+                _log(scope, status, seconds, size, state.get("cache"), state.get("user_id"))
+        return None
+
+    async def _send(self, hit: Hit, scope: Scope, send: Send, own: Headers, request_id: str, started: float) -> None:
+        scope["route"] = hit.route
+        if self._draining.begun:
+            own.append(_CLOSE)
+        if self._tracing:
+            self._tracing.request(scope, request_id, "hit")
+        await send({"type": "http.response.start", "status": hit.status, "headers": [*hit.headers, *own]})
+        await send({"type": "http.response.body", "body": hit.body})
+        seconds, size = time.perf_counter() - started, len(hit.body)
+        self._requests.add(_template(scope), scope["method"], hit.status, seconds, size)
+        self._hits += 1
+        if self._hits % self._every == 0:
+            current_request_id.set(request_id)
+            _log(scope, hit.status, seconds, size, "hit", None)
+
+    def _is_worth_a_line(self, scope: Scope, status: int) -> bool:
+        if status != 200 or _template(scope) not in _ROUTINE:
+            return True
+        self._checks += 1
+        return self._checks % self._every == 0
+
+
+def _request_id(scope: Scope) -> str:
+    for name, value in scope["headers"]:
+        if name == b"x-request-id":
+            given: str = value.decode("latin-1")
+            return given if _SANE_ID.fullmatch(given) else str(uuid7())
+    return str(uuid7())
+
+
+def _template(scope: Scope) -> str | None:
+    """The route with its parameters in braces: what a client has put there may be a name, or endless."""
+    return getattr(scope.get("route"), "path", None)
+
+
+def _log(scope: Scope, status: int, seconds: float, size: int, cache: str | None, user_id: str | None) -> None:
+    log.info(
+        "request",
+        method=scope["method"],
+        route=_template(scope),
+        status=status,
+        ms=round(seconds * 1000, 2),
+        bytes=size,
+        cache=cache,
+        user_id=user_id,
+    )

@@ -1,0 +1,86 @@
+"""Nobody finds out who has an account: not by what the answers say, nor by how long they take.
+
+SHOP_TEST_SIGN_INS sets how many sign-ins of each kind are timed. Each costs a password hash, so 300 take about a
+minute; fewer are enough where nothing else runs, and if they are too noisy more are taken, up to those 300.
+"""
+
+import os
+import time
+from itertools import count
+from statistics import median
+
+import pytest
+
+from factories import PASSWORD
+
+SIGN_INS = int(os.environ.get("SHOP_TEST_SIGN_INS", "30"))
+MOST_SIGN_INS = 300
+INDISTINGUISHABLE = 0.005  # seconds
+VARYING = {"x-request-id", "date"}
+
+FAILURES = {
+    "unknown user": {"username": "nobody", "password": PASSWORD},
+    "wrong password": {"username": "ada", "password": "a wrong password"},
+    "disabled user": {"username": "charles", "password": PASSWORD},
+    "disabled user, wrong password": {"username": "charles", "password": "a wrong password"},
+}
+
+
+@pytest.fixture
+async def stranger(admin, anyone):
+    """Somebody without an account, in a shop with one user and one who is disabled."""
+    for username in ("ada", "charles"):
+        made = await admin.post("/register", json={"username": username, "password": PASSWORD})
+        assert made.status_code == 201
+    disabled = await admin.patch("/users/charles", json={"disabled": True})
+    assert disabled.json()["disabled"]
+    return anyone
+
+
+class TestSignIn:
+    @pytest.mark.parametrize("form", ["json", "data"])
+    async def test_all_failures_say_the_same(self, stranger, form):
+        said = set()
+        for given in (
+            *FAILURES.values(),
+            {"username": "no name!", "password": "x"},
+            {"username": "ada", "password": "x"},
+        ):
+            response = await stranger.post("/auth", **{form: given})
+            problem = {name: value for name, value in response.json().items() if name != "request_id"}
+            headers = [(name, value) for name, value in response.headers.multi_items() if name not in VARYING]
+            said.add((response.status_code, str(problem), str(headers)))
+        assert len(said) == 1
+        assert response.json()["code"] == "invalid_credentials"
+
+    async def test_all_failures_take_as_long(self, stranger):
+        taken = {kind: [] for kind in FAILURES}
+        for sign_ins in count(1):
+            for kind, given in FAILURES.items():
+                started = time.perf_counter()
+                response = await stranger.post("/auth", json=given)
+                taken[kind].append(time.perf_counter() - started)
+                assert response.status_code == 401
+            medians = [median(seconds) for seconds in taken.values()]
+            alike = max(medians) - min(medians) <= INDISTINGUISHABLE
+            if sign_ins >= SIGN_INS and (alike or sign_ins >= MOST_SIGN_INS):
+                break
+        assert alike, dict(zip(taken, medians, strict=True))
+        assert min(medians) > 2 * INDISTINGUISHABLE  # else the comparison means nothing
+
+    async def test_it_still_works_for_those_who_have_an_account(self, stranger):
+        assert (await stranger.post("/auth", json={"username": "ada", "password": PASSWORD})).status_code == 200
+
+
+class TestUsers:
+    async def test_a_user_is_refused_whether_the_other_exists_or_not(self, stranger, sign_in):
+        eve = await sign_in("eve")
+        for client, status in ((eve, 403), (stranger, 401)):
+            for method in ("GET", "PATCH", "DELETE"):
+                said = set()
+                for name in ("ada", "charles", "nobody"):
+                    body = {"role": "admin"} if method == "PATCH" else None
+                    response = await client.request(method, f"/users/{name}", json=body)
+                    assert response.status_code == status
+                    said.add(response.text.replace(response.headers["x-request-id"], "").replace(name, ""))
+                assert len(said) == 1
