@@ -15,7 +15,7 @@ import pytest
 from processes import environment, started
 from shop_api.settings import Settings
 
-BODY = b'{"username": "under-way", "password": "correct horse battery"}'
+BODY = b'{"username": "half-sent", "password": "correct horse battery"}'
 
 
 @contextmanager

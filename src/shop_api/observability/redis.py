@@ -6,7 +6,7 @@ from typing import Any
 
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
-from redis.asyncio import ConnectionPool
+from redis.asyncio import Redis, RedisCluster
 from redis.asyncio.connection import AbstractConnection
 
 from shop_api.observability.calls import Calls
@@ -58,13 +58,25 @@ def timed(kind: type[AbstractConnection], calls: Calls) -> type[AbstractConnecti
 
 
 class RedisConnections(Collector):
-    """The connections of one pool."""
+    """The connections of one client."""
 
-    def __init__(self, pool: ConnectionPool) -> None:
-        self._pool = pool
+    def __init__(self, client: Redis) -> None:
+        self._client = client
 
     def collect(self) -> Iterator[Metric]:
-        idle, used = (count for count, _ in self._pool.get_connection_count())
+        idle, used, most = _connections(self._client)
         yield GaugeMetricFamily("shop_redis_connections", "Open connections to Redis.", idle + used)
         yield GaugeMetricFamily("shop_redis_connections_in_use", "Of these in use.", used)
-        yield GaugeMetricFamily("shop_redis_connections_max", "What the pool may open.", self._pool.max_connections)
+        yield GaugeMetricFamily("shop_redis_connections_max", "What may be opened.", most)
+
+
+def _connections(client: Redis | RedisCluster) -> tuple[int, int, int]:
+    """How many are idle, how many in use, and how many there may be."""
+    if not isinstance(client, RedisCluster):
+        pool = client.connection_pool
+        idle, used = (count for count, _ in pool.get_connection_count())
+        return idle, used, pool.max_connections
+    nodes = client.get_nodes()
+    # A node of a cluster does not tell.
+    idle, made = (sum(len(getattr(node, kept)) for node in nodes) for kept in ("_free", "_connections"))
+    return idle, made - idle, sum(node.max_connections for node in nodes)
