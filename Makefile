@@ -37,6 +37,20 @@ soak: $(VENV)/dev.stamp ## check the cache's promises under faults for ten minut
 fuzz: $(VENV)/dev.stamp ## send 20,000 generated requests and more as anyone, as a user and as an admin (half an hour)
 	SHOP_TEST_CASES=$${SHOP_TEST_CASES:-600} $(BIN)/pytest -n 3 --dist load tests/test_schema_conformance.py
 
+.PHONY: chaos
+chaos: $(VENV)/dev.stamp ## everything that can fail does, again and again, under load (about half an hour)
+	CHAOS_FAULTS=10 CHAOS_ROLLING=10 CHAOS_KILLS=10 CHAOS_REQUESTS=60000 CHAOS_KEYED=2000 CHAOS_SECONDS=60 \
+	    $(BIN)/pytest -s tests/e2e/test_mongo_faults.py tests/e2e/test_redis_faults.py tests/e2e/test_restarts.py \
+	    tests/e2e/test_keyed.py tests/e2e/test_overload.py tests/e2e/test_instances.py $(ARGS)
+
+.PHONY: soak-short
+soak-short: $(VENV)/dev.stamp ## three minutes of steady load: memory and open files stay what they are
+	CHAOS_SOAK=180 $(BIN)/pytest -s tests/e2e/test_soak.py
+
+.PHONY: soak-hour
+soak-hour: $(VENV)/dev.stamp ## the same for an hour
+	CHAOS_SOAK=3600 $(BIN)/pytest -s tests/e2e/test_soak.py
+
 .PHONY: lint
 lint: $(VENV)/dev.stamp ## ruff and the import rules
 	$(BIN)/ruff check .
@@ -67,6 +81,7 @@ postman: $(COLLECTION) ## make a Postman collection
 
 .PHONY: clients
 clients: sdk/dist/python.stamp sdk/dist/typescript.stamp $(COLLECTION)
+	@:
 
 .PHONY: bench
 bench: $(VENV)/dev.stamp .venv-bench/stamp ## measure the service beside others (a quarter of an hour; needs wrk)

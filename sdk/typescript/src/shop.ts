@@ -20,7 +20,7 @@ type Filters<Name extends keyof operations> = Omit<Query<Name>, "limit" | "curso
 
 export interface Options {
   /** Those of an earlier sign-in. */
-  tokens?: Tokens;
+  tokens?: Tokens | undefined;
   /** How often to send what the shop asks to repeat, and what may be repeated after a lost connection. 4 by default. */
   attempts?: number;
   /** Seconds; when the shop asks to wait longer than that, its answer is thrown. 30 by default. */

@@ -11,6 +11,7 @@ from shop_client.generated.client import AuthenticatedClient
 from shop_client.generated.models import ProductIn, ProductOut, ProductPatch, Registration, Tokens, UserOut, UserPatch
 from shop_client.generated.models.list_products_currency import ListProductsCurrency
 from shop_client.generated.models.list_products_sort import ListProductsSort
+from shop_client.generated.models.list_users_sort import ListUsersSort
 from shop_client.generated.models.product_out_status import ProductOutStatus
 from shop_client.generated.models.user_out_role import UserOutRole
 from shop_client.generated.types import UNSET, Unset
@@ -58,11 +59,12 @@ class ProductChanges(TypedDict, total=False):
 
 
 class UserFilters(TypedDict, total=False):
-    """Which users to list."""
+    """Which users to list, and in what order."""
 
     q: str
     role: UserOutRole
     disabled: bool
+    sort: ListUsersSort
 
 
 class UserChanges(TypedDict, total=False):
