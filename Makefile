@@ -39,9 +39,10 @@ fuzz: $(VENV)/dev.stamp ## send 20,000 generated requests and more as anyone, as
 
 .PHONY: chaos
 chaos: $(VENV)/dev.stamp ## everything that can fail does, again and again, under load (about half an hour)
-	CHAOS_FAULTS=10 CHAOS_ROLLING=10 CHAOS_KILLS=10 CHAOS_REQUESTS=60000 CHAOS_KEYED=2000 CHAOS_SECONDS=60 \
+	CHAOS_FAULTS=10 CHAOS_FAILOVERS=10 CHAOS_ROLLING=10 CHAOS_KILLS=10 CHAOS_REQUESTS=60000 CHAOS_KEYED=2000 CHAOS_SECONDS=60 \
 	    $(BIN)/pytest -s tests/e2e/test_mongo_faults.py tests/e2e/test_redis_faults.py tests/e2e/test_restarts.py \
-	    tests/e2e/test_keyed.py tests/e2e/test_overload.py tests/e2e/test_instances.py $(ARGS)
+	    tests/e2e/test_keyed.py tests/e2e/test_overload.py tests/e2e/test_instances.py \
+	    tests/http_cache/test_failover.py $(ARGS)
 
 .PHONY: soak-short
 soak-short: $(VENV)/dev.stamp ## three minutes of steady load: memory and open files stay what they are

@@ -4,11 +4,13 @@
 #
 #     deploy/rolling-restart.sh [INSTANCE…]      # all of them if none is named
 #
-# COMPOSE=docker-compose for the older one. A new image, if there is one, is taken.
+# COMPOSE=docker-compose for the older one. The containers are made anew, on a new image if there is one; with
+# RESTART=restart they stay what they are.
 # If an instance does not become ready, the script ends there: that one stays out, the others have what they had.
 set -eu
 
 compose=${COMPOSE:-docker compose}
+restart=${RESTART:-up -d --no-deps --force-recreate}
 conf=${NGINX_CONF:-deploy/nginx.conf}
 patience=${PATIENCE:-120} # seconds, for an instance to become ready and for requests to end
 
@@ -23,8 +25,8 @@ fail() {
 edit() {
     edited=$(sed "$1" "$conf")
     printf '%s\n' "$edited" > "$conf"
-    $compose exec -T nginx nginx -t -q
-    $compose exec -T nginx nginx -s reload
+    $compose exec -T nginx nginx -t -q -c /etc/nginx/nginx.conf
+    $compose exec -T nginx sh -c 'kill -HUP 1'
 }
 
 until_() {
@@ -63,7 +65,7 @@ for instance; do
     edit "s/^\( *server $instance:[0-9]* \)\(weight\)/\1down \2/"
     until_ "the requests of before do not end; $instance is out, and still runs" drained "$before"
     echo "$instance: restarts"
-    $compose up -d --no-deps --force-recreate "$instance"
+    $compose $restart "$instance"
     until_ "$instance does not become ready, and stays out" ready "$instance"
     edit "s/^\( *server $instance:[0-9]* \)down /\1/"
     echo "$instance: back"

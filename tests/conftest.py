@@ -17,9 +17,9 @@ from factories import TEST_SECRET, a_user
 from shop_api import embedded, mongo
 from shop_api.app import create_app
 from shop_api.clock import utc_now
-from shop_api.dependencies import Shop
 from shop_api.mongo import Database
 from shop_api.settings import Settings
+from shop_api.shop import Shop
 from shop_api.tokens import AccessTokens
 from shop_api.users.models import Role
 from shop_api.users.repository import UserRepository
@@ -63,7 +63,7 @@ async def app(_app: FastAPI) -> FastAPI:
 
 
 async def empty(shop: Shop) -> None:
-    for name in ("products", "users", "idempotency_keys", "sessions", "audit"):
+    for name in ("products", "users", "idempotency_keys", "sessions", "audit", "one_time_tokens"):
         await shop.database[name].delete_many({})
     await shop.redis.flushdb()
     shop.cache.clear()

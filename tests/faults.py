@@ -5,13 +5,16 @@ import os
 import shutil
 import signal
 import socket
+import struct
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from urllib.parse import urlsplit
 
+from pids import engines_on
 from shop_api import embedded
 from shop_api.embedded.child import child
 
@@ -19,28 +22,30 @@ from shop_api.embedded.child import child
 class RedisServer:
     """A Redis that can be killed, hang, and come back with what it had when it was told to save."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *options: str) -> None:
         self._folder = folder
+        self._options = options
         self._running = ExitStack()
         with socket.create_server(("127.0.0.1", 0)) as probe:
             self.port: int = probe.getsockname()[1]
 
     def start(self) -> None:
         command = [embedded.redis.binary(), "--bind", "127.0.0.1", "--port", str(self.port), "--save", ""]
-        self._process = self._running.enter_context(child([*command, "--dir", self._folder], self._folder / "log"))
-        while not self._says("PING").startswith(b"+PONG"):
+        self._process = self._running.enter_context(child([*command, "--dir", self._folder, *self._options], self._folder / "log"))
+        while not self.says("PING").startswith(b"+PONG"):
             time.sleep(0.005)
 
-    def _says(self, command: str) -> bytes:
+    def says(self, command: str) -> bytes:
+        """The beginning of its answer; nothing if there is none."""
         try:
             with socket.create_connection(("127.0.0.1", self.port), timeout=5) as connection:
                 connection.sendall(f"{command}\r\n".encode())
-                return connection.recv(64)
-        except ConnectionError:
+                return connection.recv(1024)
+        except OSError:
             return b""
 
     def save(self) -> None:
-        assert self._says("SAVE").startswith(b"+OK")
+        assert self.says("SAVE").startswith(b"+OK")
 
     def freeze(self) -> None:
         os.kill(self._process.pid, signal.SIGSTOP)
@@ -63,17 +68,39 @@ class RedisServer:
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
+class MongoServer:
+    """The embedded MongoDB on a folder, which can be killed and comes back with its data, on another port."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._running = ExitStack()
+
+    def start(self) -> int:
+        """The port it listens on."""
+        url = self._running.enter_context(embedded.mongo.running(self._folder))
+        return int(urlsplit(url).port or 0)
+
+    def kill(self) -> None:
+        for pid in engines_on(self._folder):
+            os.kill(pid, signal.SIGKILL)
+        self._running.close()
+
+    def stop(self) -> None:
+        self._running.close()
+
+
 class Wire:
     """A TCP connection between a client and a server on 127.0.0.1, with everything that can go wrong on one."""
 
     def __init__(self, port: int) -> None:
-        self._server_port = port
+        self.server_port = port
         self.delay = 0.0
         """Seconds that everything takes longer."""
         self.cut = False
         """Nothing gets through, and every connection breaks."""
         self.refused: tuple[bytes, ...] = ()
         """A connection on which a client says one of these breaks."""
+        self.generation = 0
         self._writers: set[asyncio.StreamWriter] = set()
 
     @contextmanager
@@ -91,6 +118,21 @@ class Wire:
     def break_all(self) -> None:
         self._loop.call_soon_threadsafe(lambda: [writer.close() for writer in tuple(self._writers)])
 
+    def reset_all(self) -> None:
+        """Every connection breaks at once, without a goodbye (RST)."""
+        self._loop.call_soon_threadsafe(lambda: [_reset(writer) for writer in tuple(self._writers)])
+
+    def vanish(self) -> None:
+        """Nothing gets through any more on the connections that there are, and they stay open; new ones work."""
+        self.generation += 1
+
+    async def _wait(self, born: int) -> None:
+        """Until what comes on a connection of that generation gets through."""
+        while self.generation != born:
+            await asyncio.sleep(3600)
+        if self.delay:
+            await asyncio.sleep(self.delay)
+
     async def _serve(self, port: "Future[int]") -> None:
         self._loop, self._ended = asyncio.get_running_loop(), asyncio.Event()
         server = await asyncio.start_server(self._connect, "127.0.0.1", 0)
@@ -106,15 +148,23 @@ class Wire:
         self._writers.add(writer)
         with suppress(OSError):
             if not self.cut:
-                upstream_reader, upstream = await asyncio.open_connection("127.0.0.1", self._server_port)
+                upstream_reader, upstream = await asyncio.open_connection("127.0.0.1", self.server_port)
                 self._writers.add(upstream)
-                both = (self._pass(reader, upstream, self._is_refused), self._pass(upstream_reader, writer))
-                tasks = [asyncio.create_task(each) for each in both]
-                await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-                for task in tasks:
-                    task.cancel()
+                await self._join((reader, writer), (upstream_reader, upstream))
                 self._close(upstream)
         self._close(writer)
+
+    async def _join(
+        self,
+        client: tuple[asyncio.StreamReader, asyncio.StreamWriter],
+        server: tuple[asyncio.StreamReader, asyncio.StreamWriter],
+    ) -> None:
+        """Passes on what both say until one of them ends."""
+        both = (self._pass(client[0], server[1], self._is_refused), self._pass(server[0], client[1], self._is_lost))
+        tasks = [asyncio.create_task(each) for each in both]
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in tasks:
+            task.cancel()
 
     def _close(self, writer: asyncio.StreamWriter) -> None:
         self._writers.discard(writer)
@@ -123,14 +173,25 @@ class Wire:
     def _is_refused(self, data: bytes) -> bool:
         return any(word in data for word in self.refused)
 
+    def _is_lost(self, data: bytes) -> bool:
+        """Whether the connection breaks in place of this part of an answer."""
+        return False
+
     async def _pass(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, ends=lambda data: False
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, ends: Callable[[bytes], bool]
     ) -> None:
+        born = self.generation
         with suppress(OSError):
             while data := await reader.read(65536):
                 if self.cut or ends(data):
                     return
-                if self.delay:
-                    await asyncio.sleep(self.delay)
+                await self._wait(born)
                 writer.write(data)
                 await writer.drain()
+
+
+def _reset(writer: asyncio.StreamWriter) -> None:
+    connection = writer.get_extra_info("socket")
+    with suppress(OSError):
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort()

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from pymongo.errors import OperationFailure
 
 from pids import engines_on, stop
 from shop_api import embedded, mongo
@@ -56,6 +57,29 @@ class TestPrepare:
         await database["things"].insert_one({"n": 1})
         with pytest.raises(PyMongoError):
             await database["things"].insert_one({"other": 1})
+
+
+@pytest.mark.parametrize("driver", ["motor", "pymongo"])
+class TestOptionsOfTheUrl:
+    async def test_go_before_ours(self, engines, driver):
+        said = "appName=mine&timeoutMS=1234&serverSelectionTimeoutMS=2345&maxPoolSize=3&readConcernLevel=majority"
+        async with mongo.open_database(f"{engines.required()[0]}&{said}", "shop", driver) as database:
+            options = database.client.options
+            assert (options.timeout, options.server_selection_timeout) == (1.234, 2.345)
+            assert (options.pool_options.max_pool_size, options.pool_options.appname) == (3, "mine")
+            assert options.read_concern.level == "majority"
+            assert options.write_concern.document == {"w": "majority", "j": True}
+
+    async def test_that_are_missing_are_ours(self, engines, driver):
+        async with mongo.open_database(engines.required()[0], "shop", driver) as database:
+            options = database.client.options
+            assert (options.timeout, options.server_selection_timeout) == (5, 3)
+            assert (options.pool_options.max_pool_size, options.pool_options.appname) == (64, "shop_api")
+
+    async def test_turn_tls_on(self, driver):
+        url = "mongodb://127.0.0.1:1/?directConnection=true&tls=true&tlsAllowInvalidHostnames=true"
+        async with mongo.open_database(url, "shop", driver) as database:
+            assert database.client.options.pool_options._ssl_context is not None
 
 
 class TestTransaction:
@@ -143,6 +167,24 @@ class TestAggregate:
 OPERATION_TIMEOUT = mongo.OPERATION_TIMEOUT_MS / 1000
 # What a transaction takes longer, to abort; and what two busy cores take.
 ABORT, GRACE = 2, 2.5
+
+
+@pytest.mark.parametrize(
+    ("error", "passes"),
+    [
+        (OperationFailure("shutdown in progress", 91), True),
+        (OperationFailure("interrupted", 11600), True),
+        (OperationFailure("not primary", 10107), True),
+        (OperationFailure("?", 1, {"errorLabels": ["RetryableWriteError"]}), True),
+        (OperationFailure("met another one", 112, {"errorLabels": ["TransientTransactionError"]}), True),
+        (OperationFailure("unknown operator", 2), False),
+        (OperationFailure("not authorized", 13), False),
+        (DuplicateKeyError("there is one", 11000), False),
+    ],
+    ids=str,
+)
+def test_what_a_server_says_while_it_changes_its_state_is_unavailability(error: PyMongoError, passes: bool):
+    assert mongo.unavailable(error) is passes
 
 
 class Told(NamedTuple):

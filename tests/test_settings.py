@@ -89,6 +89,11 @@ class TestWrongValues:
             ("mongo_url", "localhost:27017", "mongodb://user:password@db:27017"),
             ("mongo_url", "http://hunter2@localhost", "mongodb://user:password@db:27017"),
             ("mongo_url", " mongodb://localhost", "mongodb://user:password@db:27017"),
+            ("mongo_url", "mongodb://u:hunter2@a,b/?replicaSet=rs0&W=1", "mongodb://user:password@db:27017"),
+            ("mongo_url", "mongodb://u:hunter2@a/?journal=false", "mongodb://user:password@db:27017"),
+            ("mongo_url", "mongodb://u:hunter2@a/?readPreference=nearest", "mongodb://user:password@db:27017"),
+            ("redis_url", "redis+sentinel://:hunter2@one:26379/", "redis://:password@cache:6379/0"),
+            ("redis_url", "redis+cluster://:hunter2@one/3", "redis://:password@cache:6379/0"),
             ("redis_url", "localhost", "redis://:password@cache:6379/0"),
             ("redis_url", "mongodb://hunter2@localhost", "redis://:password@cache:6379/0"),
             ("mongo_driver", "mongoose", "pymongo"),
@@ -141,11 +146,24 @@ class TestKeysDir:
 
 
 class TestValues:
-    @pytest.mark.parametrize("url", ["mongodb://a,b,c/?replicaSet=rs0", "mongodb+srv://cluster.example/"])
+    @pytest.mark.parametrize(
+        "url",
+        [
+            "mongodb://a,b,c/?replicaSet=rs0",
+            "mongodb+srv://cluster.example/",
+            "mongodb://u:p@a,b,c/?replicaSet=rs0&tls=true&w=majority&journal=true&readPreference=primary",
+        ],
+    )
     def test_addresses_of_mongodb(self, url):
         assert load(mongo_url=url).mongo_url == SecretStr(url)
 
-    @pytest.mark.parametrize("url", ["redis://cache", "rediss://:p@cache:6380/1", "unix:///run/redis.sock"])
+    @pytest.mark.parametrize(
+        "url",
+        [
+            *("redis://cache", "rediss://:p@cache:6380/1", "unix:///run/redis.sock"),
+            *("redis+sentinel://:p@a:26379,b/shop/0?sentinel_password=q", "rediss+cluster://:p@a:6379,b:6379"),
+        ],
+    )
     def test_addresses_of_redis(self, url):
         assert load(redis_url=url).redis_url == SecretStr(url)
 

@@ -11,21 +11,22 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from shop_api import __version__, openapi
 from shop_api.audit.router import router as audit
 from shop_api.auth.account_router import router as account
+from shop_api.auth.email_router import router as email
 from shop_api.auth.router import router as auth
-from shop_api.dependencies import open_shop
 from shop_api.draining import Draining
 from shop_api.health import router as health
 from shop_api.http_cache.follower import following
 from shop_api.http_cache.marking import cacheable_routes
 from shop_api.http_cache.middleware import CacheFirst
 from shop_api.keys.router import router as keys
-from shop_api.middleware import BodyLimit, Cors, HeadAsGet, NotModified
+from shop_api.middleware import Admission, BodyLimit, Cors, HeadAsGet, NotModified
 from shop_api.observability.metrics import Metrics
 from shop_api.problems import add_problem_handlers
 from shop_api.products.cache_tags import product_tags
 from shop_api.products.router import router as products
 from shop_api.request_context import RequestContext
 from shop_api.settings import Settings
+from shop_api.shop import open_shop
 from shop_api.users.models import Registration
 from shop_api.users.router import router as users
 from shop_api.web.router import mount_swagger_ui
@@ -73,7 +74,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.draining = draining
     # Tried in this order: what is asked for most comes first.
-    for router in (products, users, auth, account, audit, web, health, keys):
+    for router in (products, users, auth, account, email, audit, web, health, keys):
         app.include_router(router)
     mount_swagger_ui(app)
     openapi.describe(app)
@@ -91,6 +92,7 @@ def create_app(settings: Settings) -> FastAPI:
     if settings.cache == "on":
         stack = cache = CacheFirst(stack, list(cacheable_routes(app.routes)))
         in_memory = cache.in_memory
+    stack = Admission(stack, settings.max_requests)
     if settings.cors_origins:
         stack = Cors(stack, settings.cors_origins)
     every = settings.log_hits_every

@@ -17,6 +17,7 @@ from typing import Annotated
 import typer
 from pydantic import SecretStr, ValidationError
 
+from shop_api.backup.cli import backup, restore
 from shop_api.errors import ShopError
 from shop_api.keys.cli import keys
 from shop_api.observability.logging import configure_logging
@@ -32,6 +33,8 @@ admin = typer.Typer(no_args_is_help=True, help="Admins.")
 app.add_typer(admin, name="admin")
 app.add_typer(products, name="products")
 app.add_typer(keys, name="keys")
+app.command()(backup)
+app.command()(restore)
 
 
 @app.command()
@@ -128,7 +131,7 @@ def _make_first_admin(settings: Settings) -> None:
 
 
 async def _add_admin(settings: Settings, username: str, password: str) -> bool:
-    from shop_api.dependencies import open_shop
+    from shop_api.shop import open_shop
     from shop_api.users.models import Registration
 
     async with open_shop(settings) as shop:

@@ -1,8 +1,5 @@
-"""The one place where objects are put together, and the `…Dep` names by which routers ask for them."""
+"""The `…Dep` names by which routers ask for what they need: who asks, from where, and which service."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from functools import partial
 from ipaddress import ip_address, ip_network
 from typing import Annotated
@@ -11,104 +8,16 @@ from fastapi import Depends, Header, Path, Request
 from fastapi.security import OAuth2PasswordBearer
 from uuid_utils import uuid7
 
-from shop_api import mongo
 from shop_api.audit.models import Origin
-from shop_api.audit.repository import AuditLog
-from shop_api.auth.delays import SignInDelays
+from shop_api.auth.email_service import EmailService
 from shop_api.auth.models import Device
-from shop_api.auth.repository import SessionRepository
 from shop_api.auth.service import AuthService
-from shop_api.clock import Clock, utc_now
 from shop_api.errors import Forbidden, Unauthenticated
 from shop_api.etags import IF_MATCH_PATTERN, Expected, parse_if_match
-from shop_api.http_cache.cache import HttpCache
-from shop_api.http_cache.counters import Counters
-from shop_api.http_cache.memory import MemoryTier
-from shop_api.http_cache.redis import RedisTier
-from shop_api.idempotency.repository import IdempotencyKeys
-from shop_api.keys.folder import KeyFolder
-from shop_api.mongo import Database
-from shop_api.observability.cache import CacheFigures
-from shop_api.observability.metrics import Metrics
-from shop_api.observability.redis import RedisConnections
-from shop_api.pagination import Cursors
-from shop_api.passwords import Passwords
-from shop_api.products.repository import ProductRepository
 from shop_api.products.service import ProductService
-from shop_api.rate_limits import RateLimits
-from shop_api.redis import Redis, open_redis
-from shop_api.settings import Settings
-from shop_api.tokens import AccessTokens
+from shop_api.shop import Shop
 from shop_api.users.models import User, Visitor
-from shop_api.users.repository import UserRepository
 from shop_api.users.service import UserService
-
-
-@dataclass(frozen=True, slots=True)
-class Shop:
-    """Everything that lives as long as the process."""
-
-    settings: Settings
-    metrics: Metrics
-    database: Database
-    redis: Redis
-    limits: RateLimits
-    idempotency_keys: IdempotencyKeys
-    cache: HttpCache
-    cursors: Cursors
-    audit: AuditLog
-    signing_keys: KeyFolder | None
-    auth: AuthService
-    users: UserService
-    products: ProductService
-
-
-@asynccontextmanager
-async def open_shop(
-    settings: Settings, clock: Clock = utc_now, metrics: Metrics | None = None
-) -> AsyncIterator[Shop]:
-    """The shop on the engines that `settings` name, its collections prepared; closed in reverse order."""
-    mongo_url, redis_url, secret = settings.required()
-    metrics = metrics or Metrics()
-    listeners = metrics.mongo_listeners
-    async with (
-        mongo.open_database(mongo_url, settings.mongo_db, settings.mongo_driver, listeners) as database,
-        open_redis(redis_url, metrics.redis) as redis,
-    ):
-        audit, sessions = AuditLog(database), SessionRepository(database)
-        users, products = UserRepository(database, audit), ProductRepository(database)
-        keys = IdempotencyKeys(database, clock)
-        for repository in (users, products, keys, sessions, audit):
-            await repository.prepare()
-        limited = settings.rate_limits == "on"
-        limits, delays = RateLimits(redis, enabled=limited), SignInDelays(redis, enabled=limited)
-        cursors = Cursors(secret)
-        counters = Counters()
-        memory = MemoryTier(settings.cache_memory_mib * 2**20)
-        shared = RedisTier(redis_url, f"shop_api:{settings.mongo_db}", counters, metrics.redis)
-        cache = HttpCache(memory, shared, counters)
-        folder = KeyFolder(settings.jwt_keys_dir, clock) if settings.jwt_keys_dir else None
-        previous = [old.get_secret_value().encode() for old in settings.jwt_previous_secrets]
-        tokens = AccessTokens(secret, clock, previous=previous, folder=folder)
-        figures = metrics.with_figures_of(CacheFigures(cache, limits), RedisConnections(redis.connection_pool))
-        with Passwords() as passwords, figures:
-            accounts = UserService(users, passwords, cursors, clock)
-            yield Shop(
-                settings=settings,
-                metrics=metrics,
-                database=database,
-                redis=redis,
-                limits=limits,
-                idempotency_keys=keys,
-                cache=cache,
-                cursors=cursors,
-                audit=audit,
-                signing_keys=folder,
-                auth=AuthService(accounts, sessions, tokens, limits, delays, clock),
-                users=accounts,
-                products=ProductService(products, cursors, cache, clock),
-            )
-
 
 # All of these are coroutines, also where nothing waits, since the framework runs others in threads. And each asks the
 # request itself, since every step between two of them is paid for at every request.
@@ -134,8 +43,13 @@ async def _products(request: Request) -> ProductService:
     return (await _shop(request)).products
 
 
+async def _email(request: Request) -> EmailService:
+    return (await _shop(request)).email
+
+
 AuthServiceDep = Annotated[AuthService, Depends(_auth)]
 UserServiceDep = Annotated[UserService, Depends(_users)]
+EmailServiceDep = Annotated[EmailService, Depends(_email)]
 ProductServiceDep = Annotated[ProductService, Depends(_products)]
 
 bearer_token = OAuth2PasswordBearer(

@@ -55,6 +55,13 @@ class MalformedBody(ShopError):
     status, code, title = 400, "malformed_body", "The body is not valid JSON"
 
 
+class InvalidOneTimeToken(ShopError):
+    """The token from the mail is not valid: spent, expired, replaced by a newer one, or the account's address or
+    password has changed since it was sent. Ask for another."""
+
+    status, code, title = 400, "invalid_one_time_token", "The token from the mail is not valid"
+
+
 class BadRequest(ShopError):
     """The request could not be understood as HTTP."""
 
@@ -192,6 +199,12 @@ class IdempotencyInProgress(Conflict):
         return {"Retry-After": str(self.retry_after)}
 
 
+class NoEmail(Conflict):
+    """The account has no e-mail address to write to; set one with `PATCH /users/me`."""
+
+    code, title = "no_email", "The account has no e-mail address"
+
+
 class LastAdmin(Conflict):
     """The last active admin cannot be deleted, demoted or disabled: nobody could manage the shop any more."""
 
@@ -296,6 +309,13 @@ class DatabaseUnavailable(_TryLater):
     read before you repeat it."""
 
     status, code, title = 503, "database_unavailable", "The database does not answer"
+
+
+class Overloaded(_TryLater):
+    """This instance has as much to do as it can do in time. Nothing of the request was carried out: send it again
+    after `Retry-After` seconds."""
+
+    status, code, title = 503, "overloaded", "Too many requests at the same time"
 
 
 class UpstreamUnavailable(ShopError):

@@ -6,11 +6,12 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from shop_api.errors import BodyTooLarge
+from shop_api.errors import BodyTooLarge, Overloaded
 from shop_api.etags import none_match
 from shop_api.problems import problem_response
 
 MAX_BODY_BYTES = 1024 * 1024
+_ALWAYS = frozenset({"/health/live", "/health/ready", "/metrics"})
 _EXPOSED = ["Age", "Cache-Status", "ETag", "Idempotent-Replayed", "Location", "Retry-After", "X-Request-ID"]
 
 
@@ -34,6 +35,27 @@ class Cors(CORSMiddleware):
             await super().__call__(scope, receive, send)
         else:
             await self.app(scope, receive, send)
+
+
+class Admission:
+    """Refuses a request at once when `most` are being carried out: waiting in line behind them, all would come too
+    late. Health checks always get in, or an instance would be restarted because it is busy."""
+
+    def __init__(self, app: ASGIApp, most: int) -> None:
+        self.app = app
+        self._most = most
+        self._inside = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"] in _ALWAYS:
+            return await self.app(scope, receive, send)
+        if self._inside >= self._most:
+            return await problem_response(Overloaded(retry_after=1), scope)(scope, receive, send)
+        self._inside += 1
+        try:
+            return await self.app(scope, receive, send)
+        finally:
+            self._inside -= 1
 
 
 class BodyLimit:

@@ -27,6 +27,9 @@ from pymongo.errors import (
     OperationFailure,
     PyMongoError,
 )
+from pymongo.read_concern import ReadConcern
+
+from shop_api import mongo_address
 
 __all__ = [
     "BulkWriteError",
@@ -48,6 +51,8 @@ __all__ = [
     "open_database",
     "ping",
     "prepare",
+    "snapshot",
+    "snapshot_is_gone",
     "transaction",
     "unavailable",
 ]
@@ -72,6 +77,8 @@ OPERATION_TIMEOUT_MS = 5_000
 # The first start on a large collection may have to build its indexes.
 _INDEX_BUILD_TIMEOUT = 600
 _NAMESPACE_EXISTS = 48
+# NoSuchTransaction, TransactionExceededLifetimeLimitSeconds, SnapshotTooOld.
+_SNAPSHOT_GONE = (251, 290, 239)
 _OPTIONS: dict[str, Any] = {
     "timeoutMS": OPERATION_TIMEOUT_MS,
     "serverSelectionTimeoutMS": 3_000,
@@ -90,16 +97,18 @@ async def open_database(
     url: str, name: str, driver: Driver, listeners: Sequence[Any] = ()
 ) -> AsyncIterator[Database]:
     """The database `name`, acknowledged by a majority and journaled; closed at the end. The driver tells `listeners`
-    what it does (pymongo.monitoring)."""
+    what it does (pymongo.monitoring). Time-outs, sizes and all else that the URL says go before what is set here."""
+    said = mongo_address.options(url)
+    options = {option: value for option, value in _OPTIONS.items() if option.lower() not in said}
     if driver == "motor":
         # Read at the import. By default there are five threads for each core, and while the database hangs,
         # operations would queue for them without their time-outs having begun.
         os.environ.setdefault("MOTOR_MAX_WORKERS", str(_OPTIONS["maxPoolSize"]))
         from motor.motor_asyncio import AsyncIOMotorClient
 
-        client = cast(Client, AsyncIOMotorClient(url, event_listeners=listeners, **_OPTIONS))
+        client = cast(Client, AsyncIOMotorClient(url, event_listeners=listeners, **options))
     else:
-        client = AsyncMongoClient(url, event_listeners=listeners, **_OPTIONS)
+        client = AsyncMongoClient(url, event_listeners=listeners, **options)
     try:
         yield client[name]
     finally:
@@ -128,6 +137,23 @@ async def transaction(database: Database, work: Callable[[Session], Awaitable[T]
                 return await session.with_transaction(work)
     except TimeoutError:
         raise NetworkTimeout("the transaction took too long") from None
+
+
+@asynccontextmanager
+async def snapshot(database: Database) -> AsyncIterator[Session]:
+    """A session in which everything is read as of one moment. MongoDB keeps that for a minute."""
+    starting: Any = database.client.start_session()
+    session: Session = await starting if inspect.isawaitable(starting) else starting
+    async with session:
+        # A transaction, since the embedded engine gives a session of snapshot reads another moment for each read.
+        beginning: Any = session.start_transaction(ReadConcern("snapshot"))
+        async with await beginning if inspect.isawaitable(beginning) else beginning:
+            yield session
+
+
+def snapshot_is_gone(error: PyMongoError) -> bool:
+    """Whether reading in `snapshot` failed because it took too long."""
+    return isinstance(error, OperationFailure) and error.code in _SNAPSHOT_GONE
 
 
 async def prepare(database: Database, name: str, schema: Mapping[str, Any], indexes: Sequence[IndexModel]) -> None:

@@ -26,6 +26,7 @@ from shop_api.errors import (
     MalformedBody,
     MethodNotAllowed,
     NotFound,
+    Overloaded,
     ShopError,
     Unauthenticated,
     UnsupportedMediaType,
@@ -85,7 +86,7 @@ def problem_response(error: ShopError, scope: Scope) -> JSONResponse:
     return JSONResponse(body, error.status, headers, media_type=MEDIA_TYPE)
 
 
-ANY = (InvalidRequest, InternalError, DatabaseUnavailable)
+ANY = (InvalidRequest, InternalError, DatabaseUnavailable, Overloaded)
 BODY = (MalformedBody, BodyTooLarge, UnsupportedMediaType)
 KEYED = (IdempotencyInProgress, IdempotencyKeyReused)
 SIGNED_IN = (Unauthenticated, InvalidToken)

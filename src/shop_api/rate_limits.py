@@ -5,7 +5,7 @@ Without Redis each process counts for itself: a weaker limit, but never none, an
 
 import hashlib
 import math
-from typing import cast
+from typing import Any, cast
 
 from limits import RateLimitItem, parse
 from limits.aio.storage import MemoryStorage, RedisStorage, SlidingWindowCounterSupport
@@ -16,18 +16,24 @@ from shop_api.errors import RateLimited
 from shop_api.redis import Redis, Shared
 
 
+class _Storage(RedisStorage):
+    """On the client that there is, whether of one server or of a cluster."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+        address = "redis://"  # not used: the client has it
+        super().__init__(address, implementation="redispy", key_prefix="rate", wrap_exceptions=True)
+
+    def configure_bridge(self) -> None:
+        bridge: Any = self.bridge
+        bridge.storage, bridge.connection_getter = self._redis, lambda readonly: self._redis
+
+
 class RateLimits:
     """Counts attempts in sliding windows. `enabled=False` lets everything pass."""
 
     def __init__(self, redis: Redis, *, enabled: bool = True) -> None:
-        shared = RedisStorage(
-            "redis://",  # not used: the pool has the address
-            implementation="redispy",
-            key_prefix="rate",
-            wrap_exceptions=True,
-            connection_pool=redis.connection_pool,  # type: ignore[arg-type]  # passed on to redis-py
-        )
-        self._shared = SlidingWindowCounterRateLimiter(shared)
+        self._shared = SlidingWindowCounterRateLimiter(_Storage(redis))
         self._own = SlidingWindowCounterRateLimiter(MemoryStorage())
         self._counts = Shared("rate limits", StorageError)
         self._enabled = enabled

@@ -3,20 +3,25 @@
 redis-py's defaults retry ten times, also on time-outs, which sends one INCR eleven times.
 """
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
 import structlog
 from redis import exceptions
 from redis.asyncio import BlockingConnectionPool, ConnectionPool, Redis
 from redis.asyncio.connection import AbstractConnection as Connection
+from redis.asyncio.connection import parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff, NoBackoff
 
 from shop_api.observability.calls import Calls
 from shop_api.observability.redis import timed
+from shop_api.redis_address import Address, parse
+from shop_api.redis_cluster import Cluster, ToOwner, ToOwnerWithTls
+from shop_api.redis_sentinel import PrimaryPool, Sentinels, ToPrimary
 
 RedisError = exceptions.RedisError
 T = TypeVar("T")
@@ -25,33 +30,68 @@ log = structlog.get_logger()
 __all__ = ["Connection", "Redis", "RedisError", "Shared", "connect", "connection", "open_redis"]
 
 # How many seconds to leave Redis alone after it failed, so that each request does not wait for it again.
-_PAUSE = 2.0
+_PAUSE = 1.0
+# How many seconds a question may take in all: where there are several servers, one failure may lead to another.
+_LONGEST = 2.0
 
 
 def connect(url: str, calls: Calls | None = None) -> Redis:
     """A client for `url`, whose commands `calls` is told of. Nothing is sent yet: the service starts and runs without
-    Redis."""
-    pool = BlockingConnectionPool.from_url(
+    Redis. ValueError when the URL cannot be read.
+
+    With Sentinels it follows their primary. Of a cluster it is another class with the same commands.
+    """
+    address, options = _read(
         url,
         max_connections=32,
-        timeout=1,
         socket_timeout=1,
         socket_connect_timeout=1,
         retry=Retry(ExponentialBackoff(cap=0.1, base=0.01), 2, supported_errors=(exceptions.ConnectionError,)),
         health_check_interval=15,
     )
+    if address.kind == "cluster":
+        return cast(Redis, Cluster(address.hosts, calls, **options))
+    options = {"timeout": 1, **options}
+    pool = _following(address, options) if address.kind == "sentinel" else BlockingConnectionPool(**options)
     if calls is not None:
         pool.connection_class = timed(pool.connection_class, calls)
     return Redis.from_pool(pool)
 
 
-def connection(url: str, *, timeout: float) -> Connection:
-    """A single connection, not connected yet, without retries or health checks; to connect and to disconnect take at
-    most `timeout` seconds, all else has to be limited by who uses it."""
-    options = {"socket_timeout": None, "socket_connect_timeout": timeout}
-    pool = ConnectionPool.from_url(url, retry=Retry(NoBackoff(), 0), **options)
+def connection(url: str, *, key: str, timeout: float) -> Connection:
+    """A single connection for what lies where `key` does, not connected yet, without retries or health checks; to
+    connect and to disconnect take at most `timeout` seconds, all else has to be limited by who uses it.
+
+    With Sentinels or in a cluster it finds out anew which server that is, each time it connects.
+    """
+    address, options = _read(url, socket_timeout=None, socket_connect_timeout=timeout, retry=Retry(NoBackoff(), 0))
+    if address.kind == "cluster":
+        return (ToOwnerWithTls if options.pop("ssl") else ToOwner)(hosts=address.hosts, key=key, **options)
+    pool = _following(address, options) if address.kind == "sentinel" else ConnectionPool(**options)
     made: Connection = pool.make_connection()  # type: ignore[no-untyped-call]
+    if isinstance(made, ToPrimary):
+        made.connection_pool = pool  # which it asks where to connect, and would let go
     return made
+
+
+def _read(url: str, **ours: Any) -> tuple[Address, dict[str, Any]]:
+    """Where it is, and how to speak to it: `ours` unless the URL says something else."""
+    address = parse(url)
+    options = {**ours, **parse_url(address.url)}
+    if address.kind != "server":
+        for name in ("host", "port"):  # will be found out
+            options.pop(name, None)
+        options["ssl"] = options.pop("connection_class", None) is not None
+    return address, options
+
+
+def _following(address: Address, options: dict[str, Any]) -> PrimaryPool:
+    own = {name: options.pop(name) for name in ("sentinel_username", "sentinel_password") if name in options}
+    to_sentinels = {name.removeprefix("sentinel_"): value for name, value in own.items()}
+    to_sentinels |= {name: value for name, value in options.items() if name.startswith("ssl")}
+    patience = options["socket_connect_timeout"] / 2  # which those that are down may cost
+    to_sentinels |= {"socket_timeout": patience, "socket_connect_timeout": patience}
+    return PrimaryPool(address.service, Sentinels(address.hosts, to_sentinels), **options)
 
 
 @asynccontextmanager
@@ -80,10 +120,11 @@ class Shared:
             if self._again_at:  # it has failed: one finds out whether it is back, the others do not wait
                 self._again_at = now + _PAUSE
             try:
-                answer = await question()
-            except self._failure as error:
+                async with asyncio.timeout(_LONGEST):
+                    answer = await question()
+            except (self._failure, TimeoutError) as error:
                 self._again_at = time.monotonic() + _PAUSE
-                log.warning(f"{self._what} fall back to this process", reason=str(error))
+                log.warning(f"{self._what} fall back to this process", reason=str(error) or "no answer")
             else:
                 self._again_at = 0.0
                 return answer

@@ -10,6 +10,8 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from shop_api import mongo_address, redis_address
+
 PREFIX = "SHOP_"
 MIN_SECRET_BYTES = 32
 
@@ -58,6 +60,18 @@ def _address(*beginnings: str) -> AfterValidator:
     return AfterValidator(check)
 
 
+def _of_mongo(url: SecretStr | None) -> SecretStr | None:
+    if url is not None:
+        mongo_address.check(url.get_secret_value())
+    return url
+
+
+def _of_redis(url: SecretStr | None) -> SecretStr | None:
+    if url is not None:
+        redis_address.parse(url.get_secret_value())
+    return url
+
+
 def _example(example: str) -> Any:
     return Field(examples=[example])
 
@@ -72,17 +86,23 @@ class Settings(BaseSettings):
     mongo_url: Annotated[
         SecretStr | None,
         _address("mongodb://", "mongodb+srv://"),
+        AfterValidator(_of_mongo),
         _example("mongodb://user:password@db:27017/?replicaSet=rs0&authSource=admin"),
     ] = None
-    """Where MongoDB is: a replica set. Without it `shop-api serve` starts the embedded one."""
+    """Where MongoDB is: a replica set. Its options (TLS, time-outs, concerns) are obeyed, but `w`, `journal` and
+    `readPreference` have to stay `majority`, `true` and `primary`. Without it the embedded one is started."""
     mongo_db: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,38}$"), _example("shop")] = "shop"
     """The name of the database."""
     mongo_driver: Annotated[Literal["motor", "pymongo"], _example("pymongo")] = "motor"
     """Which driver speaks to MongoDB: Motor, or PyMongo's own asyncio client."""
     redis_url: Annotated[
-        SecretStr | None, _address("redis://", "rediss://", "unix://"), _example("redis://:password@cache:6379/0")
+        SecretStr | None,
+        _address(*redis_address.SCHEMES),
+        AfterValidator(_of_redis),
+        _example("redis://:password@cache:6379/0"),
     ] = None
-    """Where Redis is. Without it `shop-api serve` starts the embedded one."""
+    """Where Redis is; by `redis+sentinel://` and `redis+cluster://` see operations.md. Without it `shop-api serve`
+    starts the embedded one."""
     data_dir: Annotated[Path, _example("/var/lib/shop")] = Path(".shop-data")
     """The folder of the embedded engines and of the secret made for them."""
     host: Annotated[str, _example("0.0.0.0")] = "127.0.0.1"  # noqa: S104  # nosec B104
@@ -114,6 +134,21 @@ class Settings(BaseSettings):
     """Origins whose pages may call this API from a browser, separated by commas."""
     trusted_proxies: Annotated[list[str], NoDecode, _example("10.0.0.0/8")] = []
     """Addresses or networks whose X-Forwarded-For is believed, separated by commas."""
+    smtp_url: Annotated[
+        SecretStr | None, _address("smtp://", "smtps://", "log:"), _example("smtp://user:password@mail.example:587")
+    ] = None
+    """The server that mail goes through; `log:` prints it to the log instead, as the embedded mode does. Without it
+    no mail is sent."""
+    mail_from: Annotated[
+        str | None, Field(validate_default=True, pattern=r"^[^\x00-\x1f\x7f]+$"), _example("Shop <shop@shop.example>")
+    ] = None
+    """The sender of mail; goes with `SHOP_SMTP_URL`."""
+    public_url: Annotated[str, Field(pattern=r"^https?://[^\s]+$"), _example("https://api.shop.example")] = (
+        "http://localhost:4000"
+    )
+    """Where users reach this API, as mail tells them."""
+    front_end_url: Annotated[str | None, Field(pattern=r"^https?://[^\s]+$"), _example("https://shop.example")] = None
+    """A shop's own pages: mail links to `verify-email` and `reset-password` there, with `#token=…`."""
     rate_limits: Annotated[Literal["on", "off"], _example("off")] = "on"
     """Limits on sign-in and registration; `off` is for load tests."""
     cache: Annotated[Literal["on", "off"], _example("off")] = "on"
@@ -133,6 +168,9 @@ class Settings(BaseSettings):
     """Where traces go: a collector that takes OTLP over HTTP. Without it there are none. Needs the extra `otel`."""
     trace_ratio: Annotated[float, Field(ge=0, le=1), _example("0.01")] = 1.0
     """Of requests whose caller has not decided it (`traceparent`), how many are traced: 1 is all of them."""
+    max_requests: Annotated[int, Field(ge=1), _example("256")] = 128
+    """How many requests an instance carries out at the same time; one more is refused at once (503). What it has in
+    the cache's memory, and health checks, it answers beside them."""
     drain_seconds: Annotated[int, Field(ge=0, le=300), _example("5")] = 0
     """How long an instance that was told to stop goes on answering while it is not ready: long enough for a load
     balancer to notice."""
@@ -149,6 +187,14 @@ class Settings(BaseSettings):
             if not origin.startswith(("http://", "https://")) or origin.count("/") != 2:
                 raise ValueError(f"{origin!r} is not an origin: scheme and host, no path")
         return origins
+
+    @field_validator("mail_from")
+    @classmethod
+    def _sender(cls, sender: str | None, info: ValidationInfo) -> str | None:
+        url: SecretStr | None = info.data.get("smtp_url")
+        if sender is None and url is not None and url.get_secret_value() != "log:":
+            raise ValueError(f"is missing: {PREFIX}SMTP_URL needs a sender")
+        return sender
 
     @field_validator("admin_password")
     @classmethod
@@ -203,7 +249,8 @@ def reference() -> str:
         default = field.get_default()
         shown = "" if default in (None, []) else f"`{default}`"
         example = f"`{field.examples[0]}`" if field.examples else ""
-        rows.append(f"| `{PREFIX}{name.upper()}` | {field.description} | {shown} | {example} |")
+        meaning = " ".join((field.description or "").split())
+        rows.append(f"| `{PREFIX}{name.upper()}` | {meaning} | {shown} | {example} |")
     return "\n".join(
         [
             "# Configuration",

@@ -38,6 +38,10 @@ class Instance:
         self._logs.append(self._folder / f"{self.port}-{len(self._logs)}.log")
         self._process, _ = self._running.enter_context(started(self._env, self._logs[-1]))
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def freeze(self) -> None:
         """It keeps its connections and takes new ones, and says nothing any more."""
         self._process.send_signal(signal.SIGSTOP)
@@ -66,12 +70,14 @@ def _json_lines(log: Path) -> Iterator[dict[str, Any]]:
 
 
 class Nginx:
-    """A running nginx: its port on 127.0.0.1 and what it has logged."""
+    """A running nginx: its port on 127.0.0.1, its configuration and what it has logged."""
 
-    def __init__(self, port: int, log: Path) -> None:
+    def __init__(self, port: int, pid: int, folder: Path) -> None:
         self.port = port
         self.url = f"http://127.0.0.1:{port}"
-        self._log = log
+        self.pid = pid
+        self.configuration = folder / "nginx.conf"
+        self._log = folder / "access.log"
 
     def requests(self, prefix: str) -> list[dict[str, Any]]:
         """Its log lines so far about the requests whose id begins with `prefix`."""
@@ -92,14 +98,19 @@ class Shop(NamedTuple):
 
 
 @contextmanager
-def nginx(folder: Path, upstreams: Sequence[int]) -> Iterator[Nginx]:
-    """nginx on the shipped configuration, with these ports in place of api1, api2 and api3."""
+def nginx(folder: Path, upstreams: Sequence[int | str], changes: Mapping[str, str] | None = None) -> Iterator[Nginx]:
+    """nginx on the shipped configuration, with these ports or addresses in place of api1, api2 and api3, and whatever
+    else is to be replaced in it."""
     port = free_port()
     folder.mkdir()
     configuration = CONFIGURATION.read_text().replace("listen 4000 ", f"listen 127.0.0.1:{port} ")
     configuration = configuration.replace("/var/cache/nginx/", f"{folder}/")
     for name, upstream in zip(("api1", "api2", "api3"), upstreams, strict=True):
-        configuration = configuration.replace(f"{name}:4000 ", f"127.0.0.1:{upstream} ")
+        address = upstream if isinstance(upstream, str) else f"127.0.0.1:{upstream}"
+        configuration = configuration.replace(f"{name}:4000 ", f"{address} ")
+    for old, new in (changes or {}).items():
+        assert old in configuration
+        configuration = configuration.replace(old, new)
     (folder / "nginx.conf").write_text(configuration)
     # The folders of these tests are closed to `nobody`, as whom nginx would run otherwise.
     user = f"user {getpass.getuser()} {grp.getgrgid(os.getgid()).gr_name};" if os.getuid() == 0 else ""
@@ -109,10 +120,16 @@ def nginx(folder: Path, upstreams: Sequence[int]) -> Iterator[Nginx]:
     try:
         wait_until(lambda: _accepts(port) or process.poll() is not None)
         assert process.poll() is None, (folder / "error.log").read_text()
-        yield Nginx(port, folder / "access.log")
+        yield Nginx(port, process.pid, folder)
     finally:
         process.terminate()
         process.wait(10)
+
+
+def checked(front: Nginx) -> int:
+    """What `nginx -t` says of its configuration as it is now."""
+    folder = front.configuration.parent
+    return subprocess.run([_binary(), "-p", folder, "-c", front.configuration, "-e", "stderr", "-t", "-q"]).returncode
 
 
 def _binary() -> Path:

@@ -1,6 +1,7 @@
 """docker-compose.yml and what belongs to it, read as text: what holds before anything is started."""
 
 import ipaddress
+import json
 import re
 from typing import Any
 
@@ -65,7 +66,8 @@ def test_no_secret_has_a_default():
 def test_the_example_of_an_environment_names_every_variable_and_no_secret():
     lines = (ROOT / ".env.example").read_text().splitlines()
     example = dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
-    assert example.keys() == set(re.findall(r"\$\{(\w+)", TEXT))
+    used = TEXT + (ROOT / "deploy" / "compose.ha.yml").read_text()
+    assert example.keys() == set(re.findall(r"\$\{(\w+)", used))
     assert {name for name, value in example.items() if value} == {"SHOP_ADMIN_USERNAME"}
 
 
@@ -73,6 +75,18 @@ def test_nginx_knows_every_instance_by_name_and_weight():
     servers = dict(re.findall(r"server (\S+):4000 weight=(\d)", CONFIGURATION.read_text()))
     assert servers == dict(zip(INSTANCES, "321", strict=True))
     assert SERVICES["nginx"]["extra_hosts"] == [f"{name}:{address_of(name)}" for name in INSTANCES]
+
+
+def test_nginx_passes_on_what_takes_effect_once_and_no_other_creation():
+    paths = json.loads((ROOT / "openapi.json").read_text())["paths"]
+    keyed = [
+        path.removeprefix("/")
+        for path, operations in paths.items()
+        for parameter in operations.get("post", {}).get("parameters", ())
+        if parameter["name"] == "Idempotency-Key"
+    ]
+    (passed_on,) = re.findall(r'"~\^1 POST /\((.*)\)\$" 0;', CONFIGURATION.read_text())
+    assert sorted(passed_on.split("|")) == sorted(keyed)
 
 
 def test_the_instances_believe_nginx_and_nobody_else():

@@ -1,6 +1,7 @@
 """How requests are spread over the instances, and what becomes of them when one is lost."""
 
 import itertools
+import re
 import socket
 import sys
 import threading
@@ -13,24 +14,26 @@ from pathlib import Path
 import httpx
 import pytest
 
-from e2e.stack import Load, Shop, nginx, wait_until
-from factories import PASSWORD
+from e2e.scale import amount
+from e2e.stack import Load, Shop, free_port, nginx, wait_until
+from factories import PASSWORD, a_product
 
 pytestmark = pytest.mark.e2e
 CLIENTS = 8
+REQUESTS = amount("REQUESTS", 6000)
 
 
 def test_requests_are_spread_three_to_two_to_one(shop: Shop):
     load = Load(shop.nginx.port, "/health/live")
-    load.run((f"weights-{n}" for n in range(6000)), CLIENTS)
-    assert load.outcomes == {200: 6000}
+    load.run((f"weights-{n}" for n in range(REQUESTS)), CLIENTS)
+    assert load.outcomes == {200: REQUESTS}
 
     def counts() -> list[int]:
         return [len(instance.answered("weights-")) for instance in shop.instances]
 
-    wait_until(lambda: sum(counts()) == 6000)  # an instance writes its log after its answer
+    wait_until(lambda: sum(counts()) == REQUESTS)  # an instance writes its log after its answer
     for count, share in zip(counts(), (3 / 6, 2 / 6, 1 / 6), strict=True):
-        assert count / 6000 == pytest.approx(share, abs=0.02)
+        assert count / REQUESTS == pytest.approx(share, abs=0.01)
 
 
 def test_no_get_fails_when_an_instance_is_killed_and_it_is_taken_back_once_it_runs_again(shop: Shop):
@@ -58,25 +61,33 @@ def test_no_get_fails_when_an_instance_is_killed_and_it_is_taken_back_once_it_ru
     assert len(lines) > 500
 
 
-def test_a_post_is_not_sent_to_another_instance_after_the_one_that_had_it_died(shop: Shop, admin: httpx.Client):
+def test_a_write_is_not_sent_to_another_instance_after_the_one_that_had_it_died(shop: Shop, admin: httpx.Client):
     victim, others = shop.instances[0], shop.instances[1:]
+    for n in range(12):
+        admin.post("/products", json=a_product(product_id=f"once-{n}", stock=0)).raise_for_status()
 
     def register(n: int) -> httpx.Response:
         body, headers = {"username": f"once-{n}", "password": PASSWORD}, {"X-Request-ID": f"post-{n}"}
         return httpx.post(f"{shop.nginx.url}/register", json=body, headers=headers, timeout=10)
 
+    def change(n: int) -> httpx.Response:
+        body = a_product(product_id=f"once-{n}", stock=7)
+        headers = {"X-Request-ID": f"put-{n}", "Authorization": admin.headers["Authorization"]}
+        return httpx.put(f"{shop.nginx.url}/products/once-{n}", json=body, headers=headers, timeout=10)
+
     def read(n: int) -> httpx.Response:
         return httpx.get(f"{shop.nginx.url}/products", headers={"X-Request-ID": f"get-{n}"}, timeout=10)
 
     victim.freeze()
-    with ThreadPoolExecutor(24) as pool:
+    with ThreadPoolExecutor(36) as pool:
         posts = [pool.submit(register, n) for n in range(12)]
+        puts = [pool.submit(change, n) for n in range(12)]
         gets = [pool.submit(read, n) for n in range(12)]
         time.sleep(2)  # the others have answered theirs by now
-        waiting = [any(not answer.done() for answer in answers) for answers in (posts, gets)]
+        waiting = [any(not answer.done() for answer in answers) for answers in (posts, puts, gets)]
         victim.kill()
     victim.start()
-    assert waiting == [True, True]
+    assert waiting == [True, True, True]
 
     assert {get.result().status_code for get in gets} == {200}  # a GET may be asked again, and was
     answers = [post.result() for post in posts]
@@ -86,6 +97,23 @@ def test_a_post_is_not_sent_to_another_instance_after_the_one_that_had_it_died(s
     for n, answer in enumerate(answers):
         registered = admin.get(f"/users/once-{n}").status_code == 200
         assert registered == (answer.status_code == 201)
+    changed = [put.result().status_code for put in puts]
+    assert set(changed) == {200, 502}
+    stocks = [
+        admin.get(f"/products/once-{n}", headers={"Cache-Control": "no-cache"}).json()["stock"] for n in range(12)
+    ]
+    assert stocks == [7 if status == 200 else 0 for status in changed]
+
+
+def test_a_write_that_reached_no_instance_is_sent_to_another(shop: Shop, admin: httpx.Client, tmp_path: Path):
+    admin.post("/products", json=a_product(product_id="reached", stock=0)).raise_for_status()
+    dead, alive = free_port(), shop.instances[1].port
+    headers = {"Authorization": admin.headers["Authorization"], "X-Request-ID": "reached"}
+    with nginx(tmp_path / "nginx", [dead, alive, alive]) as front:
+        body = a_product(product_id="reached", stock=7)
+        answer = httpx.put(f"{front.url}/products/reached", json=body, headers=headers)
+        assert (answer.status_code, answer.json()["stock"]) == (200, 7)
+        assert re.findall(r":(\d+)", front.request("reached")["upstream"]) == [str(dead), str(alive)]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="a full queue refuses elsewhere")

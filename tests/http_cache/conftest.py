@@ -11,8 +11,8 @@ from pymongo.monitoring import CommandListener
 
 from conftest import running_app
 from shop_api import mongo
-from shop_api.dependencies import Shop
 from shop_api.settings import Settings
+from shop_api.shop import Shop
 
 
 class Commands(CommandListener):
@@ -49,9 +49,11 @@ def cache_settings(engines: Settings) -> Settings:
 @pytest.fixture(scope="package")
 async def _app(cache_settings: Settings, _commands: Commands) -> AsyncIterator[FastAPI]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(mongo._OPTIONS, "event_listeners", [_commands])
+        opening = mongo.open_database
+        patch.setattr(mongo, "open_database", lambda *given: opening(*given[:3], [*given[3], _commands]))
         patch.setattr(mongo.Changes, "WAIT_MS", 10)
         async with running_app(cache_settings) as app:
+            patch.setattr(mongo, "open_database", opening)  # other tests may run before these have ended
             yield app
             await app.state.shop.database.client.drop_database(cache_settings.mongo_db)
 

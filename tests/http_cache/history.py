@@ -75,6 +75,8 @@ class History:
     def __init__(self) -> None:
         self.violations: list[str] = []
         self.requests = self.reads = self.writes = 0
+        self.slowest = 0.0
+        """Seconds that an answer took at most."""
         self._times: dict[str, list[float]] = defaultdict(list)
         self._versions: dict[str, list[int]] = defaultdict(list)
 
@@ -118,6 +120,10 @@ class Clients:
             await asyncio.gather(*(self._client() for _ in range(CLIENTS)))
         return self.history
 
+    def end(self) -> None:
+        """Before its time."""
+        self._end = 0.0
+
     @property
     def done(self) -> bool:
         return time.monotonic() > self._end or bool(self.history.violations)
@@ -129,7 +135,9 @@ class Clients:
             # The first few are asked for most, as in a shop.
             key = KEYS[min(int(self._random.expovariate(0.3)), len(KEYS) - 1)]
             action = self._random.random()
+            started = time.monotonic()
             await (self._write if action < 0.08 else self._list if action < 0.16 else self._get)(number, key)
+            self.history.slowest = max(self.history.slowest, time.monotonic() - started)
 
     async def _write(self, number: int, key: str) -> None:
         body = a_product(product_id=key, category="history", stock=self._random.randrange(2**40))

@@ -14,8 +14,8 @@ from conftest import Client, client_of, running_app
 from factories import TEST_SECRET, a_product, password_hash
 from http_cache.conftest import Commands, settled
 from shop_api.clock import utc_now
-from shop_api.dependencies import Shop
 from shop_api.http_cache.follower import Follower
+from shop_api.shop import Shop
 from shop_api.tokens import AccessTokens
 
 ITEM, LIST, FACETS = "/products/tea-assam-250", "/products?category=tea&limit=5", "/products/facets"

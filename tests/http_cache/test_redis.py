@@ -14,6 +14,7 @@ from faults import RedisServer, Wire
 from shop_api.http_cache.answer import Answer
 from shop_api.http_cache.counters import Counters
 from shop_api.http_cache.redis import RedisTier, Ticket
+from shop_api.observability.calls import Calls
 
 TAGS = ("product:a",)
 KEY = ("/products/a", b"")
@@ -48,7 +49,7 @@ async def tier_of(server, wire) -> AsyncIterator[Callable]:
         tasks = []
 
         async def another(namespace: str = "shop") -> RedisTier:
-            tier = RedisTier(f"redis://127.0.0.1:{port}/0", namespace, Counters())
+            tier = RedisTier(f"redis://127.0.0.1:{port}/0", namespace, Counters(), Calls("redis"))
             tasks.append(asyncio.create_task(tier.keep_trusted()))
             stack.push_async_callback(tier.close)
             await ticket_of(tier)
@@ -155,7 +156,7 @@ class TestShared:
 
 
 async def test_a_tier_that_was_closed_does_not_connect_again(server, direct):
-    tier = RedisTier(f"redis://127.0.0.1:{server.port}/0", "shop", Counters())
+    tier = RedisTier(f"redis://127.0.0.1:{server.port}/0", "shop", Counters(), Calls("redis"))
     trusting = asyncio.create_task(tier.keep_trusted())
     try:
         tier.store(KEY, await ticket_of(tier), an_answer(), time.monotonic())
@@ -187,7 +188,7 @@ class TestFault:
             "hangs": (server.freeze, server.thaw),
             "slow": (lambda: wires(delay=0.5), wires),
             "cut off": (lambda: wires(cut=True), wires),
-            "flushed": (lambda: server._says("FLUSHALL"), nothing),
+            "flushed": (lambda: server.says("FLUSHALL"), nothing),
         }
         return (request.param, *faults[request.param])
 

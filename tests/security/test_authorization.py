@@ -15,7 +15,7 @@ import pytest
 from conftest import client_of
 from factories import PASSWORD, TEST_SECRET, a_product, a_user
 from shop_api.clock import utc_now
-from shop_api.dependencies import Shop
+from shop_api.shop import Shop
 from shop_api.tokens import AccessTokens
 from shop_api.users.repository import UserRepository
 
@@ -66,6 +66,7 @@ NEW_USER = {"username": "newcomer", "password": "a password of the newcomer"}
 NEW_PASSWORD = "another password than before"
 PASSWORDS = {"current_password": PASSWORD, "new_password": NEW_PASSWORD}
 NO_TOKEN = "A" * 43
+RESET = {"token": NO_TOKEN, "new_password": NEW_PASSWORD}
 
 TABLE = [
     # operation, method, path, who gets what, body
@@ -89,6 +90,10 @@ TABLE = [
     Row("refresh_session", "POST", "/auth/refresh", public(401), {"refresh_token": NO_TOKEN}),
     # It is signed by us and not expired: whoever holds it may end its session, also when that has ended already.
     Row("sign_out", "POST", "/auth/logout", rights(401, 204, 204, 204, gone=204)),
+    Row("request_verification", "POST", "/users/me/email/verification", rights(401, 409, 409, 409)),
+    Row("verify_email", "POST", "/auth/email/verification", public(400), {"token": NO_TOKEN}),
+    Row("request_password_reset", "POST", "/auth/password/reset", public(202), {"email": "a@shop.example"}),
+    Row("reset_password", "POST", "/auth/password/reset/confirm", public(400), RESET),
     Row("list_users", "GET", "/users", for_admins(200)),
     Row("get_user", "GET", "/users/ada", for_its_user(200)),
     Row("get_user me", "GET", "/users/me", for_oneself(200)),

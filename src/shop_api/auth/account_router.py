@@ -4,7 +4,7 @@ from fastapi import APIRouter, Response
 
 from shop_api.auth.models import Export, ExportedEntry, PasswordChange, SessionList, SessionOut
 from shop_api.clock import utc_now
-from shop_api.dependencies import AuthServiceDep, CurrentUserDep, OriginDep, ShopDep, TokenDep
+from shop_api.dependencies import AuthServiceDep, CurrentUserDep, EmailServiceDep, OriginDep, ShopDep, TokenDep
 from shop_api.errors import RateLimited, SessionNotFound, WrongPassword
 from shop_api.problems import BODY, SIGNED_IN, problems
 from shop_api.routing import StrictRoute
@@ -15,11 +15,17 @@ router = APIRouter(prefix="/users/me", tags=["Users"], route_class=StrictRoute)
 
 @router.put("/password", status_code=204, responses=problems(*SIGNED_IN, *BODY, WrongPassword, RateLimited))
 async def change_password(
-    given: PasswordChange, user: CurrentUserDep, token: TokenDep, origin: OriginDep, auth: AuthServiceDep
+    given: PasswordChange,
+    user: CurrentUserDep,
+    token: TokenDep,
+    origin: OriginDep,
+    auth: AuthServiceDep,
+    email: EmailServiceDep,
 ) -> None:
     """Changes one's own password and ends all other sessions."""
     old, new = given.current_password.get_secret_value(), given.new_password.get_secret_value()
     await auth.change_password(user, auth.session_of(token), old, new, origin)
+    email.tell_password_changed(user)
 
 
 @router.get("/sessions", responses=problems(*SIGNED_IN))

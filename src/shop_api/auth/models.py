@@ -5,7 +5,7 @@ from typing import Annotated, Literal, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from shop_api.audit.models import Action, AuditEntry, State
-from shop_api.schema import Schema, Timestamp
+from shop_api.schema import Email, Schema, Timestamp
 from shop_api.users.models import NewPassword, UserOut
 
 
@@ -147,3 +147,32 @@ class Export(Schema):
     user: UserOut
     sessions: list[SessionOut]
     audit: list[ExportedEntry]
+
+
+_Token = Annotated[str, Field(min_length=1, max_length=200, description="The token from the mail.")]
+
+
+class EmailToken(Schema):
+    """What was sent to an address, given back."""
+
+    token: _Token
+
+
+class ResetRequest(Schema):
+    """Whose password is forgotten."""
+
+    email: Email
+    """A verified address."""
+
+
+class PasswordReset(Schema):
+    """A new password, without the old one."""
+
+    token: _Token
+    new_password: NewPassword
+
+
+class Accepted(Schema):
+    """It will be done, if there is anything to do."""
+
+    status: Literal["accepted"]

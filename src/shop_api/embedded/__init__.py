@@ -40,6 +40,8 @@ def running(settings: Settings, say: Say, *, join: bool = False) -> Iterator[Set
         except OSError as error:
             message = f"cannot use {folder}: {error.strerror}; set SHOP_DATA_DIR to another folder"
             raise EngineError(message) from error
+        if "mongo_url" in found:  # where a developer works: mail is to be read, not sent
+            found = {**found, "smtp_url": "log:"}
         missing = {name: SecretStr(value) for name, value in found.items() if getattr(settings, name) is None}
         yield settings.model_copy(update=missing)
 

@@ -25,6 +25,8 @@ from shop_api.observability.calls import Calls
 from shop_api.redis import RedisError, connection
 
 _TIMEOUT = 0.2
+# Nobody waits for that. Which server it is may have to be found out first.
+_CONNECT_TIMEOUT = 1.0
 # Of answers and tokens alike: what an expired token permitted is worth nothing, since the next one is another.
 _SECONDS = 300
 _TOKEN_BYTES = 8
@@ -47,9 +49,9 @@ class Ticket(NamedTuple):
 
 class RedisTier:
     def __init__(self, url: str, namespace: str, counters: Counters, calls: Calls) -> None:
-        self._connection = connection(url, timeout=_TIMEOUT)
         # In braces, so that a Redis Cluster keeps all of it in one slot and MGET can reach it.
         self._prefix = f"{{{namespace}}}:{__version__}:"
+        self._connection = connection(url, key=self._prefix, timeout=_CONNECT_TIMEOUT)
         self._epoch = self._prefix + "epoch"
         self._counters = counters
         self._calls = calls
@@ -202,10 +204,11 @@ class RedisTier:
 
     async def _exchange(self, commands: Sequence[Command]) -> list[Any]:
         # On the bare connection: a client's pipeline costs more than the commands in it.
-        async with asyncio.timeout(_TIMEOUT):
-            if not self._connection.is_connected:
+        if not self._connection.is_connected:
+            async with asyncio.timeout(_CONNECT_TIMEOUT):
                 await self._connection.connect()  # type: ignore[no-untyped-call]
-                self.distrust("the connection is a new one")
+            self.distrust("the connection is a new one")
+        async with asyncio.timeout(_TIMEOUT):
             packed = self._connection.pack_commands(commands)
             await self._connection.send_packed_command(packed, check_health=False)
             return [await self._connection.read_response(disconnect_on_error=False) for _ in commands]

@@ -1,5 +1,6 @@
 """The `idempotency_keys` collection: who has claimed which key for what, and what the answer was."""
 
+import asyncio
 import hashlib
 from collections.abc import Mapping
 from contextlib import suppress
@@ -67,6 +68,13 @@ class IdempotencyKeys:
 
         Raises IdempotencyInProgress while the same request runs, IdempotencyKeyReused after another one.
         """
+        try:
+            return await self._claim(claim_id, request, attempt)
+        except PyMongoError:  # it may have been claimed all the same
+            await self.release(Claim(claim_id, attempt, "", is_first=False), undone=False)
+            raise
+
+    async def _claim(self, claim_id: str, request: str, attempt: str) -> Claim | Answer:
         while True:
             now = self._clock()
             claim: Document = {
@@ -103,11 +111,17 @@ class IdempotencyKeys:
         """Gives a claim up, so that the request may be sent again; as another one too if it is certain that this one
         has had no effect (`undone`). If that fails, it takes the lease."""
         mine = {"_id": claim.id, "attempt": claim.attempt, "answer": {"$exists": False}}
-        with suppress(PyMongoError), pymongo.timeout(_RELEASE_TIMEOUT):
-            if undone and claim.is_first:
-                await self._keys.delete_one(mine)
-            else:
-                await self._keys.update_one(mine, {"$set": {"attempt": _NOBODY}})
+        with suppress(TimeoutError), pymongo.timeout(_RELEASE_TIMEOUT):
+            async with asyncio.timeout(_RELEASE_TIMEOUT):
+                while True:
+                    try:
+                        if undone and claim.is_first:
+                            await self._keys.delete_one(mine)
+                        else:
+                            await self._keys.update_one(mine, {"$set": {"attempt": _NOBODY}})
+                        return
+                    except PyMongoError:  # most likely the reason for which it is given up
+                        await asyncio.sleep(0.1)
 
 
 def digest(*parts: str | bytes) -> str:

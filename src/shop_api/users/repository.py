@@ -44,12 +44,13 @@ _SCHEMA: Mapping[str, Any] = {
 _INDEXES = [
     IndexModel([("username", 1)], unique=True),
     IndexModel([("created_at", -1), ("_id", -1)]),
+    IndexModel([("email_key", 1)]),
     IndexModel([("role", 1), ("disabled", 1), ("created_at", -1), ("_id", -1)]),
 ]
 # At one more, the oldest ends.
 _MOST_SESSIONS = 100
 # What else is stored about a user, by `user_id`.
-_OWNED = ("sessions",)
+_OWNED = ("sessions", "one_time_tokens")
 _ACTIVE_ADMIN = {"role": "admin", "disabled": False}
 _SORTS = {
     "newest": keyset.Sort("created_at", -1),
@@ -78,6 +79,11 @@ class UserRepository:
         document = await self._users.find_one({"username": username})
         return _user(document) if document else None
 
+    async def find_by_email(self, email: str) -> list[User]:
+        """Everybody who has given this address, in any case, verified or not."""
+        documents = await self._users.find({"email_key": _folded(email)}).to_list(None)
+        return [_user(document) for document in documents]
+
     async def list_page(self, query: UserQuery, after: Key | None) -> tuple[list[User], Key | None]:
         """A page of users and the key of its last one, None when no more follow."""
         selection = keyset.Selection(_match(query))
@@ -91,6 +97,7 @@ class UserRepository:
         """Stores a new user; DuplicateUsername when the name is taken."""
         document = user.model_dump()
         document["_id"] = document.pop("id")
+        document["email_key"] = _folded(user.email)
         try:
             await self._users.insert_one(document)
         except mongo.DuplicateKeyError:
@@ -106,8 +113,12 @@ class UserRepository:
         """
         changed = user.model_copy(update={**changes, "version": user.version + 1, "updated_at": now})
 
+        fields = {**changes, "version": changed.version, "updated_at": now}
+        if "email" in changes:
+            fields["email_key"] = _folded(changed.email)
+
         async def write(session: Session | None) -> User | None:
-            update = {"$set": {**changes, "version": changed.version, "updated_at": now}}
+            update = {"$set": fields}
             result = await self._users.update_one(_exactly(user), update, session=session)
             return changed if result.matched_count else None
 
@@ -198,7 +209,12 @@ def _exactly(user: User) -> Document:
     return {"_id": user.id, "version": user.version}
 
 
+def _folded(email: str | None) -> str | None:
+    return email.casefold() if email else None
+
+
 def _user(document: Document) -> User:
+    document.pop("email_key", None)
     document["id"] = document.pop("_id")
     return User.model_validate(document)
 

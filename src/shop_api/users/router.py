@@ -4,7 +4,15 @@ from typing import Annotated
 
 from fastapi import APIRouter, Body, Query, Response
 
-from shop_api.dependencies import AddressedUserDep, AdminDep, CurrentUserDep, ExpectedDep, OriginDep, UserServiceDep
+from shop_api.dependencies import (
+    AddressedUserDep,
+    AdminDep,
+    CurrentUserDep,
+    EmailServiceDep,
+    ExpectedDep,
+    OriginDep,
+    UserServiceDep,
+)
 from shop_api.errors import Forbidden, LastAdmin, UserNotFound, VersionConflict
 from shop_api.etags import etag
 from shop_api.openapi import ETAG, NOT_MODIFIED
@@ -47,10 +55,14 @@ async def patch_user(
     expected: ExpectedDep,
     origin: OriginDep,
     users: UserServiceDep,
+    email: EmailServiceDep,
     response: Response,
 ) -> UserOut:
     """Changes a user (JSON Merge Patch, RFC 7396): `role` and `disabled` as an admin, the rest as oneself."""
-    return _answer(response, await users.patch(user, patch, caller, expected, origin))
+    changed = await users.patch(user, patch, caller, expected, origin)
+    if changed.email != user.email:
+        email.tell_address_changed(user)
+    return _answer(response, changed)
 
 
 @router.delete(

@@ -140,7 +140,7 @@ class UserService:
     ) -> None:
         """Gives `user` a new password and ends all sign-ins, except the one with the id `keep`; InvalidRequest if it
         is weak, UserNotFound if the user has gone, WrongPassword if somebody else was faster."""
-        _refuse_weak(password, user.username, "new_password")
+        self.refuse_weak(user, password)
         password_hash = await self._passwords.hash(password)
         changed = None
         while changed is None:
@@ -153,6 +153,23 @@ class UserService:
                 if now.password_hash != user.password_hash:  # somebody else was faster
                     raise WrongPassword
                 user = now
+
+    def refuse_weak(self, user: User, password: str) -> None:
+        """InvalidRequest if that is too weak a new password for `user`."""
+        _refuse_weak(password, user.username, "new_password")
+
+    async def reachable_by(self, email: str) -> list[User]:
+        """The active users whose verified address that is, in any case."""
+        found = await self._users.find_by_email(email)
+        return [user for user in found if user.email_verified and not user.disabled]
+
+    async def verify_email(self, user: User, email: str) -> bool:
+        """Notes that `email` is `user`'s; False if they have another by now."""
+        while user.email == email:
+            if user.email_verified or await self._users.change(user, {"email_verified": True}, self._clock()):
+                return True
+            user = await self.get(user.username)
+        return False
 
     async def patch(self, user: User, patch: UserPatch, caller: User, expected: Expected, origin: Origin) -> User:
         """Changes what `caller` may change about `user`: role and disabled as an admin, the rest as oneself. Who is

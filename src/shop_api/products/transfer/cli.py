@@ -90,9 +90,9 @@ async def _import(
     dry_run: bool,
 ) -> "Outcome":
     from shop_api.clock import utc_now
-    from shop_api.dependencies import open_shop
     from shop_api.products.repository import ProductRepository
     from shop_api.products.transfer.importing import Importer, Rehearsal
+    from shop_api.shop import open_shop
 
     async with open_shop(settings) as shop:
         catalogue = ProductRepository(shop.database)
@@ -129,9 +129,9 @@ def export_products(
 
 
 async def _export(settings: Settings, form: Format, out: TextIO) -> int:
-    from shop_api.dependencies import open_shop
     from shop_api.products.repository import ProductRepository
     from shop_api.products.transfer.exporting import export
+    from shop_api.shop import open_shop
 
     async with open_shop(settings) as shop:
         return await export(ProductRepository(shop.database).each(), form, out)

@@ -1,0 +1,98 @@
+"""`shop-api backup` and `shop-api restore`."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from shop_api import __version__
+from shop_api.mongo import PyMongoError, snapshot_is_gone
+from shop_api.settings import Settings
+from shop_api.terminal import engines, fail, say, settings_or_exit
+
+_TOO_SLOW = "it took longer than MongoDB keeps the state of one moment; use mongodump --oplog, see docs/operations.md"
+
+
+def backup(
+    file: Annotated[Path, typer.Argument(help="Appears only when it is whole; only its owner may read it.")],
+) -> None:
+    """Write everything in the database to FILE, as of one moment; also while the service is running.
+
+    It holds password hashes and personal data, and no key or secret of the service: keep those elsewhere.
+    """
+    with engines(settings_or_exit(), join=True) as settings, _failures_in_words(file):
+        count = asyncio.run(_backup(settings, file))
+    say(f"wrote {count:,} documents to {file}")
+
+
+def restore(
+    file: Annotated[Path, typer.Argument(help="Made by `shop-api backup`.")],
+    force: Annotated[
+        bool, typer.Option("--force", help="Also into a database that has something, which is lost.")
+    ] = False,
+) -> None:
+    """Fill an empty database with what FILE holds. No instance should be running on it.
+
+    The whole file is checked before anything is changed.
+    """
+    from shop_api.backup import archive
+
+    with _failures_in_words(file):
+        try:
+            contents = archive.examined(file)
+        except archive.BadArchive as error:
+            fail(str(error), 2)
+        say(f"{file}: taken {contents.about['taken_at']} by shop_api {contents.about['version']}")
+        with engines(settings_or_exit(), join=True) as settings:
+            if not asyncio.run(_restore(settings, file, force)):
+                fail(f"there is something in the database {settings.mongo_db}; --force removes it first", 2)
+    say(f"restored {contents.documents:,} documents")
+
+
+async def _backup(settings: Settings, file: Path) -> int:
+    from shop_api import mongo
+    from shop_api.backup import archive, repository
+    from shop_api.clock import utc_now
+
+    about = {"version": __version__, "database": settings.mongo_db, "taken_at": _moment(utc_now())}
+    async with mongo.open_database(settings.required()[0], settings.mongo_db, settings.mongo_driver) as database:
+        with archive.written(file, about) as out:
+            async for name, document in repository.documents(database):
+                out.add(name, document)
+            return out.documents
+
+
+def _moment(at: datetime) -> str:
+    return at.isoformat(timespec="seconds")
+
+
+async def _restore(settings: Settings, file: Path, force: bool) -> bool:
+    from shop_api import mongo
+    from shop_api.backup import archive, repository
+    from shop_api.shop import open_shop
+
+    async with mongo.open_database(settings.required()[0], settings.mongo_db, settings.mongo_driver) as database:
+        if not await repository.is_empty(database):
+            if not force:
+                return False
+            await repository.clear(database)
+        await repository.fill(database, archive.documents(file))
+    async with open_shop(settings):  # which makes the indexes
+        return True
+
+
+@contextmanager
+def _failures_in_words(file: Path) -> Iterator[None]:
+    try:
+        yield
+    except PyMongoError as error:
+        reason = (
+            _TOO_SLOW if snapshot_is_gone(error) else str(error).partition(" (configured")[0].partition(", full")[0]
+        )
+        fail(f"MongoDB failed: {reason}")
+    except OSError as error:
+        fail(f"{error.filename or file}: {error.strerror}", 2)

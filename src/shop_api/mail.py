@@ -1,0 +1,149 @@
+"""Mail to users: by SMTP, or printed to the log where a developer works. Nobody who asks for one waits for it."""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from email.message import EmailMessage
+from typing import NamedTuple, Protocol
+from urllib.parse import unquote, urlsplit
+
+import aiosmtplib
+import structlog
+
+from shop_api.settings import Settings
+
+log = structlog.get_logger()
+
+TO_LOG = "log:"
+# Seconds: of one attempt to deliver, and between two.
+_TIMEOUT = 10
+_PAUSES = (1, 5)
+_MOST_WAITING = 1000
+_WORKERS = 2
+# How long the end of the process waits for what is on its way.
+_LAST_SECONDS = 5
+
+
+class Mail(NamedTuple):
+    """A letter to one address."""
+
+    to: str
+    subject: str
+    text: str
+
+
+class Mailer(Protocol):
+    """Delivers a letter, or raises OSError or SMTPException."""
+
+    async def send(self, mail: Mail) -> None: ...
+
+
+class SmtpMailer:
+    """Through the server at `smtp://user:password@host:587` or `smtps://host:465`. With a password the connection has
+    to be encrypted; without one it is where the server offers it."""
+
+    def __init__(self, url: str, sender: str, tls: ssl.SSLContext | None = None) -> None:
+        self._server, self._sender, self._tls = urlsplit(url), sender, tls
+
+    async def send(self, mail: Mail) -> None:
+        message = EmailMessage()
+        message["From"], message["To"], message["Subject"] = self._sender, mail.to, mail.subject
+        message["Auto-Submitted"] = "auto-generated"  # RFC 3834: no holiday notice comes back
+        message.set_content(mail.text)
+        server, implicit = self._server, self._server.scheme == "smtps"
+        await aiosmtplib.send(
+            message,
+            hostname=server.hostname,
+            port=server.port or (465 if implicit else 587),
+            username=unquote(server.username) if server.username else None,
+            password=unquote(server.password) if server.password else None,
+            use_tls=implicit,
+            start_tls=True if server.username and not implicit else None,
+            tls_context=self._tls,
+            timeout=_TIMEOUT,
+        )
+
+
+class LogMailer:
+    """Prints letters, with the tokens in them."""
+
+    async def send(self, mail: Mail) -> None:
+        log.info("a mail, not sent since SHOP_SMTP_URL is not set", **mail._asdict())
+
+
+class NoMailer:
+    """Says that a letter was not sent, and neither to whom nor what."""
+
+    async def send(self, mail: Mail) -> None:
+        log.warning("a mail was not sent: set SHOP_SMTP_URL", subject=mail.subject)
+
+
+def mailer(settings: Settings) -> Mailer:
+    """What `settings` ask for."""
+    if settings.smtp_url is None:
+        return NoMailer()
+    url = settings.smtp_url.get_secret_value()
+    return LogMailer() if url == TO_LOG else SmtpMailer(url, settings.mail_from or "")
+
+
+Job = Callable[[], Awaitable[Sequence[Mail]]]
+"""Finds out what has to be written to whom."""
+
+
+class Outbox:
+    """Writes and delivers letters beside the requests: neither the answer to a request nor its time tells whether
+    there was one. What waits here is lost with the process, and then its user asks again."""
+
+    def __init__(self, mailer: Mailer) -> None:
+        self._mailer = mailer
+        self._jobs: asyncio.Queue[Job] = asyncio.Queue(_MOST_WAITING)
+
+    def put(self, job: Job) -> None:
+        """Does `job` soon, and delivers what it gives."""
+        try:
+            self._jobs.put_nowait(job)
+        except asyncio.QueueFull:
+            log.warning("too many mails are waiting: one was given up")
+
+    async def settled(self) -> None:
+        """Returns once nothing is waiting or under way."""
+        await self._jobs.join()
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator["Outbox"]:
+        workers = [asyncio.create_task(self._work()) for _ in range(_WORKERS)]
+        try:
+            yield self
+        finally:
+            try:
+                async with asyncio.timeout(_LAST_SECONDS):
+                    await self.settled()
+            except TimeoutError:
+                log.warning("mails that could not be delivered in time are given up", waiting=self._jobs.qsize())
+            for worker in workers:
+                worker.cancel()
+            await asyncio.gather(*workers, return_exceptions=True)
+
+    async def _work(self) -> None:
+        while True:
+            job = await self._jobs.get()
+            try:
+                for mail in await job():
+                    await self._deliver(mail)
+            except Exception as error:  # one letter must not end all others
+                # Its text may hold an address.
+                log.error("a mail was given up", reason=type(error).__name__)
+            finally:
+                self._jobs.task_done()
+
+    async def _deliver(self, mail: Mail) -> None:
+        for pause in _PAUSES:
+            try:
+                await self._mailer.send(mail)
+            except (OSError, aiosmtplib.SMTPException) as error:
+                log.warning("a mail could not be delivered, and is tried again", reason=type(error).__name__)
+                await asyncio.sleep(pause)
+            else:
+                return
+        await self._mailer.send(mail)

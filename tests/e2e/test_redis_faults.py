@@ -1,0 +1,96 @@
+"""Redis can do what it wants: reads go on, writes take no longer than two seconds, and soon all is well again."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import NamedTuple
+
+import httpx
+import pytest
+
+from e2e.conftest import ADMIN
+from e2e.scale import amount
+from e2e.stack import Instance, nginx, wait_until
+from e2e.traffic import Traffic, summary
+from faults import RedisServer, Wire
+from processes import token_of
+
+pytestmark = pytest.mark.e2e
+ROUNDS = amount("FAULTS", 1)
+
+
+class Broken(NamedTuple):
+    """Two instances behind nginx, and a Redis of their own on a wire that breaks."""
+
+    port: int
+    token: str
+    instances: list[Instance]
+    server: RedisServer
+    wire: Wire
+
+
+@pytest.fixture(scope="module")
+def shop(env: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broken]:
+    folder = tmp_path_factory.mktemp("redis-faults")
+    (folder / "redis").mkdir()
+    server = RedisServer(folder / "redis")
+    server.start()
+    wire = Wire(server.port)
+    with ExitStack() as stack:
+        stack.callback(server.stop)
+        port = stack.enter_context(wire.open())
+        limited = {**env, "SHOP_RATE_LIMITS": "on", "SHOP_REDIS_URL": f"redis://127.0.0.1:{port}/0"}
+        instances = [Instance(limited, folder) for _ in range(2)]
+        for instance in instances:
+            stack.callback(instance.stop)
+            instance.start()
+        first, second = (instance.port for instance in instances)
+        front = stack.enter_context(nginx(folder / "nginx", [first, second, first]))
+        yield Broken(front.port, token_of(front.url, *ADMIN), instances, server, wire)
+
+
+def killed(shop: Broken) -> None:
+    shop.server.kill()
+    time.sleep(1)
+    shop.server.forget_saved()
+    shop.server.start()
+
+
+def stopped(shop: Broken) -> None:
+    shop.server.freeze()
+    time.sleep(1.5)
+    shop.server.thaw()
+
+
+def slow(shop: Broken) -> None:
+    shop.wire.delay = 0.5
+    time.sleep(1.5)
+    shop.wire.delay = 0
+
+
+def back_with_old_data(shop: Broken) -> None:
+    shop.server.save()
+    time.sleep(0.5)
+    shop.server.kill()
+    shop.server.start()
+
+
+@pytest.mark.parametrize("fault", [killed, stopped, slow, back_with_old_data])
+def test_no_request_fails_and_writes_take_two_seconds_at_most(shop: Broken, fault: Callable[[Broken], None]):
+    for _ in range(ROUNDS):
+        with Traffic(shop.port, shop.token) as traffic:
+            time.sleep(0.4)
+            fault(shop)
+            mended = time.monotonic()
+            for instance in shop.instances:
+                wait_until(lambda port=instance.port: redis_of(port) == "up", 5)
+            time.sleep(0.6)
+        print(f"\n{fault.__name__}: {dict(summary(traffic.replies))}, slowest {traffic.slowest('POST', 'PUT'):.2f} s")
+        assert traffic.errors() == []
+        assert traffic.slowest("POST", "PUT") < 2
+        assert traffic.healthy_after(mended) < 5
+
+
+def redis_of(port: int) -> str:
+    state: str = httpx.get(f"http://127.0.0.1:{port}/health/ready").json()["redis"]
+    return state
