@@ -26,7 +26,10 @@ class Calls(Collector):
     def ended(self, command: str, seconds: float, error: str | None = None, *, target: str = "") -> None:
         """To be called where `command` was called, right after its end; `error` is the name of what went wrong."""
         with self._lock:
-            self._series[command, "failed" if error else "ok"].add(seconds)
+            # Both are told of from the first call: what begins above 0 is no increase to Prometheus, and the first
+            # failures of an outage would not count.
+            outcomes = {"ok": self._series[command, "ok"], "failed": self._series[command, "failed"]}
+            outcomes["failed" if error else "ok"].add(seconds)
         if self.trace is not None:
             self.trace(self.system, command, target, seconds, error)
 

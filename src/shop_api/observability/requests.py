@@ -14,6 +14,7 @@ from prometheus_client.registry import Collector
 from shop_api.observability.durations import Durations
 
 _METHODS = {method: method for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")}
+_ERRORS = (500, 503)
 OTHER = "other"
 """The route of whatever no template stands for, and the method of whatever is none that this service has."""
 
@@ -33,7 +34,13 @@ class Requests(Collector):
 
     def add(self, route: str | None, method: str, status: int, seconds: float, size: int) -> None:
         """One request that was answered; with status 0 if its client was gone before that."""
-        self._series[route or OTHER, _METHODS.get(method, OTHER), status].add(seconds)
+        key = route or OTHER, _METHODS.get(method, OTHER), status
+        if key not in self._series:
+            # Told of from the first request: what begins above 0 is no increase to Prometheus, and the first errors
+            # of an outage would not count.
+            for error in _ERRORS:
+                self._series[*key[:2], error]
+        self._series[key].add(seconds)
         self.bytes_sent += size
 
     def collect(self) -> Iterator[Metric]:
