@@ -87,12 +87,11 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=settings.trusted_proxies)
 
     # A hit of the cache goes through these alone: the framework's own would cost it more than it costs itself.
-    stack: ASGIApp = app.build_middleware_stack()
+    stack: ASGIApp = Admission(app.build_middleware_stack(), settings.max_requests)
     in_memory = None
     if settings.cache == "on":
         stack = cache = CacheFirst(stack, list(cacheable_routes(app.routes)))
         in_memory = cache.in_memory
-    stack = Admission(stack, settings.max_requests)
     if settings.cors_origins:
         stack = Cors(stack, settings.cors_origins)
     every = settings.log_hits_every

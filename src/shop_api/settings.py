@@ -168,9 +168,9 @@ class Settings(BaseSettings):
     """Where traces go: a collector that takes OTLP over HTTP. Without it there are none. Needs the extra `otel`."""
     trace_ratio: Annotated[float, Field(ge=0, le=1), _example("0.01")] = 1.0
     """Of requests whose caller has not decided it (`traceparent`), how many are traced: 1 is all of them."""
-    max_requests: Annotated[int, Field(ge=1), _example("256")] = 128
-    """How many requests an instance carries out at the same time; one more is refused at once (503). What it has in
-    the cache's memory, and health checks, it answers beside them."""
+    max_requests: Annotated[int, Field(ge=1), _example("128")] = 256
+    """How many requests an instance carries out at the same time; one more is refused at once (503). What the cache
+    answers, and those who wait for the same answer as another, do not count, nor do health checks."""
     drain_seconds: Annotated[int, Field(ge=0, le=300), _example("5")] = 0
     """How long an instance that was told to stop goes on answering while it is not ready: long enough for a load
     balancer to notice."""

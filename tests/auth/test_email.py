@@ -96,7 +96,7 @@ class TestVerification:
         await sign_in(client)
         await client.post("/users/me/email/verification")
         [letter] = await post.arrived()
-        await client.patch("/users/me", json={"email": "other@shop.example"})
+        await client.patch("/users/me", json={"email": "other@shop.example", "current_password": PASSWORD})
         answer = await client.post("/auth/email/verification", json={"token": token_in(letter)})
         assert answer.status_code == 400
         assert not await self.verified(client)
@@ -114,7 +114,7 @@ class TestVerification:
 
     async def test_a_new_address_is_told_to_the_old_one(self, client, verified, post):
         await sign_in(client)
-        await client.patch("/users/me", json={"email": "other@shop.example"})
+        await client.patch("/users/me", json={"email": "other@shop.example", "current_password": PASSWORD})
         [letter] = await post.arrived()
         assert (letter["to"], letter["subject"]) == (EMAIL, "Your address was changed")
 

@@ -290,7 +290,7 @@ class TestErasure:
     async def test_nothing_personal_stays(self, anyone, signed_in, shop, ada):
         await anyone.patch(
             "/users/me",
-            json={"full_name": "Ada Lovelace", "email": "ada@shop.example"},
+            json={"full_name": "Ada Lovelace", "email": "ada@shop.example", "current_password": PASSWORD},
             headers=bearer(await signed_in(**{"User-Agent": "her own phone"})),
         )
         tokens = await signed_in()

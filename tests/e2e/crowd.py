@@ -32,24 +32,25 @@ class Crowd:
             started = time.monotonic()
             try:
                 streams = streams or await asyncio.open_connection("127.0.0.1", self._port)
-                status = await self._get(*streams)
+                status, is_last = await self._get(*streams)
             except (OSError, asyncio.IncompleteReadError):
-                status = 0
+                status, is_last = 0, True
             self.outcomes.append(Outcome(status, time.monotonic() - started))
-            if status == 0 and streams:
+            if is_last and streams:
                 streams[1].close()
                 streams = None
             await asyncio.sleep(self._pause)
         if streams:
             streams[1].close()
 
-    async def _get(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> int:
+    async def _get(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> tuple[int, bool]:
+        """The status, and whether the connection ends with it: nginx closes one after a thousand requests."""
         # Each for something else, so that no cache has it.
         path = self._path.replace("{n}", str(next(self._numbers)))
         writer.write(f"GET {path} HTTP/1.1\r\nHost: shop\r\n\r\n".encode())
         head = (await reader.readuntil(b"\r\n\r\n")).lower()
         await reader.readexactly(int(head.partition(b"content-length: ")[2].partition(b"\r\n")[0]))
-        return int(head.split(None, 2)[1])
+        return int(head.split(None, 2)[1]), b"\nconnection: close\r" in head
 
 
 def percentile(outcomes: list[Outcome], share: float) -> float:

@@ -79,4 +79,4 @@ async def test_hundreds_of_slow_connections_are_not_noticed_by_others(one: One):
     assert good >= len(outcomes) * 0.999
     assert len(outcomes) > SECONDS * 20
     if SECONDS > 15:  # longer than nginx waits
-        assert slow.ended > SLOW / 2
+        assert slow.ended >= SLOW // 3  # those that do not come to the end of their headers

@@ -17,7 +17,7 @@ from factories import a_product
 from processes import token_of
 
 pytestmark = [pytest.mark.e2e, pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")]
-SECONDS = amount("SOAK", 15)
+SECONDS = amount("SOAK", 10)
 WARM_UP = min(SECONDS / 2, 60)
 # An instance that has just started still grows a little.
 GROWTH = 1.05 if SECONDS >= 180 else 1.15

@@ -11,7 +11,7 @@ from pymongo.errors import AutoReconnect
 from structlog.testing import capture_logs
 
 from conftest import Client, client_of, running_app
-from factories import TEST_SECRET, a_product, password_hash
+from factories import PASSWORD, TEST_SECRET, a_product, password_hash
 from http_cache.conftest import Commands, settled
 from shop_api.clock import utc_now
 from shop_api.http_cache.follower import Follower
@@ -481,7 +481,7 @@ class TestPrivacy:
     async def test_users_are_never_cached(self, admin, user, anyone, shop, tea):
         email = "ada.of.the.test@mail.example"
         media = {"Content-Type": "application/merge-patch+json"}
-        patched = await user.patch("/users/me", json={"email": email}, headers=media)
+        patched = await user.patch("/users/me", json={"email": email, "current_password": PASSWORD}, headers=media)
         assert patched.status_code == 200, patched.text
         for _ in range(2):
             for client, url in ((user, "/users/me"), (admin, "/users"), (admin, "/users/ada"), (user, ITEM)):

@@ -7,6 +7,7 @@ import pytest
 from factories import PASSWORD, a_user
 from shop_api.users.repository import UserRepository
 
+CONFIRMED = {"current_password": PASSWORD}
 SHOWN = {
     "id",
     "username",
@@ -78,10 +79,12 @@ class TestGet:
 
 class TestPatch:
     async def test_oneself(self, user):
-        response = await user.patch("/users/me", json={"email": "ada@shop.example", "full_name": "Ada L"})
+        response = await user.patch(
+            "/users/me", json={"email": "ada@shop.example", "full_name": "Ada L", **CONFIRMED}
+        )
         assert (response.status_code, response.json()["email"]) == (200, "ada@shop.example")
         assert response.headers["etag"] == '"2"'
-        removed = await user.patch("/users/me", json={"email": None})
+        removed = await user.patch("/users/me", json={"email": None, **CONFIRMED})
         assert (removed.json()["email"], removed.json()["full_name"]) == (None, "Ada L")
 
     @pytest.mark.parametrize("patch", [{"role": "admin"}, {"disabled": True}, {"full_name": "A", "role": "user"}])
@@ -129,7 +132,16 @@ class TestPatch:
     async def test_another_address_is_not_verified(self, user, shop):
         await shop.database["users"].update_one({"username": "ada"}, {"$set": {"email_verified": True}})
         assert (await user.patch("/users/me", json={"full_name": "Ada"})).json()["email_verified"]
-        assert not (await user.patch("/users/me", json={"email": "ada@shop.example"})).json()["email_verified"]
+        assert not (await user.patch("/users/me", json={"email": "ada@shop.example", **CONFIRMED})).json()[
+            "email_verified"
+        ]
+
+    @pytest.mark.parametrize("given", [{}, {"current_password": "a wrong one"}, {"current_password": None}])
+    async def test_another_address_needs_the_password(self, user, given):
+        refused = await user.patch("/users/me", json={"email": "eve@shop.example", "full_name": "Eve", **given})
+        assert (refused.status_code, refused.json()["code"]) == (403, "wrong_password")
+        unchanged = (await user.get("/users/me")).json()
+        assert (unchanged["email"], unchanged["full_name"]) == (None, None)
 
     @pytest.mark.parametrize("patch", [{"role": "user"}, {"disabled": True}])
     async def test_the_last_admin_stays(self, admin, patch):

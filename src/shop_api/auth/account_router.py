@@ -23,8 +23,8 @@ async def change_password(
     email: EmailServiceDep,
 ) -> None:
     """Changes one's own password and ends all other sessions."""
-    old, new = given.current_password.get_secret_value(), given.new_password.get_secret_value()
-    await auth.change_password(user, auth.session_of(token), old, new, origin)
+    current, new = given.current_password, given.new_password.get_secret_value()
+    await auth.change_password(user, auth.session_of(token), current, new, origin)
     email.tell_password_changed(user)
 
 

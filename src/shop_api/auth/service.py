@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 import structlog
+from pydantic import SecretStr
 from uuid_utils import uuid7
 
 from shop_api.audit.models import Origin
@@ -143,14 +144,20 @@ class AuthService:
         await self._users.end_sessions(user.id)
         await self._sessions.remove(user.sessions)
 
-    async def change_password(self, user: User, session_id: str, current: str, new: str, origin: Origin) -> None:
+    async def change_password(
+        self, user: User, session_id: str, current: SecretStr, new: str, origin: Origin
+    ) -> None:
         """Gives `user` a new password and ends all other sessions; WrongPassword unless `current` is the old one."""
-        await self._delays.attempt(user.username, origin.address)
-        if not await self._users.has_password(user, current):
-            raise WrongPassword
-        await self._delays.succeeded(user.username, origin.address)
+        await self.confirm_password(user, current, origin)
         await self._users.set_password(user, new, origin, "password_changed", keep=session_id)
         await self._sessions.remove([other for other in user.sessions if other != session_id])
+
+    async def confirm_password(self, user: User, password: SecretStr | None, origin: Origin) -> None:
+        """WrongPassword unless that is `user`'s; delayed as sign-ins are."""
+        await self._delays.attempt(user.username, origin.address)
+        if password is None or not await self._users.has_password(user, password.get_secret_value()):
+            raise WrongPassword
+        await self._delays.succeeded(user.username, origin.address)
 
     async def _end(self, user_id: str, session_id: str) -> bool:
         ended = await self._users.end_session(user_id, session_id)

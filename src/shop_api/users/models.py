@@ -1,7 +1,7 @@
 """What a user is: as it comes in, as it is stored, and as it goes out. Only the stored one has the password hash."""
 
 from collections.abc import Awaitable, Callable
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, StringConstraints
 from pydantic_core import PydanticCustomError
@@ -61,6 +61,11 @@ class UserPatch(Patch):
     full_name: Line | None = None
     role: Role = "user"
     disabled: bool = False
+    current_password: Annotated[SecretStr | None, Field(min_length=1, max_length=1000)] = None
+    """Needed with another `email`, to which a new password could be sent: a stolen token is not enough for that."""
+
+    def changes(self) -> dict[str, Any]:
+        return self.model_dump(exclude_unset=True, exclude={"current_password"})
 
 
 class User(Schema):

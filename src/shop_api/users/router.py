@@ -7,13 +7,14 @@ from fastapi import APIRouter, Body, Query, Response
 from shop_api.dependencies import (
     AddressedUserDep,
     AdminDep,
+    AuthServiceDep,
     CurrentUserDep,
     EmailServiceDep,
     ExpectedDep,
     OriginDep,
     UserServiceDep,
 )
-from shop_api.errors import Forbidden, LastAdmin, UserNotFound, VersionConflict
+from shop_api.errors import Forbidden, LastAdmin, RateLimited, UserNotFound, VersionConflict, WrongPassword
 from shop_api.etags import etag
 from shop_api.openapi import ETAG, NOT_MODIFIED
 from shop_api.problems import BODY, SIGNED_IN, problems
@@ -46,7 +47,8 @@ async def get_user(user: AddressedUserDep, response: Response) -> UserOut:
 
 @router.patch(
     "/{username}",
-    responses=problems(*_ACCESS, *BODY, UserNotFound, VersionConflict, LastAdmin) | {200: ETAG},
+    responses=problems(*_ACCESS, *BODY, WrongPassword, UserNotFound, VersionConflict, LastAdmin, RateLimited)
+    | {200: ETAG},
 )
 async def patch_user(
     user: AddressedUserDep,
@@ -55,10 +57,14 @@ async def patch_user(
     expected: ExpectedDep,
     origin: OriginDep,
     users: UserServiceDep,
+    auth: AuthServiceDep,
     email: EmailServiceDep,
     response: Response,
 ) -> UserOut:
-    """Changes a user (JSON Merge Patch, RFC 7396): `role` and `disabled` as an admin, the rest as oneself."""
+    """Changes a user (JSON Merge Patch, RFC 7396): `role` and `disabled` as an admin, the rest as oneself; another
+    `email` with one's `current_password`."""
+    if caller.id == user.id and patch.changes().get("email", user.email) != user.email:
+        await auth.confirm_password(user, patch.current_password, origin)
     changed = await users.patch(user, patch, caller, expected, origin)
     if changed.email != user.email:
         email.tell_address_changed(user)

@@ -95,7 +95,7 @@ def mount_swagger_ui(app: FastAPI) -> None:
             swagger_js_url="docs/assets/swagger-ui-bundle.js",
             swagger_css_url="docs/assets/swagger-ui.css",
             swagger_favicon_url="docs/assets/favicon-32x32.png",
-            swagger_ui_parameters={"persistAuthorization": True, "displayRequestDuration": True},
+            swagger_ui_parameters={"persistAuthorization": False, "displayRequestDuration": True},
         )
 
     assets = StaticFiles(packages=[("fastapi_swagger", "resources")])
