@@ -97,8 +97,8 @@ async def sign_in(app: FastAPI) -> AsyncIterator[Callable[..., object]]:
     clients: list[Client] = []
     shop: Shop = app.state.shop
 
-    async def signed_in(username: str, role: Role = "user") -> Client:
-        user = a_user(username, role)
+    async def signed_in(username: str, role: Role = "user", **fields: str) -> Client:
+        user = a_user(username, role, **fields)
         await UserRepository(shop.database, shop.audit).add(user)
         token = AccessTokens(TEST_SECRET.encode(), utc_now).issue(user.id, "test")
         clients.append(client_of(app, Authorization=f"Bearer {token}"))

@@ -31,7 +31,8 @@ class RedisServer:
 
     def start(self) -> None:
         command = [embedded.redis.binary(), "--bind", "127.0.0.1", "--port", str(self.port), "--save", ""]
-        self._process = self._running.enter_context(child([*command, "--dir", self._folder, *self._options], self._folder / "log"))
+        command += ["--dir", self._folder, *self._options]
+        self._process = self._running.enter_context(child(command, self._folder / "log"))
         while not self.says("PING").startswith(b"+PONG"):
             time.sleep(0.005)
 

@@ -12,6 +12,7 @@ from redis.exceptions import ConnectionError as RedisDown
 from faults import RedisServer
 from http_cache.test_redis import found, put
 from redis_servers import SERVICE, Sentinel, Watched, client, cluster, until, watched
+from shop_api import doctor
 from shop_api.auth.delays import SignInDelays
 from shop_api.errors import RateLimited
 from shop_api.http_cache.counters import Counters
@@ -183,6 +184,13 @@ class TestCluster:
             await delays[0].succeeded("ada", "1.2.3.4")
             await delays[1].attempt("ada", "1.2.3.4")
             assert delays[0]._shared.fallbacks == 0
+
+    async def test_the_doctor_asks_it(self, url: str, monkeypatch: pytest.MonkeyPatch):
+        monkeypatch.setenv("SHOP_REDIS_URL", url)
+        monkeypatch.setenv("SHOP_MONGO_URL", "mongodb://127.0.0.1:1/?serverSelectionTimeoutMS=1")
+        found = {finding.subject: finding for finding in await doctor.examine()}
+        assert found["Redis"].verdict == "ok"
+        assert found["Redis"].fact.startswith("answers, version")
 
     async def test_the_cache_goes_to_whoever_takes_over(self, nodes: list[RedisServer], url: str):
         owner, *_, replica = nodes

@@ -147,7 +147,9 @@ class TestAnswers:
         undocumented, seen = [], Counter[tuple[str, str]]()
         for number, operation in enumerate(sorted(operations, key=lambda o: ORDER.index(o.method))):
             # Callers of its own, since it may end their sessions.
-            for client in (await sign_in(f"root-{number}", role="admin"), await sign_in(f"user-{number}"), anyone):
+            names = {"admin": f"root-{number}", "user": f"user-{number}"}
+            accounts = [await sign_in(name, role, email=f"{name}@shop.example") for role, name in names.items()]
+            for client in (*accounts, anyone):
                 for request in requests(client, operation, known):
                     answer = await client.send(request)
                     kind, fault = answer.headers.get("content-type", "").partition(";")[0], None
