@@ -6,11 +6,11 @@ log-normal, descriptions have one to six sentences. An answer has about 600 byte
 
 import json
 import random
-from bisect import bisect
 from collections.abc import Iterator
-from itertools import accumulate
 from pathlib import Path
 from typing import Any
+
+from shop_api.demo.catalogue import BRANDS, Uneven
 
 _KINDS = (
     "tea coffee honey jam chocolate biscuits pasta olive-oil vinegar spices mugs teapots kettles plates bowls"
@@ -19,8 +19,6 @@ _KINDS = (
     " tents stoves torches ropes gloves scarves hats socks shirts jumpers jackets trousers dresses belts watches"
     " earrings necklaces"
 ).split()
-_MAKERS = "Alder Birch Cedar Dove Elm Finch Gull Heron Ivy Juniper Kestrel Larch Maple North Otter Pine".split()
-_HOUSES = "& Co|Works|Brothers|Supply|Studio|of Leeds|Trading|Mill|Atelier|Goods".split("|")
 _TRAITS = "classic small large organic hand-made recycled travel winter summer everyday gift limited".split()
 _COLOURS = "black white red green blue amber ivory slate rust sage".split()
 _MATERIALS = "cotton wool steel glass oak clay paper linen copper cork".split()
@@ -37,16 +35,8 @@ _SENTENCES = (
     "Customers who bought two came back for a third.",
 )
 CATEGORIES = _KINDS
-_BRANDS = [f"{maker} {house}" for maker in _MAKERS for house in _HOUSES]
 _TAGS = [*_TRAITS, *_COLOURS, *_MATERIALS]
-
-
-def _zipf(values: list[str]) -> list[float]:
-    total = list(accumulate(1 / place for place in range(1, len(values) + 1)))
-    return [share / total[-1] for share in total]
-
-
-_CATEGORY_SHARES, _BRAND_SHARES = _zipf(CATEGORIES), _zipf(_BRANDS)
+_UNEVEN_CATEGORIES = Uneven(CATEGORIES)
 
 
 def product_id(number: int) -> str:
@@ -61,8 +51,8 @@ def is_public(number: int) -> bool:
 def product(number: int) -> dict[str, Any]:
     """The product of that number, as the import and PUT take it."""
     chance = random.Random(number)  # noqa: S311  # the same products every time are wanted
-    kind = CATEGORIES[bisect(_CATEGORY_SHARES, chance.random())]
-    brand = _BRANDS[bisect(_BRAND_SHARES, chance.random())]
+    kind = _UNEVEN_CATEGORIES.choose(chance)
+    brand = BRANDS.choose(chance)
     trait, colour, material = chance.choice(_TRAITS), chance.choice(_COLOURS), chance.choice(_MATERIALS)
     return {
         "product_id": product_id(number),

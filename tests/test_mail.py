@@ -13,8 +13,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from structlog.testing import capture_logs
 
+from factories import a_user
 from mail_server import mail_server
 from shop_api import mail
+from shop_api.auth.letters import Letters
 from shop_api.mail import LogMailer, Mail, NoMailer, Outbox, SmtpMailer, mailer
 from shop_api.settings import SettingsError, load
 
@@ -144,7 +146,13 @@ class TestSettings:
         assert isinstance(mailer(load(smtp_url="log:")), LogMailer)
         with capture_logs() as logs:
             await LogMailer().send(LETTER)
-        assert LETTER.text in str(logs[0]["text"])
+        assert logs[0]["text"] == LETTER.text.strip()
+
+    async def test_a_link_that_is_printed_ends_where_it_ends(self):
+        letter = Letters("https://api.shop.example", "https://shop.example").reset(a_user(), "to-ken")
+        with capture_logs() as logs:
+            await LogMailer().send(letter)
+        assert logs[0]["text"].split()[-1] == "https://shop.example/reset-password#token=to-ken"
 
     def test_a_server_needs_a_sender(self):
         with pytest.raises(SettingsError, match="SHOP_MAIL_FROM: is missing: SHOP_SMTP_URL needs a sender"):
@@ -152,10 +160,36 @@ class TestSettings:
         settings = load(smtp_url="smtp://mail.example", mail_from=SENDER)
         assert isinstance(mailer(settings), SmtpMailer)
 
-    @pytest.mark.parametrize("url", ["http://mail.example", "mail.example:25"])
-    def test_another_address_is_refused(self, url):
-        with pytest.raises(SettingsError, match="SHOP_SMTP_URL"):
+    @pytest.mark.parametrize(
+        "url",
+        [
+            *("http://mail.example", "mail.example:25", "log:x"),
+            *("smtp://", "smtp://:25", "smtp://mail.example:port", "smtp://mail.example:99999", "smtp://[::1"),
+            *("smtp://user@mail.example", "smtp://:S3cret@mail.example", "smtp://mail.example/path"),
+            *(
+                "smtp://user:S3cret/x@mail.example",
+                "smtp://user:12#S3cret@mail.example",
+                "smtp://u:1?S3cret@mail.example",
+            ),
+        ],
+    )
+    def test_an_address_that_cannot_be_one_is_refused_at_the_start_and_not_repeated(self, url):
+        with pytest.raises(SettingsError, match="SHOP_SMTP_URL") as refused:
             load(smtp_url=url, mail_from=SENDER)
+        assert "S3cret" not in str(refused.value)
+
+    @pytest.mark.parametrize(
+        "sender", ["Shop", "@", "a@b.example, c@d.example", "Shop, Ltd <shop@shop.example>", "a\n@b"]
+    )
+    def test_a_sender_that_is_not_one_address_is_refused_at_the_start(self, sender):
+        with pytest.raises(SettingsError, match="SHOP_MAIL_FROM"):
+            load(smtp_url="smtp://mail.example", mail_from=sender)
+
+    @pytest.mark.parametrize("sender", ["shop@localhost", SENDER, '"Shop, Ltd" <shop@shop.example>'])
+    async def test_a_good_sender_arrives(self, sender):
+        with mail_server() as server:
+            await mailer(load(smtp_url=server.url, mail_from=sender)).send(LETTER)
+            assert server.letters[0]["from"] == sender
 
 
 def _certificate(folder):

@@ -22,6 +22,7 @@ from shop_api.observability.redis import RedisConnections
 from shop_api.rate_limits import RateLimits
 from shop_api.redis import connect, connection
 from shop_api.redis_address import parse
+from shop_api.settings import Settings
 
 NAMESPACE = "shop"
 
@@ -185,9 +186,9 @@ class TestCluster:
             await delays[1].attempt("ada", "1.2.3.4")
             assert delays[0]._shared.fallbacks == 0
 
-    async def test_the_doctor_asks_it(self, url: str, monkeypatch: pytest.MonkeyPatch):
+    async def test_the_doctor_asks_it(self, url: str, engines: Settings, monkeypatch: pytest.MonkeyPatch):
         monkeypatch.setenv("SHOP_REDIS_URL", url)
-        monkeypatch.setenv("SHOP_MONGO_URL", "mongodb://127.0.0.1:1/?serverSelectionTimeoutMS=1")
+        monkeypatch.setenv("SHOP_MONGO_URL", engines.required()[0])
         found = {finding.subject: finding for finding in await doctor.examine()}
         assert found["Redis"].verdict == "ok"
         assert found["Redis"].fact.startswith("answers, version")

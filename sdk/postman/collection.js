@@ -66,8 +66,9 @@ collection.item.forEach((folder) => {
   folder.item.sort((one, other) => rank(one) - rank(other));
 });
 // Last, since it ends what TOKEN_USER is good for.
-const auth = collection.item.find((folder) => folder.name === "Auth");
-collection.item.push(...auth.item.splice(auth.item.findIndex((item) => item.name === "sign_out"), 1));
+const isLast = (item) => item.name === "sign_out";
+const folder = collection.item.find((folder) => folder.item.some(isLast));
+collection.item.push(...folder.item.splice(folder.item.findIndex(isLast), 1));
 writeFileSync(target, JSON.stringify(collection, null, 2) + "\n");
 
 function complete(item) {

@@ -29,8 +29,8 @@ from shop_api.settings import Settings
 from shop_api.shop import open_shop
 from shop_api.users.models import Registration
 from shop_api.users.router import router as users
-from shop_api.web.router import mount_swagger_ui
 from shop_api.web.router import router as web
+from shop_api.web.swagger_ui import mount_swagger_ui
 
 log = structlog.get_logger()
 

@@ -18,6 +18,8 @@ import typer
 from pydantic import SecretStr, ValidationError
 
 from shop_api.backup.cli import backup, restore
+from shop_api.demo.cli import demo
+from shop_api.demo.cli import demo
 from shop_api.errors import ShopError
 from shop_api.keys.cli import keys
 from shop_api.observability.logging import configure_logging
@@ -33,8 +35,10 @@ admin = typer.Typer(no_args_is_help=True, help="Admins.")
 app.add_typer(admin, name="admin")
 app.add_typer(products, name="products")
 app.add_typer(keys, name="keys")
+app.command()(demo)
 app.command()(backup)
 app.command()(restore)
+app.command()(demo)
 
 
 @app.command()

@@ -53,7 +53,7 @@ EmailServiceDep = Annotated[EmailService, Depends(_email)]
 ProductServiceDep = Annotated[ProductService, Depends(_products)]
 
 bearer_token = OAuth2PasswordBearer(
-    tokenUrl="auth", auto_error=False, description="Sign in with a username and a password."
+    tokenUrl="auth", auto_error=False, description="Sign in with a username and a password, and leave the rest empty."
 )
 
 

@@ -1,9 +1,12 @@
 """Every error a client can see.
 
 Each class is one kind of problem: `status` is its HTTP status, `code` its stable name for programs, `title` its
-name for people, and its docstring the page that `/problems/<code>` shows. Rendered by problems.py.
+name for people, and its docstring the page that `/problems/<code>` shows. Rendered by problems.py, listed in
+docs/errors.md.
 """
 
+import inspect
+import sys
 from collections.abc import Iterator, Sequence
 from typing import ClassVar, NamedTuple
 
@@ -43,6 +46,11 @@ class ShopError(Exception):
             if "code" in vars(kind):
                 yield kind
             yield from kind.kinds()
+
+    @classmethod
+    def description(cls) -> str:
+        """What it means, as one paragraph."""
+        return " ".join((inspect.getdoc(cls) or cls.title).split())
 
 
 # 400
@@ -329,3 +337,32 @@ class NotReady(ShopError):
     """This instance cannot serve requests now; a load balancer asks another one."""
 
     status, code, title = 503, "not_ready", "Not ready"
+
+
+def reference() -> str:
+    """docs/errors.md, written by `make docs`."""
+    rows = [
+        f"| {kind.status} | `{kind.code}` | {kind.title} | {kind.description()} |"
+        for kind in sorted(ShopError.kinds(), key=lambda kind: (kind.status, kind.code))
+    ]
+    return "\n".join(
+        [
+            "# Errors",
+            "",
+            "Every answer that is not 2xx or 3xx is `application/problem+json` (RFC 9457). Made from errors.py by"
+            " `make docs`.",
+            "",
+            "Programs go by `code`, which is stable; `type` is `/problems/<code>`, where the service itself says what"
+            " stands here. `request_id` finds the request in the log. With `invalid_request`, `errors` lists each"
+            " thing that is wrong; with `version_conflict`, `current_version` is the one to start from.",
+            "",
+            "| status | code | title | what it means |",
+            "|---|---|---|---|",
+            *rows,
+            "",
+        ]
+    )
+
+
+if __name__ == "__main__":
+    sys.stdout.write(reference())

@@ -6,16 +6,15 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from email.message import EmailMessage
 from typing import NamedTuple, Protocol
-from urllib.parse import unquote, urlsplit
 
 import aiosmtplib
 import structlog
 
+from shop_api import smtp_address
 from shop_api.settings import Settings
 
 log = structlog.get_logger()
 
-TO_LOG = "log:"
 # Seconds: of one attempt to deliver, and between two.
 _TIMEOUT = 10
 _PAUSES = (1, 5)
@@ -44,22 +43,22 @@ class SmtpMailer:
     to be encrypted; without one it is where the server offers it."""
 
     def __init__(self, url: str, sender: str, tls: ssl.SSLContext | None = None) -> None:
-        self._server, self._sender, self._tls = urlsplit(url), sender, tls
+        self._server, self._sender, self._tls = smtp_address.parse(url), sender, tls
 
     async def send(self, mail: Mail) -> None:
         message = EmailMessage()
         message["From"], message["To"], message["Subject"] = self._sender, mail.to, mail.subject
         message["Auto-Submitted"] = "auto-generated"  # RFC 3834: no holiday notice comes back
         message.set_content(mail.text)
-        server, implicit = self._server, self._server.scheme == "smtps"
+        server = self._server
         await aiosmtplib.send(
             message,
-            hostname=server.hostname,
-            port=server.port or (465 if implicit else 587),
-            username=unquote(server.username) if server.username else None,
-            password=unquote(server.password) if server.password else None,
-            use_tls=implicit,
-            start_tls=True if server.username and not implicit else None,
+            hostname=server.host,
+            port=server.port,
+            username=server.user,
+            password=server.password,
+            use_tls=server.encrypted,
+            start_tls=True if server.user and not server.encrypted else None,
             tls_context=self._tls,
             timeout=_TIMEOUT,
         )
@@ -69,7 +68,9 @@ class LogMailer:
     """Prints letters, with the tokens in them."""
 
     async def send(self, mail: Mail) -> None:
-        log.info("a mail, not sent since SHOP_SMTP_URL is not set", **mail._asdict())
+        # On one line, as the log escapes the ends of others, which would stick to a link.
+        text = " ".join(mail.text.split())
+        log.info("a mail, printed and not sent", to=mail.to, subject=mail.subject, text=text)
 
 
 class NoMailer:
@@ -84,7 +85,7 @@ def mailer(settings: Settings) -> Mailer:
     if settings.smtp_url is None:
         return NoMailer()
     url = settings.smtp_url.get_secret_value()
-    return LogMailer() if url == TO_LOG else SmtpMailer(url, settings.mail_from or "")
+    return LogMailer() if url == smtp_address.TO_LOG else SmtpMailer(url, settings.mail_from or "")
 
 
 Job = Callable[[], Awaitable[Sequence[Mail]]]

@@ -19,13 +19,17 @@ A commerce backend: users, sign-in and products.
 - Every resource has a `version`, which is also its `ETag`: send it as `If-Match` with a change, and nobody's work
   is overwritten unseen.
 - Money is an integer of minor units and an ISO 4217 code.
+
+Sign in with *Authorize*, as an admin to try everything. The examples work as they are, on an empty shop, from top to
+bottom; where one has to be filled in first, it says so.
 """
 _TAGS = [
     {"name": "Home", "description": "What this is and how it is."},
-    {"name": "Auth", "description": "Registration and sign-in."},
+    {"name": "Auth", "description": "Registration, sign-in, and what comes by mail."},
     {"name": "Products", "description": "The catalogue: public to read, for admins to change."},
-    {"name": "Users", "description": "Accounts."},
+    {"name": "Users", "description": "Accounts, for their admin and for themselves."},
     {"name": "Operations", "description": "For those who run it."},
+    {"name": "Account", "description": "One's own account: what is stored, password, sign-ins and their end."},
 ]
 
 # For `openapi_extra=`: a token is welcome but not needed.
@@ -81,6 +85,8 @@ def _document(app: FastAPI) -> dict[str, Any]:
             operation.setdefault("security", [])
             for parameter in operation.get("parameters", []):
                 _drop_null(parameter)
+                if parameter["in"] == "path" and "examples" in parameter["schema"]:
+                    parameter["example"] = parameter["schema"]["examples"][0]  # where Swagger UI looks for it
     return document
 
 

@@ -1,5 +1,6 @@
 """What every body, document and answer has in common, and the field types that features share."""
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -15,6 +16,16 @@ class Schema(BaseModel):
 def _hide_defaults(schema: dict[str, Any]) -> None:
     for field in schema.get("properties", {}).values():
         field.pop("default", None)
+
+
+def with_example(example: dict[str, Any]) -> Callable[[dict[str, Any]], None]:
+    """For the `json_schema_extra` of a Patch."""
+
+    def extend(schema: dict[str, Any]) -> None:
+        _hide_defaults(schema)
+        schema["examples"] = [example]
+
+    return extend
 
 
 class Patch(Schema):

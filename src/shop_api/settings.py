@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from shop_api import mongo_address, redis_address
+from shop_api import mongo_address, redis_address, smtp_address
 
 PREFIX = "SHOP_"
 MIN_SECRET_BYTES = 32
@@ -69,6 +69,12 @@ def _of_mongo(url: SecretStr | None) -> SecretStr | None:
 def _of_redis(url: SecretStr | None) -> SecretStr | None:
     if url is not None:
         redis_address.parse(url.get_secret_value())
+    return url
+
+
+def _of_smtp(url: SecretStr | None) -> SecretStr | None:
+    if url is not None and url.get_secret_value() != smtp_address.TO_LOG:
+        smtp_address.parse(url.get_secret_value())
     return url
 
 
@@ -135,7 +141,10 @@ class Settings(BaseSettings):
     trusted_proxies: Annotated[list[str], NoDecode, _example("10.0.0.0/8")] = []
     """Addresses or networks whose X-Forwarded-For is believed, separated by commas."""
     smtp_url: Annotated[
-        SecretStr | None, _address("smtp://", "smtps://", "log:"), _example("smtp://user:password@mail.example:587")
+        SecretStr | None,
+        _address(*smtp_address.SCHEMES),
+        AfterValidator(_of_smtp),
+        _example("smtp://user:password@mail.example:587"),
     ] = None
     """The server that mail goes through; `log:` prints it to the log instead, as the embedded mode does. Without it
     no mail is sent."""
@@ -192,7 +201,9 @@ class Settings(BaseSettings):
     @classmethod
     def _sender(cls, sender: str | None, info: ValidationInfo) -> str | None:
         url: SecretStr | None = info.data.get("smtp_url")
-        if sender is None and url is not None and url.get_secret_value() != "log:":
+        if sender is not None:
+            smtp_address.check_sender(sender)
+        elif url is not None and url.get_secret_value() != smtp_address.TO_LOG:
             raise ValueError(f"is missing: {PREFIX}SMTP_URL needs a sender")
         return sender
 

@@ -11,6 +11,7 @@ import pytest
 from conftest import client_of, running_app
 from factories import PASSWORD, a_user
 from mail_server import mail_server
+from shop_api import mail
 from shop_api.clock import utc_now
 from shop_api.users.repository import UserRepository
 
@@ -171,6 +172,42 @@ class TestReset:
         assert (await client.put("/users/me/password", json=change)).status_code == 204
         assert await self.confirm(client, letter) == 400
         assert (await post.arrived(2))[1]["subject"] == "Your password was changed"
+
+    async def test_not_when_the_owner_changes_it_at_this_moment(self, client, verified, post, monkeypatch):
+        await self.ask(client)
+        [letter] = await post.arrived()
+        await sign_in(client)
+        passwords = client._transport.app.state.shop.users._passwords
+        owners = {"current_password": PASSWORD, "new_password": "changed by its owner"}
+
+        async def hashed_meanwhile(password, hashed=passwords.hash):
+            if password == NEW_PASSWORD:
+                assert (await client.put("/users/me/password", json=owners)).status_code == 204
+            return await hashed(password)
+
+        monkeypatch.setattr(passwords, "hash", hashed_meanwhile)
+        assert await self.confirm(client, letter) == 400
+        assert await sign_in(client, owners["new_password"]) == 200
+
+    async def test_not_after_another_address_even_if_the_old_one_is_back(self, client, verified, post):
+        await self.ask(client)
+        [letter] = await post.arrived()
+        await sign_in(client)
+        for email in ("other@shop.example", EMAIL):
+            change = {"email": email, "current_password": PASSWORD}
+            assert (await client.patch("/users/me", json=change)).status_code == 200
+        assert await self.confirm(client, letter) == 400
+
+    async def test_whose_mail_was_lost_asks_again(self, client, verified, post, shop, monkeypatch):
+        monkeypatch.setattr(mail, "_PAUSES", ())
+        post.refusals = 1
+        await self.ask(client)
+        await client._transport.app.state.shop.outbox.settled()
+        assert (post.letters, await shop.database["one_time_tokens"].count_documents({})) == ([], 1)
+        await self.ask(client)
+        [letter] = await post.arrived()
+        assert await shop.database["one_time_tokens"].count_documents({}) == 1
+        assert await self.confirm(client, letter) == 204
 
     async def test_a_verification_is_no_reset(self, client, ada, post):
         await sign_in(client)

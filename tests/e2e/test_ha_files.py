@@ -55,7 +55,7 @@ def test_only_the_first_member_makes_the_user_which_the_others_get_from_it():
     assert str(DATABASES) in OVERLAY["mongo"]["healthcheck"]["test"][1]
 
 
-@pytest.mark.parametrize("name", OVERLAY.keys() - SERVICES.keys())
+@pytest.mark.parametrize("name", sorted(OVERLAY.keys() - SERVICES.keys()))
 def test_every_further_service_restarts_says_how_it_is_and_keeps_its_data(name: str):
     service = OVERLAY[name]
     assert service["restart"] == "unless-stopped"

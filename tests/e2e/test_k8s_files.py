@@ -12,7 +12,9 @@ from shop_api.settings import PREFIX, Settings
 FOLDER = ROOT / "deploy" / "k8s"
 KUSTOMIZATION: dict[str, Any] = yaml.safe_load((FOLDER / "kustomization.yaml").read_text())
 OBJECTS: dict[str, dict[str, Any]] = {
-    path.stem: yaml.safe_load(path.read_text()) for path in FOLDER.glob("*.yaml") if path.stem != "kustomization"
+    path.stem: yaml.safe_load(path.read_text())
+    for path in sorted(FOLDER.glob("*.yaml"))
+    if path.stem != "kustomization"
 }
 POD: dict[str, Any] = OBJECTS["deployment"]["spec"]["template"]["spec"]
 (CONTAINER,) = POD["containers"]

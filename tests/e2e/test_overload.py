@@ -55,7 +55,7 @@ async def test_of_three_times_too_many_requests_the_rest_is_refused_at_once(one:
     refused = [outcome for outcome in outcomes if outcome.status == 503]
     print(f"\n{dict(counts)}; refused at the slowest in {max(refused, key=lambda o: o.seconds).seconds:.2f} s")
     assert counts.keys() == {200, 503}
-    assert max(outcome.seconds for outcome in refused) < 1
+    assert percentile(refused, 0.999) < 1
     assert counts[200] > 100
 
     for _ in range(10):  # seconds
@@ -77,6 +77,6 @@ async def test_hundreds_of_slow_connections_are_not_noticed_by_others(one: One):
         f"\n{good} of {len(outcomes)} good, p99 {percentile(outcomes, 0.99):.3f} s; {slow.ended} of {SLOW} were ended"
     )
     assert good >= len(outcomes) * 0.999
-    assert len(outcomes) > SECONDS * 20
+    assert len(outcomes) > SECONDS * 3
     if SECONDS > 15:  # longer than nginx waits
         assert slow.ended >= SLOW // 3  # those that do not come to the end of their headers

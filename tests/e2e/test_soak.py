@@ -13,7 +13,7 @@ from e2e.scale import amount
 from e2e.stack import Instance, nginx
 from e2e.traffic import Client, Reply
 from e2e.usage import memory, open_files
-from factories import a_product
+from factories import PASSWORD, a_product
 from processes import token_of
 
 pytestmark = [pytest.mark.e2e, pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")]
@@ -22,6 +22,8 @@ WARM_UP = min(SECONDS / 2, 60)
 # An instance that has just started still grows a little.
 GROWTH = 1.05 if SECONDS >= 180 else 1.15
 PRODUCTS = 50
+# Not the admin: the hundred-and-first sign-in of a user ends the first one.
+SOMEBODY = {"username": "soaker", "password": PASSWORD}
 
 
 def read(client: Client, n: int) -> Reply:
@@ -35,9 +37,8 @@ def write(client: Client, n: int) -> Reply:
 
 
 def sign_in(client: Client, _: int) -> Reply:
-    username, password = ADMIN
     time.sleep(1)
-    return client.ask("POST", "/auth", {"username": username, "password": password})[0]
+    return client.ask("POST", "/auth", SOMEBODY)[0]
 
 
 def test_an_instance_does_not_grow(env: dict[str, str], tmp_path: Path):
@@ -54,6 +55,7 @@ def test_an_instance_does_not_grow(env: dict[str, str], tmp_path: Path):
     try:
         with nginx(tmp_path / "nginx", [instance.port] * 3) as front:
             admin = Renewed(front.port, front.url)
+            assert admin.ask("POST", "/register", SOMEBODY)[0].status == 201
             for n in range(PRODUCTS):
                 assert admin.ask("POST", "/products", a_product(product_id=f"soak-{n}"))[0].status == 201
             clients = [(Client(front.port), read) for _ in range(4)] + [(admin, write), (Client(front.port), sign_in)]
@@ -73,8 +75,9 @@ def test_an_instance_does_not_grow(env: dict[str, str], tmp_path: Path):
         print(f"\n{len(replies)} requests; MiB and open files: {[(size >> 20, files) for size, files in samples]}")
         assert set(replies) == {200}
         sizes, files = zip(*samples, strict=True)
-        assert max(sizes[-3:]) <= max(sizes[:3]) * GROWTH
-        assert max(files[-3:]) <= max(files[:3]) + 5
+        # The least of several samples: for a moment, a password that is hashed takes 46 MiB.
+        assert min(sizes[-6:]) <= min(sizes[:6]) * GROWTH
+        assert min(files[-6:]) <= min(files[:6]) + 3
     finally:
         done.set()
         instance.stop()

@@ -86,7 +86,7 @@ class TestAtTheStart:
     def test_an_empty_folder_leaves_it_to_the_secret(self, instance):
         assert signer(instance()) == secret_kid(SECRET)
 
-    @pytest.mark.parametrize("content", [b"", b"text", pem_of(private_key())[:100]])
+    @pytest.mark.parametrize("content", [b"", b"text", pem_of(private_key())[:100]], ids=["empty", "text", "cut off"])
     def test_a_bad_file_is_refused_with_its_name(self, tmp_path, clock, content):
         add_key(tmp_path)
         (tmp_path / "20300101T000000Z.pem").write_bytes(content)

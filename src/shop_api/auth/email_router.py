@@ -3,9 +3,9 @@
 from fastapi import APIRouter, Request
 
 from shop_api.auth.models import Accepted, EmailToken, PasswordReset, ResetRequest
-from shop_api.dependencies import AddressDep, CurrentUserDep, EmailServiceDep
-from shop_api.errors import InvalidOneTimeToken, NoEmail, RateLimited
-from shop_api.problems import BODY, SIGNED_IN, problems
+from shop_api.dependencies import AddressDep, EmailServiceDep
+from shop_api.errors import InvalidOneTimeToken, RateLimited
+from shop_api.problems import BODY, problems
 from shop_api.routing import StrictRoute
 
 router = APIRouter(tags=["Auth"], route_class=StrictRoute)
@@ -13,16 +13,9 @@ router = APIRouter(tags=["Auth"], route_class=StrictRoute)
 _ANSWER = Accepted(status="accepted")
 
 
-@router.post("/users/me/email/verification", status_code=202, responses=problems(*SIGNED_IN, NoEmail, RateLimited))
-async def request_verification(user: CurrentUserDep, email: EmailServiceDep) -> Accepted:
-    """Sends a token to one's own e-mail address, which shows that mail reaches one; nothing if that is known."""
-    await email.ask_verification(user)
-    return _ANSWER
-
-
 @router.post("/auth/email/verification", status_code=204, responses=problems(*BODY, InvalidOneTimeToken, RateLimited))
 async def verify_email(given: EmailToken, address: AddressDep, email: EmailServiceDep) -> None:
-    """Verifies the e-mail address that the token was sent to."""
+    """Verifies the e-mail address that the token was sent to. To try it, fill in the token from the mail."""
     await email.verify(given.token, address)
 
 
@@ -37,5 +30,5 @@ async def request_password_reset(given: ResetRequest, address: AddressDep, email
     "/auth/password/reset/confirm", status_code=204, responses=problems(*BODY, InvalidOneTimeToken, RateLimited)
 )
 async def reset_password(given: PasswordReset, address: AddressDep, email: EmailServiceDep, request: Request) -> None:
-    """Sets a new password with the token from the mail, and ends all sessions."""
+    """Sets a new password and ends all sessions. To try it, fill in the token from the mail."""
     await email.reset(given.token, given.new_password.get_secret_value(), address, request.state.request_id)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from shop_api.audit.models import Origin
 from shop_api.auth.letters import Letters
 from shop_api.auth.one_time_tokens import OneTimeToken, OneTimeTokens, Purpose
-from shop_api.errors import InvalidOneTimeToken, NoEmail
+from shop_api.errors import InvalidOneTimeToken, NoEmail, UserNotFound, WrongPassword
 from shop_api.mail import Mail, Outbox
 from shop_api.rate_limits import RateLimits
 from shop_api.users.models import User
@@ -60,10 +60,15 @@ class EmailService:
     async def reset(self, text: str, password: str, address: str, request_id: str) -> None:
         """Gives the user a new password and ends all sessions; InvalidRequest if it is weak, which spends nothing."""
         token, user = await self._found("reset", text, address)
+        if not user.email_verified:  # it was another address in between
+            raise InvalidOneTimeToken
         self._users.refuse_weak(user, password)
         if not await self._tokens.spend(token):
             raise InvalidOneTimeToken
-        await self._users.set_password(user, password, Origin(user.id, address, request_id), "password_reset")
+        try:
+            await self._users.set_password(user, password, Origin(user.id, address, request_id), "password_reset")
+        except (UserNotFound, WrongPassword):  # gone, or its owner has changed it at this moment
+            raise InvalidOneTimeToken from None
         self.tell_password_changed(user)
 
     def tell_password_changed(self, user: User) -> None:

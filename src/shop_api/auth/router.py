@@ -15,7 +15,6 @@ from shop_api.dependencies import (
     DeviceDep,
     OptionalUserDep,
     ShopDep,
-    TokenDep,
     UserServiceDep,
 )
 from shop_api.errors import (
@@ -32,7 +31,7 @@ from shop_api.errors import (
 from shop_api.etags import etag
 from shop_api.idempotency.route import PARAMETER, CreatingRoute
 from shop_api.openapi import LOCATION, PUBLIC, request_body
-from shop_api.problems import BODY, KEYED, SIGNED_IN, field_errors, problems
+from shop_api.problems import BODY, KEYED, field_errors, problems
 from shop_api.routing import FORM, JSON, media_type
 from shop_api.users.models import Registration, UserOut
 
@@ -126,12 +125,7 @@ async def refresh_session(
     auth: AuthServiceDep,
     response: Response,
 ) -> Tokens:
-    """Gives new tokens for a refresh token, which is spent by it, as JSON or as the OAuth2 form (RFC 6749 §6)."""
+    """Gives new tokens for a refresh token, which is spent by it, as JSON or as the OAuth2 form (RFC 6749 §6). To try
+    it, fill in the `refresh_token` of a sign-in."""
     response.headers["Cache-Control"] = "no-store"
     return await auth.refresh(given.refresh_token, device)
-
-
-@router.post("/auth/logout", status_code=204, responses=problems(*SIGNED_IN))
-async def sign_out(token: TokenDep, auth: AuthServiceDep) -> None:
-    """Ends this session at once, with its refresh token; no harm if it has ended already."""
-    await auth.sign_out(token)

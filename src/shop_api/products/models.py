@@ -15,7 +15,7 @@ from pydantic import (
 
 from shop_api.money import MAX_AMOUNT, Currency, Money
 from shop_api.pagination import CursorText, IncludeTotal, Limit, Page
-from shop_api.schema import Line, Patch, Schema, Slug, Text, Timestamp, Version
+from shop_api.schema import Line, Patch, Schema, Slug, Text, Timestamp, Version, with_example
 
 MAX_STOCK = 2**53 - 1  # the largest integer that every JSON reader holds exactly (RFC 7493 §2.2)
 
@@ -115,6 +115,8 @@ class ProductPatch(Patch):
     attributes: Annotated[dict[AttributeName, AttributeValue | None], Field(max_length=100)] | None = None
     """null for one attribute removes that one."""
     status: Status = "active"
+
+    model_config = ConfigDict(json_schema_extra=with_example({"price": {"amount": 2400}, "stock": 38}))
 
 
 class _Identified(Schema):

@@ -57,6 +57,10 @@ class ProductService:
     async def count(self, query: ProductQuery) -> int | None:
         return await self._products.count(query)
 
+    async def size(self) -> int:
+        """About how many there are, whatever their status."""
+        return await self._products.size()
+
     async def facets(self, wanted: ProductFilter, visitor: Visitor) -> Facets:
         await _check_filter(wanted, visitor)
         return await self._products.facets(wanted)

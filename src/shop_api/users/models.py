@@ -8,7 +8,7 @@ from pydantic_core import PydanticCustomError
 
 from shop_api.pagination import CursorText, IncludeTotal, Limit, Page
 from shop_api.passwords import MAX_LENGTH, MIN_LENGTH, normalised
-from shop_api.schema import Email, Line, Patch, Schema, Timestamp, Version
+from shop_api.schema import Email, Line, Patch, Schema, Timestamp, Version, with_example
 
 Role = Literal["user", "admin"]
 
@@ -63,6 +63,8 @@ class UserPatch(Patch):
     disabled: bool = False
     current_password: Annotated[SecretStr | None, Field(min_length=1, max_length=1000)] = None
     """Needed with another `email`, to which a new password could be sent: a stolen token is not enough for that."""
+
+    model_config = ConfigDict(json_schema_extra=with_example({"role": "admin"}))
 
     def changes(self) -> dict[str, Any]:
         return self.model_dump(exclude_unset=True, exclude={"current_password"})

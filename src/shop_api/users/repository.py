@@ -93,6 +93,10 @@ class UserRepository:
     async def count(self, query: UserQuery) -> int:
         return await self._users.count_documents(_match(query))
 
+    async def size(self) -> int:
+        """About how many there are, as the database knows without counting."""
+        return await self._users.estimated_document_count()
+
     async def add(self, user: User) -> None:
         """Stores a new user; DuplicateUsername when the name is taken."""
         document = user.model_dump()

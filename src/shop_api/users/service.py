@@ -116,6 +116,10 @@ class UserService:
     async def count(self, query: UserQuery) -> int:
         return await self._users.count(query)
 
+    async def size(self) -> int:
+        """About how many there are."""
+        return await self._users.size()
+
     async def usernames(self, user_ids: Collection[str]) -> dict[str, str]:
         """The names of those that exist, by id."""
         return await self._users.usernames(user_ids)
@@ -164,11 +168,12 @@ class UserService:
         return [user for user in found if user.email_verified and not user.disabled]
 
     async def verify_email(self, user: User, email: str) -> bool:
-        """Notes that `email` is `user`'s; False if they have another by now."""
-        while user.email == email:
-            if user.email_verified or await self._users.change(user, {"email_verified": True}, self._clock()):
+        """Notes that `email` is `user`'s; False if they have another by now, or are gone."""
+        now: User | None = user
+        while now is not None and now.email == email:
+            if now.email_verified or await self._users.change(now, {"email_verified": True}, self._clock()):
                 return True
-            user = await self.get(user.username)
+            now = await self._users.get(user.id)
         return False
 
     async def patch(self, user: User, patch: UserPatch, caller: User, expected: Expected, origin: Origin) -> User:

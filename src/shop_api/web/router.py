@@ -1,30 +1,35 @@
-"""The home page, the pages about errors, and Swagger UI from assets in the installed package."""
+"""The home page and the pages about errors: for browsers and for programs."""
 
-import inspect
-from html import escape
-from importlib.resources import files
-from string import Template
-from typing import Any
+import asyncio
+import re
+import secrets
+from collections.abc import Awaitable
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, FastAPI, Request, Response
-from fastapi.openapi.docs import get_swagger_ui_html
-from fastapi.responses import HTMLResponse
-from starlette.staticfiles import StaticFiles
+from fastapi import APIRouter, Path, Request, Response
 
 from shop_api import __version__, health
 from shop_api.dependencies import ShopDep
 from shop_api.errors import NotFound, ShopError
 from shop_api.health import State
+from shop_api.mongo import PyMongoError
 from shop_api.problems import problems
 from shop_api.routing import StrictRoute
 from shop_api.schema import Schema
+from shop_api.web.pages import Page, wanted
 
 router = APIRouter(tags=["Home"], route_class=StrictRoute)
 
 _HTML: dict[int | str, dict[str, Any]] = {200: {"content": {"text/html": {"schema": {"type": "string"}}}}}
-_HOME = Template(files(__package__).joinpath("home.html").read_text("utf-8"))
-_PROBLEM = Template(files(__package__).joinpath("problem.html").read_text("utf-8"))
+_HOME, _PROBLEM = Page("home.html"), Page("problem.html")
 _KINDS = {kind.code: kind for kind in ShopError.kinds()}
+_PATIENCE = 2
+_HEALTH = {
+    "up": "Healthy",
+    "degraded": "Works, more slowly: the cache is down",
+    "down": "Down: the database does not answer",
+}
+_HOST = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]+)?")
 
 
 class Links(Schema):
@@ -40,8 +45,14 @@ class Home(Schema):
 
     name: str
     version: str
+    status: Literal["up", "degraded", "down"]
+    """`degraded` without the cache: all works, more slowly; `down` without the database."""
     mongo: State
     redis: State
+    products: int | None
+    """About how many there are; null if the database does not answer."""
+    users: int | None
+    """About how many there are; null if the database does not answer."""
     links: Links
 
 
@@ -56,47 +67,57 @@ class ProblemKind(Schema):
 
 @router.get("/", response_model=Home, responses=problems() | _HTML)
 async def get_home(request: Request, shop: ShopDep) -> Home | Response:
-    """Says what this is, in which version and how it is: a page for browsers, JSON for programs."""
-    state = await health.check(shop)
-    links = Links(docs="/docs", openapi="/openapi.json", products="/products")
-    home = Home(name="shop_api", version=__version__, mongo=state.mongo, redis=state.redis, links=links)
-    return _page(_HOME, home) if _wants_html(request) else home
+    """Says what this is, how it is and how much is in it: a page for browsers, JSON for programs."""
+    (mongo, redis), products, users = await asyncio.gather(
+        health.check(shop), _if_known(shop.products.size()), _if_known(shop.users.size())
+    )
+    home = Home(
+        name="shop_api",
+        version=__version__,
+        status="down" if mongo == "down" else "degraded" if redis == "down" else "up",
+        mongo=mongo,
+        redis=redis,
+        products=products,
+        users=users,
+        links=Links(docs="/docs", openapi="/openapi.json", products="/products"),
+    )
+    return _home_page(home, _address(request, shop.settings.public_url)) if wanted(request) else home
+
+
+async def _if_known(count: Awaitable[int]) -> int | None:
+    try:
+        async with asyncio.timeout(_PATIENCE):
+            return await count
+    except (PyMongoError, TimeoutError):
+        return None
+
+
+def _address(request: Request, otherwise: str) -> str:
+    """This instance as the browser reached it. The line that somebody copies into a terminal must not be able to hold
+    anything but an address, whatever the Host header does."""
+    host = request.headers.get("host", "")
+    return f"{request.scope['scheme']}://{host}" if _HOST.fullmatch(host) else otherwise.rstrip("/")
+
+
+def _home_page(home: Home, address: str) -> Response:
+    links = {f"{name}_link": link for name, link in home.links.model_dump().items()}
+    guest = {"guest": f"guest-{secrets.token_hex(4)}", "password": secrets.token_hex(8)}
+    counts = {"products": _in_words(home.products), "users": _in_words(home.users)}
+    shown = {"health": _HEALTH[home.status], "address": address}
+    return _HOME.filled(home.model_dump(exclude={"links"}) | links | guest | counts | shown)
+
+
+def _in_words(count: int | None) -> str:
+    return "not known" if count is None else f"{count:,}"
 
 
 @router.get("/problems/{code}", response_model=ProblemKind, responses=problems(NotFound) | _HTML)
-async def get_problem(code: str, request: Request) -> ProblemKind | Response:
+async def get_problem(
+    code: Annotated[str, Path(description="As an error names it.", examples=["version_conflict"])], request: Request
+) -> ProblemKind | Response:
     """Explains a kind of error; the `type` of every error leads here."""
     kind = _KINDS.get(code)
     if kind is None:
         raise NotFound
-    description = " ".join((inspect.getdoc(kind) or kind.title).split())
-    problem = ProblemKind(code=code, title=kind.title, status=kind.status, description=description)
-    return _page(_PROBLEM, problem) if _wants_html(request) else problem
-
-
-def _wants_html(request: Request) -> bool:
-    return "text/html" in request.headers.get("accept", "")
-
-
-def _page(template: Template, content: Home | ProblemKind) -> HTMLResponse:
-    values = {name: escape(str(value)) for name, value in content.model_dump().items()}
-    headers = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'", "Vary": "Accept"}
-    return HTMLResponse(template.substitute(values), headers=headers)
-
-
-def mount_swagger_ui(app: FastAPI) -> None:
-    """Serves /docs. Its addresses are relative, so that it works behind any proxy."""
-
-    @app.get("/docs", include_in_schema=False)
-    async def swagger_ui() -> HTMLResponse:
-        return get_swagger_ui_html(
-            openapi_url="openapi.json",
-            title="shop_api",
-            swagger_js_url="docs/assets/swagger-ui-bundle.js",
-            swagger_css_url="docs/assets/swagger-ui.css",
-            swagger_favicon_url="docs/assets/favicon-32x32.png",
-            swagger_ui_parameters={"persistAuthorization": False, "displayRequestDuration": True},
-        )
-
-    assets = StaticFiles(packages=[("fastapi_swagger", "resources")])
-    app.mount("/docs/assets", assets, name="swagger_ui_assets")
+    problem = ProblemKind(code=code, title=kind.title, status=kind.status, description=kind.description())
+    return _PROBLEM.filled(problem.model_dump()) if wanted(request) else problem

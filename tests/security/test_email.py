@@ -1,0 +1,180 @@
+"""Mail tells nobody who has an account, cannot be changed by what clients send, and leaves no trace in the log.
+
+Answers are timed as in test_enumeration.py: more are taken while kinds seem different beside other work.
+"""
+
+import random
+import re
+import socket
+import time
+from itertools import count
+from statistics import median
+
+import httpx
+import pytest
+from pymongo import MongoClient
+
+from conftest import client_of, running_app
+from factories import PASSWORD, a_user
+from mail_server import mail_server
+from processes import environment, started
+from shop_api import mail
+from shop_api.users.repository import UserRepository
+
+SENDER = "shop@shop.example"
+ROUNDS, MOST_ROUNDS = 50, 500
+INDISTINGUISHABLE = 0.005  # seconds
+VARYING = {"x-request-id", "date"}
+ACCOUNTS = {
+    "verified": {"email_verified": True},
+    "not verified": {},
+    "disabled": {"email_verified": True, "disabled": True},
+    "unknown": None,
+}
+EMAILS = {kind: f"{number}@shop.example" for number, kind in enumerate(ACCOUNTS)}
+
+
+@pytest.fixture
+async def accounts(shop):
+    users = UserRepository(shop.database, shop.audit)
+    for kind, fields in ACCOUNTS.items():
+        if fields is not None:
+            await users.add(a_user(kind.replace(" ", "-"), email=EMAILS[kind], **fields))
+
+
+@pytest.fixture(params=["takes mail", "hangs", "is down"])
+def server(request):
+    """The address of an SMTP server, in good times and in bad."""
+    if request.param == "takes mail":
+        with mail_server() as server:
+            yield server.url
+    elif request.param == "hangs":
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            yield f"smtp://127.0.0.1:{silent.getsockname()[1]}"
+    else:
+        yield "smtp://127.0.0.1:1"
+
+
+@pytest.fixture
+async def stranger(engines, accounts, server, monkeypatch):
+    monkeypatch.setattr(mail, "_LAST_SECONDS", 0.2)
+    given = {**engines.model_dump(), "smtp_url": server, "mail_from": SENDER}
+    async with running_app(engines.model_validate(given)) as app, client_of(app) as client:
+        yield client
+
+
+async def test_a_reset_is_answered_alike_and_as_fast_whoever_has_the_address(stranger):
+    said, taken = set(), {kind: [] for kind in EMAILS}
+    for rounds in count(1):
+        for kind, email in random.sample(list(EMAILS.items()), len(EMAILS)):
+            started_at = time.perf_counter()
+            response = await stranger.post("/auth/password/reset", json={"email": email})
+            taken[kind].append(time.perf_counter() - started_at)
+            headers = [(name, value) for name, value in response.headers.multi_items() if name not in VARYING]
+            said.add((response.status_code, response.text, str(headers)))
+        medians = [median(seconds) for seconds in taken.values()]
+        alike = max(medians) - min(medians) <= INDISTINGUISHABLE
+        if rounds >= ROUNDS and (alike or rounds >= MOST_ROUNDS):
+            break
+    assert len(said) == 1
+    assert response.status_code == 202
+    assert alike, dict(zip(taken, medians, strict=True))
+
+
+@pytest.mark.parametrize(
+    "email",
+    [
+        "ada@shop.example\r\nBcc: eve@shop.example",
+        "ada@shop.example\nBcc: eve@shop.example",
+        "ada\r\nBcc: eve@shop.example",
+        '"ada\r\nBcc: eve"@shop.example',
+        "ada@shop.example, eve@shop.example",
+        "ada@shop.example\x00eve@shop.example",
+        "ada@shop.example\u2028Bcc: eve@shop.example",
+    ],
+)
+async def test_no_address_with_a_second_line_or_a_second_address_is_taken(anyone, user, email):
+    registration = {"username": "eve", "password": PASSWORD, "email": email}
+    change = {"email": email, "current_password": PASSWORD}
+    for response in (
+        await anyone.post("/register", json=registration),
+        await user.patch("/users/me", json=change),
+        await anyone.post("/auth/password/reset", json={"email": email}),
+    ):
+        assert response.status_code in (400, 422)
+        assert "eve@shop.example" not in response.text
+
+
+@pytest.mark.parametrize("line_end", ["\r\n", "\n", "\r"])
+async def test_no_name_with_a_second_line_reaches_a_mail(anyone, user, line_end):
+    name = f"Ada{line_end}Bcc: eve@shop.example"
+    for response in (
+        await user.patch("/users/me", json={"full_name": name}),
+        await anyone.post("/register", json={"username": "eve", "password": PASSWORD, "full_name": name}),
+        await anyone.post("/register", json={"username": name, "password": PASSWORD}),
+    ):
+        assert response.status_code == 422
+
+
+async def test_guesses_at_either_kind_of_token_are_counted_together(engines, app):
+    limited = engines.model_copy(update={"rate_limits": "on"})
+    async with running_app(limited) as app, client_of(app) as client:
+        reset, statuses = {"token": "x" * 43, "new_password": PASSWORD}, []
+        for _ in range(16):
+            statuses.append((await client.post("/auth/email/verification", json={"token": "x" * 43})).status_code)
+            statuses.append((await client.post("/auth/password/reset/confirm", json=reset)).status_code)
+    assert statuses == [400] * 30 + [429] * 2
+
+
+async def test_one_address_cannot_have_mail_sent_to_many(engines, app):
+    limited = engines.model_copy(update={"rate_limits": "on"})
+    async with running_app(limited) as app, client_of(app) as client:
+        bodies = ({"email": f"{n}@shop.example"} for n in range(21))
+        statuses = [(await client.post("/auth/password/reset", json=body)).status_code for body in bodies]
+    assert statuses == [202] * 20 + [429]
+
+
+@pytest.fixture(scope="module", params=["json", "console"])
+def trace(request, engines, tmp_path_factory):
+    """The log of a service that wrote to somebody, and what must not be in it."""
+    log = tmp_path_factory.mktemp("mail") / "serve.log"
+    settings = engines.model_copy(update={"mongo_db": f"{engines.mongo_db}-mail"})
+    secrets = {"canary-name", "canary@shop.example", "Canary Bird", "a wholly different one", PASSWORD}
+    with MongoClient(settings.mongo_url.get_secret_value()) as mongo, mail_server() as post:
+        options = {"SHOP_SMTP_URL": post.url, "SHOP_MAIL_FROM": SENDER}
+        env = environment(settings, SHOP_LOG_LEVEL="debug", SHOP_LOG_FORMAT=request.param, **options)
+        with started(env, log) as (_, url), httpx.Client(base_url=url) as client:
+
+            def token_of_letter(number):
+                deadline = time.monotonic() + 20
+                while len(post.letters) < number:
+                    assert time.monotonic() < deadline
+                    time.sleep(0.02)
+                token = re.search(r'"token": "([\w-]{43})"', post.letters[number - 1].get_content())[1]
+                secrets.add(token)
+                return token
+
+            account = {"username": "canary-name", "password": PASSWORD}
+            more = {"email": "canary@shop.example", "full_name": "Canary Bird"}
+            client.post("/register", json=account | more).raise_for_status()
+            granted = client.post("/auth", json=account).raise_for_status().json()
+            headers = {"Authorization": f"Bearer {granted['access_token']}"}
+            post.refusals = 1
+            client.post("/users/me/email/verification", headers=headers).raise_for_status()
+            for status in (204, 400):
+                assert (
+                    client.post("/auth/email/verification", json={"token": token_of_letter(1)}).status_code == status
+                )
+            client.post("/auth/password/reset", json={"email": "Canary@shop.example"}).raise_for_status()
+            reset = {"token": token_of_letter(2), "new_password": "a wholly different one"}
+            for status in (204, 400):
+                assert client.post("/auth/password/reset/confirm", json=reset).status_code == status
+        mongo.drop_database(settings.mongo_db)
+    return log.read_text(), secrets
+
+
+def test_the_log_has_no_token_address_or_name(trace):
+    log, secrets = trace
+    assert "could not be delivered" in log
+    assert len(secrets) == 7
+    assert {secret for secret in secrets if secret.lower() in log.lower()} == set()
