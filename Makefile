@@ -22,7 +22,8 @@ run: $(VENV)/run.stamp ## serve on http://localhost:4000 with the embedded engin
 
 .PHONY: test
 test: $(VENV)/dev.stamp ## run the whole suite
-	@$(MAKE) --no-print-directory --keep-going --jobs=3 clients || echo "without the clients: their tests will be skipped"
+	@$(MAKE) --no-print-directory --keep-going --jobs=3 clients tests/web/node_modules/stamp || \
+	    echo "not all is there that npm gets: the tests that need it will be skipped"
 	@# Three at once: many tests wait for a server to start, stop or give up.
 	$(BIN)/pytest -n 3 --dist loadscope $(ARGS)
 
@@ -99,6 +100,11 @@ bench-report: .venv-bench/stamp ## write docs/benchmarks.md again from the figur
 .PHONY: docs
 docs: $(VENV)/run.stamp ## write the pages under docs/ that are made from the code
 	$(BIN)/python -m shop_api.settings > docs/configuration.md
+	$(BIN)/python -m shop_api.errors > docs/errors.md
+
+.PHONY: screenshots
+screenshots: $(VENV)/dev.stamp tests/web/node_modules/stamp ## take the pictures in docs/ of the pages again (needs Chromium)
+	SHOP_TEST_CHROMIUM=required SHOP_TEST_SCREENSHOTS=docs $(BIN)/pytest tests/web/test_in_a_browser.py
 
 .PHONY: audit
 audit: .venv-audit/stamp ## look for known mistakes in the source and known holes in what it uses

@@ -2,12 +2,14 @@
 
 import os
 import subprocess
+from importlib.metadata import PackageNotFoundError
 
 import pytest
 
 from processes import SHOP_API, environment, started
 from shop_api import doctor
 from shop_api.doctor import Finding
+from shop_api.settings import Settings
 
 
 @pytest.fixture
@@ -118,3 +120,33 @@ def test_joins_a_running_service_and_exits_with_0_or_1(clean, tmp_path):
     done = subprocess.run(command, env=wrong, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("world", "wrong"),
+    [
+        ({"SHOP_PROT": "1", "SHOP_XYZZY": "1"}, {"SHOP_PROT", "SHOP_XYZZY", "Redis", "disk"}),
+        (
+            {"SHOP_MONGO_URL": "mongodb://127.0.0.1:1/", "SHOP_REDIS_URL": "redis://127.0.0.1:1/0"},
+            {"MongoDB", "Redis", "secret"},
+        ),
+        (
+            {f"SHOP_{name.upper()}": "\N{SNOWMAN}" for name in Settings.model_fields if name != "data_dir"},
+            {"SHOP_MONGO_URL", "SHOP_PORT", "SHOP_JWT_SECRET", "SHOP_TRACE_RATIO", "SHOP_SMTP_URL"},
+        ),
+    ],
+)
+async def test_whatever_is_not_in_order_comes_with_a_remedy(clean, tmp_path, world, wrong):
+    clean.setenv("SHOP_DATA_DIR", str(tmp_path))
+    clean.setattr(doctor, "_LITTLE_DISK", 2**62)
+    clean.setattr(doctor.embedded_redis, "distribution", _not_installed)
+    clean.setenv("PATH", "")
+    for name, value in world.items():
+        clean.setenv(name, value)
+    findings = [finding for finding in await doctor.examine() if finding.verdict != "ok"]
+    assert wrong <= {finding.subject for finding in findings}
+    assert [finding for finding in findings if len(finding.remedy) < 10] == []
+
+
+def _not_installed(name: str) -> None:
+    raise PackageNotFoundError(name)

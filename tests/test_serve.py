@@ -152,7 +152,8 @@ class TestLife:
         refused = life.on_taken_port
         assert refused.returncode == 1
         assert re.fullmatch(
-            r"shop-api: cannot listen on 127\.0\.0\.1:\d+: Address already in use.*; .*SHOP_PORT\n", refused.stderr
+            r"shop-api: SHOP_PORT: cannot listen on 127\.0\.0\.1:\d+: Address already in use.*; .* \(for example: 4000\)\n",
+            refused.stderr,
         )
         assert not (life.folder.parent / "unused").exists()
 
@@ -239,6 +240,34 @@ class TestRefusals:
             "shop-api: SHOP_JWT_SECRET: is weak: needs at least 32 bytes"
             " (for example: the output of: openssl rand -hex 32)\n"
         )
+
+    @pytest.mark.parametrize(
+        ("given", "said"),
+        [
+            ({"SHOP_ADMIN_USERNAME": "x"}, r"SHOP_ADMIN_USERNAME: String should match .* \(for example: owner\)"),
+            (
+                {"SHOP_ADMIN_PASSWORD": "hunter2"},
+                r"SHOP_ADMIN_PASSWORD: A password has 8 .* \(for example: a long .*\)",
+            ),
+            (
+                {"SHOP_ADMIN_PASSWORD": "baseball"},
+                r"SHOP_ADMIN_PASSWORD: is among the most .* \(for example: a long .*\)",
+            ),
+            (
+                {"SHOP_HOST": "192.0.2.1"},
+                r"SHOP_HOST: cannot listen on 192.0.2.1:\d+: .* \(for example: 0\.0\.0\.0\)",
+            ),
+            (
+                {"SHOP_HOST": "no.such.host"},
+                r"SHOP_HOST: cannot listen on no.such.host:\d+: .* \(for example: 0\.0\.0\.0\)",
+            ),
+        ],
+    )
+    def test_what_shows_only_in_use_is_told_like_any_other_wrong_value(self, engines, given, said):
+        named = {"SHOP_ADMIN_USERNAME": "owner", "SHOP_ADMIN_PASSWORD": "correct horse battery", **given}
+        told = self.refused(env(engines, **GIVEN, **named))
+        assert re.fullmatch(rf"shop-api: {said}\n", told)
+        assert "hunter2" not in told
 
     def test_several_wrong_values_are_told_together(self, engines):
         own = env(engines, **{**GIVEN, "SHOP_MONGO_URL": "hunter2@localhost", "SHOP_LOG_LEVEL": "loud"})

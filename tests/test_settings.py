@@ -15,6 +15,11 @@ STRONG = "0f1e2d3c4b5a69788796a5b4c3d2e1f00f1e2d3c4b5a6978"
 GIVEN = {"mongo_url": "mongodb://db/", "redis_url": "redis://cache/0", "jwt_secret": STRONG}
 
 
+NONSENSE = "\x00/nonsense"
+# What is wrong with these shows when they are used: see TestRefusals in test_serve.py.
+TAKES_ANY_TEXT = {"data_dir", "host", "admin_username", "admin_password"}
+
+
 def refusal(**given: object) -> str:
     with pytest.raises(SettingsError) as refused:
         load(**given)
@@ -114,6 +119,13 @@ class TestWrongValues:
         assert f" (for example: {example}" in said
         assert len(said.splitlines()) == 1
         assert "hunter2" not in said
+
+    @pytest.mark.parametrize("name", sorted(Settings.model_fields.keys() - TAKES_ANY_TEXT))
+    def test_of_each_setting_are_told_with_its_example_and_never_repeated_if_secret(self, name):
+        said = refusal(**{name: f"hunter2 {NONSENSE}"})
+        line = next(line for line in said.splitlines() if line.startswith(f"SHOP_{name.upper()}: "))
+        assert line.endswith(f" (for example: {Settings.model_fields[name].examples[0]})")
+        assert "SecretStr" not in str(Settings.model_fields[name].annotation) or "hunter2" not in said
 
     @pytest.mark.parametrize("given", [{"admin_username": "owner"}, {"admin_password": "a long one of my own"}])
     def test_half_a_first_admin_is_refused(self, given):

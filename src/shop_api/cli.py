@@ -1,6 +1,7 @@
 """`shop-api …`: runs the service and does what an operator does beside it."""
 
 import asyncio
+import errno
 import gc
 import json
 import secrets
@@ -19,12 +20,11 @@ from pydantic import SecretStr, ValidationError
 
 from shop_api.backup.cli import backup, restore
 from shop_api.demo.cli import demo
-from shop_api.demo.cli import demo
 from shop_api.errors import ShopError
 from shop_api.keys.cli import keys
 from shop_api.observability.logging import configure_logging
 from shop_api.products.transfer.cli import products
-from shop_api.settings import Settings
+from shop_api.settings import Settings, describe
 from shop_api.terminal import engines, fail, say, settings_or_exit
 
 # At reaching MongoDB, each of which takes up to 5 s.
@@ -35,7 +35,6 @@ admin = typer.Typer(no_args_is_help=True, help="Admins.")
 app.add_typer(admin, name="admin")
 app.add_typer(products, name="products")
 app.add_typer(keys, name="keys")
-app.command()(demo)
 app.command()(backup)
 app.command()(restore)
 app.command()(demo)
@@ -88,9 +87,9 @@ def _check_first_admin(settings: Settings) -> None:
     try:
         Registration(username=name, password=password)
     except ValidationError as error:
-        fail("\n".join(f"SHOP_ADMIN_{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors()))
+        fail("\n".join(describe(f"admin_{e['loc'][0]}", e["msg"]) for e in error.errors()))
     if reason := weakness(password.get_secret_value(), name):
-        fail(f"SHOP_ADMIN_PASSWORD: {reason}")
+        fail(describe("admin_password", reason))
 
 
 def _await_database(settings: Settings) -> None:
@@ -120,7 +119,9 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
         with socket.create_server((host, port), family=family, backlog=2048) as listener:
             yield listener
     except OSError as error:
-        fail(f"cannot listen on {host}:{port}: {error.strerror}; choose another with --port or SHOP_PORT")
+        name = "port" if error.errno in (errno.EADDRINUSE, errno.EACCES) else "host"
+        problem = f"cannot listen on {host}:{port}: {error.strerror}; choose another, also with --{name}"
+        fail(describe(name, problem))
 
 
 def _make_first_admin(settings: Settings) -> None:

@@ -4,6 +4,7 @@ import difflib
 import os
 import sys
 from importlib import metadata
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -197,6 +198,16 @@ class Settings(BaseSettings):
                 raise ValueError(f"{origin!r} is not an origin: scheme and host, no path")
         return origins
 
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _network(cls, proxies: list[str]) -> list[str]:
+        for proxy in proxies:
+            try:
+                ip_network(proxy)
+            except ValueError:
+                raise ValueError(f"{proxy!r} is no address and no network") from None
+        return proxies
+
     @field_validator("mail_from")
     @classmethod
     def _sender(cls, sender: str | None, info: ValidationInfo) -> str | None:
@@ -217,7 +228,7 @@ class Settings(BaseSettings):
     def required(self) -> tuple[str, str, bytes]:
         """The MongoDB URL, the Redis URL and the secret; SettingsError when one is missing."""
         needed = {"mongo_url": self.mongo_url, "redis_url": self.redis_url, "jwt_secret": self.jwt_secret}
-        missing = [_describe(name, "is missing") for name, value in needed.items() if value is None]
+        missing = [describe(name, "is missing") for name, value in needed.items() if value is None]
         if missing:
             raise SettingsError("\n".join(missing))
         mongo_url, redis_url, secret = (value.get_secret_value() for value in needed.values() if value)
@@ -234,10 +245,10 @@ def load(**overrides: Any) -> Settings:
 
 def _explain(error: Any) -> str:
     # The value itself is left out: it may be a secret.
-    return _describe(str(error["loc"][0]), error["msg"].removeprefix("Value error, "))
+    return describe(str(error["loc"][0]), error["msg"].removeprefix("Value error, "))
 
 
-def _describe(name: str, problem: str) -> str:
+def describe(name: str, problem: str) -> str:
     examples = Settings.model_fields[name].examples or [""]
     return f"{PREFIX}{name.upper()}: {problem} (for example: {examples[0]})"
 

@@ -55,8 +55,16 @@ class SwaggerUi:
         tab.open(f"{url}/docs{place}")
         tab.wait_for("document.querySelectorAll('.opblock').length > 5")
 
-    def operations(self):
-        return self.tab.run("[...document.querySelectorAll('.opblock')].map(block => block.id)")
+    def each_operation(self):
+        """All operations in their order. Only those of one tag are shown at a time: it is slow to draw them all."""
+        tags = self.tab.run("[...document.querySelectorAll('.opblock-tag')].map(tag => tag.id)")
+        for tag in tags:
+            self.tab.click(f"#{tag}")
+        for tag in tags:
+            self.tab.click(f"#{tag}")
+            self.tab.wait_for("!!document.querySelector('.opblock')")
+            yield from self.tab.run("[...document.querySelectorAll('.opblock')].map(block => block.id)")
+            self.tab.click(f"#{tag}")
 
     def authorize(self):
         self.tab.click(".btn.authorize")
@@ -88,13 +96,14 @@ class TestSwaggerUi:
         keep(tab, "swagger-ui.png")
         page.authorize()
         answers = {}
-        for block in page.operations():
+        for block in page.each_operation():
             name = block.rpartition("-")[2]
             if name in TO_FILL_IN:
                 continue
             answers[name] = page.execute(block)
             if name == "add_product":
-                tab.run(f"document.querySelector('#{block} .responses-wrapper').scrollIntoView()")
+                tab.look(1200, 700)
+                tab.run(f"document.querySelector('#{block} .live-responses-table').scrollIntoView()")
                 keep(tab, "swagger-ui-product.png")
             page.close(block)
         assert {name: answer for name, answer in answers.items() if answer[0] >= 300} == {}
@@ -106,13 +115,13 @@ class TestSwaggerUi:
     def test_an_example_that_has_to_be_filled_in_says_so(self, tab, shop):
         document = httpx.get(f"{shop}/openapi.json").json()
         operations = [operation for path in document["paths"].values() for operation in path.values()]
-        assert {it["operationId"] for it in operations if "To try it, " in it["description"]} == TO_FILL_IN
+        told = {it["operationId"]: " ".join(it["description"].split()) for it in operations}
+        assert {name for name, description in told.items() if "To try it, " in description} == TO_FILL_IN
 
     def test_a_link_leads_to_one_operation(self, tab, shop):
-        page = SwaggerUi(tab, shop, "#/Products/patch_product")
+        SwaggerUi(tab, shop, "#/Products/patch_product")
         tab.wait_for("!!document.querySelector('#operations-Products-patch_product .opblock-body')")
         assert tab.run("document.querySelectorAll('.opblock-body').length") == 1
-        assert len(page.operations()) > 20
 
     def test_the_document_can_be_downloaded(self, tab, shop):
         SwaggerUi(tab, shop)

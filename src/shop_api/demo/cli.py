@@ -1,60 +1,104 @@
-"""`shop-api demo`."""
+"""`shop-api demo`: a shop with something in it."""
 
 import asyncio
+import secrets
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from pydantic import SecretStr
+from rich.console import Console
+from rich.progress import track
 
 from shop_api.mongo import PyMongoError
 from shop_api.settings import Settings
 from shop_api.terminal import engines, fail, say, settings_or_exit
 
 if TYPE_CHECKING:
-    from shop_api.demo.filling import SignIn
-    from shop_api.products.models import ProductIn
+    from shop_api.shop import Shop
 
-_FIRST_SEED = 1
+_AT_A_TIME = 25
+_LINE_EVERY = 100
+_PEOPLE = (
+    ("demo-admin", "Dana Admin", "admin"),
+    ("demo-mia", "Mia Lund", "user"),
+    ("demo-noah", "Noah Okoye", "user"),
+)
 
 
 def demo(
-    products: Annotated[int, typer.Option(min=1, max=1000, help="How many.")] = 300,
-    seed: Annotated[int, typer.Option(help="The same seed makes the same products.")] = _FIRST_SEED,
-    force: Annotated[
-        bool, typer.Option("--force", help="Also beside products that are there; they stay as they are.")
-    ] = False,
+    products: Annotated[int, typer.Option(min=1, max=10_000, help="How many.")] = 300,
+    seed: Annotated[int, typer.Option(help="The same seed makes the same products.")] = 1,
+    force: Annotated[bool, typer.Option("--force", help="Even if there are products already.")] = False,
 ) -> None:
-    """Fill a fresh shop with generated products, two users and an admin; also while the service is running."""
-    from shop_api.demo import catalogue
+    """Fill a new shop with made-up products, two users and an admin; also while the service is running.
 
-    wanted = catalogue.products(seed, products)
-    try:
-        with engines(settings_or_exit(), join=True) as settings:
-            asyncio.run(_fill(settings, wanted, force))
-    except PyMongoError as error:
-        reason = str(error).partition(" (configured")[0].partition(", full error")[0]
-        fail(f"MongoDB failed: {reason}; the same command with --force does the rest")
+    Run again with --force, it adds what is missing and puts back what was changed in its products. The passwords are
+    shown once.
+    """
+    with engines(settings_or_exit(), join=True) as settings:
+        try:
+            accounts = asyncio.run(_fill(settings, products, seed, force))
+        except PyMongoError as error:
+            reason = str(error).partition(" (configured")[0].partition(", full error")[0]
+            fail(f"MongoDB failed: {reason}; the same command with --force does the rest")
+    say(f"the shop has {products:,} made-up products; these can sign in:")
+    for username, role, password in accounts:
+        typer.echo(f"{username:<12} {password or '(the password it had before)'} {role}")
 
 
-async def _fill(settings: Settings, wanted: "list[ProductIn]", force: bool) -> None:
-    from shop_api.demo import filling
-    from shop_api.demo.progress import progress
+async def _fill(settings: Settings, products: int, seed: int, force: bool) -> list[tuple[str, str, str]]:
     from shop_api.shop import open_shop
 
     async with open_shop(settings) as shop:
-        if (there := await shop.products.size()) and not force:
-            fail(f"the catalogue has {there:,} products already; --force adds the demo's beside them", 2)
-        with progress(len(wanted), say) as show:
-            added = await filling.add_products(shop, wanted, show)
-        say(f"added {added:,} products" + (f"; {kept:,} were there" if (kept := len(wanted) - added) else ""))
-        _show(await filling.add_accounts(shop))
+        there = await shop.products.size()
+        if there and not force:
+            fail(f"there are {there:,} products already: nothing was done; --force adds the made-up ones to them")
+        await _add_products(shop, products, seed)
+        return [(username, role, await _add_person(shop, username, name, role)) for username, name, role in _PEOPLE]
 
 
-def _show(sign_ins: "list[SignIn]") -> None:
-    new = [(one.username, one.password, one.role) for one in sign_ins if one.password is not None]
-    for one in sign_ins:
-        if one.password is None:
-            say(f"{one.username} was there already and keeps the password")
-    if new:
-        say("these can sign in; the passwords are shown only this once:")
-    for username, password, role in new:
-        typer.echo(f"{username:<12}{password}  {role}")
+async def _add_products(shop: "Shop", count: int, seed: int) -> None:
+    from shop_api.clock import utc_now
+    from shop_api.demo.catalogue import product
+    from shop_api.products.repository import ProductRepository
+    from shop_api.products.transfer.importing import Importer, Rejected
+    from shop_api.products.transfer.mapping import RowMapping
+    from shop_api.products.transfer.rows import Row
+
+    def reject(rejected: Rejected) -> None:
+        fail(f"{rejected.product_id}: {rejected.reason}")
+
+    mapping = RowMapping({}, {}, strict=True, typed=True)
+    importer = Importer(ProductRepository(shop.database), mapping, utc_now, reject)
+    for numbers in _shown(range(1, count + 1)):
+        await importer.run(iter([Row(number, product(seed, number)) for number in numbers]), lambda _: None)
+
+
+def _shown(numbers: range) -> Iterator[range]:
+    """A few at a time, with a bar on a terminal, elsewhere a line now and then."""
+    parts = [numbers[start : start + _AT_A_TIME] for start in range(0, len(numbers), _AT_A_TIME)]
+    console = Console(stderr=True)
+    if console.is_terminal:
+        yield from track(parts, "adding products", console=console, transient=True)
+        return
+    for part in parts:
+        yield part
+        if part[-1] % _LINE_EVERY == 0:
+            say(f"{part[-1]:,} of {len(numbers):,} products")
+
+
+async def _add_person(shop: "Shop", username: str, full_name: str, role: str) -> str:
+    """The password of the new account; empty if there is one of this name already."""
+    from shop_api.errors import DuplicateUsername
+    from shop_api.users.models import Registration
+
+    password = secrets.token_urlsafe(12)
+    given = Registration(username=username, password=SecretStr(password), full_name=full_name)
+    if role == "admin":
+        return password if await shop.users.ensure_admin(given) else ""
+    try:
+        await shop.users.register(given, None)
+    except DuplicateUsername:
+        return ""
+    return password

@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol, Self, TypedDict, TypeVar, Unpack
 from uuid import uuid4
 
-from shop_client.generated.api.auth import register, sign_out
+from shop_client.generated.api.account import sign_out
+from shop_client.generated.api.auth import register
 from shop_client.generated.api.products import add_product, delete_product, get_product, list_products, patch_product
 from shop_client.generated.api.users import delete_user, get_user, list_users, patch_user
 from shop_client.generated.client import AuthenticatedClient
