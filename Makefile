@@ -25,7 +25,7 @@ test: $(VENV)/dev.stamp ## run the whole suite
 	@$(MAKE) --no-print-directory --keep-going --jobs=3 clients tests/web/node_modules/stamp || \
 	    echo "not all is there that npm gets: the tests that need it will be skipped"
 	@# Three at once: many tests wait for a server to start, stop or give up.
-	$(BIN)/pytest -n 3 --dist loadscope $(ARGS)
+	$(BIN)/pytest -n 3 --dist loadscope -m "not campaign" $(ARGS)
 
 .PHONY: check
 check: lint openapi-check clients type test ## everything that must be green before a commit lands
@@ -44,6 +44,10 @@ chaos: $(VENV)/dev.stamp ## everything that can fail does, again and again, unde
 	    $(BIN)/pytest -s tests/e2e/test_mongo_faults.py tests/e2e/test_redis_faults.py tests/e2e/test_restarts.py \
 	    tests/e2e/test_keyed.py tests/e2e/test_overload.py tests/e2e/test_instances.py \
 	    tests/http_cache/test_failover.py $(ARGS)
+
+.PHONY: chaos-short
+chaos-short: $(VENV)/dev.stamp ## each fault of `make chaos` once (about four minutes)
+	$(BIN)/pytest -m campaign $(ARGS)
 
 .PHONY: soak-short
 soak-short: $(VENV)/dev.stamp ## three minutes of steady load: memory and open files stay what they are

@@ -4,20 +4,32 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 
 import pytest
 
 from processes import SHOP_API
-from shop_api.settings import reference
+from shop_api import errors, settings
+from walkthrough import blocks, walkthrough
 
 
-def test_the_configuration_page_is_current(repository_root):
-    assert (repository_root / "docs" / "configuration.md").read_text() == reference(), "run: make docs"
+@pytest.mark.parametrize(("page", "module"), [("configuration.md", settings), ("errors.md", errors)])
+def test_a_page_that_is_made_from_the_code_is_current(repository_root, page, module):
+    assert (repository_root / "docs" / page).read_text() == module.reference(), "run: make docs"
 
 
 def _pages(root):
-    return [root / "README.md", root / "CHANGELOG.md", *(root / "docs").rglob("*.md")]
+    names = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md")
+    return [*(root / name for name in names), *(root / "docs").rglob("*.md")]
+
+
+@pytest.mark.skipif(not shutil.which("curl"), reason="skipped: there is no curl here, which the pages use")
+@pytest.mark.parametrize("page", ["README.md", "docs/tutorial.md"])
+def test_every_block_works_from_top_to_bottom_on_a_fresh_checkout(repository_root, tmp_path, page):
+    with walkthrough(repository_root, tmp_path) as reader:
+        for block in blocks(repository_root / page):
+            reader.follow(block)
 
 
 def test_every_relative_link_resolves(repository_root):

@@ -4,6 +4,7 @@ import asyncio
 import datetime
 import socket
 import ssl
+from contextlib import suppress
 
 import pytest
 from aiosmtpd.smtp import AuthResult
@@ -132,6 +133,37 @@ class TestOutbox:
         async with asyncio.timeout(2):
             async with Outbox(NoMailer()).open() as outbox:
                 outbox.put(endless)
+
+    async def test_nor_longer_when_a_cancellation_is_lost(self, quick, monkeypatch):
+        """As `asyncio.wait_for` loses some before Python 3.12."""
+        monkeypatch.setattr(mail, "_LAST_SECONDS", 0.1)
+
+        async def deaf():
+            for _ in range(3):
+                with suppress(asyncio.CancelledError):
+                    await asyncio.sleep(60)
+            return ()
+
+        async with asyncio.timeout(2):
+            async with Outbox(NoMailer()).open() as outbox:
+                outbox.put(deaf)
+
+    async def test_nor_longer_in_the_middle_of_deliveries(self, quick, monkeypatch):
+        monkeypatch.setattr(mail, "_LAST_SECONDS", 0.01)
+        with mail_server() as server:
+            for _ in range(30):
+                async with asyncio.timeout(5):
+                    async with Outbox(SmtpMailer(server.url, SENDER)).open() as outbox:
+                        for _ in range(100):
+                            outbox.put(job(LETTER))
+
+    async def test_nor_longer_on_a_server_that_hangs(self, quick, monkeypatch):
+        monkeypatch.setattr(mail, "_LAST_SECONDS", 0.1)
+        monkeypatch.setattr(mail, "_TIMEOUT", 10)
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            async with asyncio.timeout(3):
+                async with Outbox(SmtpMailer(f"smtp://127.0.0.1:{silent.getsockname()[1]}", SENDER)).open() as outbox:
+                    outbox.put(job(LETTER))
 
 
 class TestSettings:

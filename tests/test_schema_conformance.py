@@ -17,7 +17,7 @@ import pytest
 from factories import PASSWORD, a_product
 from processes import serving, token_of
 
-CASES = int(os.environ.get("SHOP_TEST_CASES", "20"))
+CASES = int(os.environ.get("SHOP_TEST_CASES", "10"))
 ENDINGS = ["sign_out", "end_all_sessions", "end_session", "delete_user", "change_password"]
 """What may end the caller's sign-ins: all that follows would be a 401, as documented, and show nothing."""
 

@@ -113,7 +113,7 @@ class Outbox:
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator["Outbox"]:
-        workers = [asyncio.create_task(self._work()) for _ in range(_WORKERS)]
+        workers = {asyncio.create_task(self._work()) for _ in range(_WORKERS)}
         try:
             yield self
         finally:
@@ -122,9 +122,11 @@ class Outbox:
                     await self.settled()
             except TimeoutError:
                 log.warning("mails that could not be delivered in time are given up", waiting=self._jobs.qsize())
-            for worker in workers:
-                worker.cancel()
-            await asyncio.gather(*workers, return_exceptions=True)
+            # Again and again: before Python 3.12 `wait_for`, which the SMTP client lives on, loses some cancellations.
+            while workers:
+                for worker in workers:
+                    worker.cancel()
+                _, workers = await asyncio.wait(workers, timeout=0.1)
 
     async def _work(self) -> None:
         while True:

@@ -1,4 +1,4 @@
-"""How much of a campaign is run: little at every change, all of it with `make chaos`."""
+"""How much of a campaign is run: little with `make chaos-short`, all of it with `make chaos`."""
 
 import os
 

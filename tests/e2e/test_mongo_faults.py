@@ -17,7 +17,7 @@ from mongo_wire import NOT_PRIMARY, SHUTTING_DOWN, WRITES, Fault, MongoWire
 from processes import environment, token_of
 from shop_api.settings import Settings
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.campaign]
 ROUNDS = amount("FAULTS", 1)
 READS = frozenset({"find", "aggregate"})
 # The second to who sends a creation again before its claim could be given up, which needs the database too.

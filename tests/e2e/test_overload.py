@@ -14,7 +14,11 @@ from e2e.scale import amount
 from e2e.stack import Instance, nginx
 from e2e.usage import memory
 
-pytestmark = [pytest.mark.e2e, pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")]
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.campaign,
+    pytest.mark.skipif(sys.platform != "linux", reason="reads /proc"),
+]
 SECONDS = amount("SECONDS", 4)
 MOST = 16
 SLOW = amount("SLOW_CLIENTS", 500)

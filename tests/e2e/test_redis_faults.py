@@ -15,7 +15,7 @@ from e2e.traffic import Traffic, summary
 from faults import RedisServer, Wire
 from processes import token_of
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.campaign]
 ROUNDS = amount("FAULTS", 1)
 
 

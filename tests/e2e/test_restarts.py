@@ -18,6 +18,7 @@ from e2e.traffic import Traffic, summary
 from processes import token_of
 
 pytestmark = [
+    pytest.mark.campaign,
     pytest.mark.e2e,
     pytest.mark.skipif(sys.platform != "linux", reason="needs more than one loopback address, and /proc"),
 ]

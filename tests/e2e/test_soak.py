@@ -16,7 +16,11 @@ from e2e.usage import memory, open_files
 from factories import PASSWORD, a_product
 from processes import token_of
 
-pytestmark = [pytest.mark.e2e, pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")]
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.campaign,
+    pytest.mark.skipif(sys.platform != "linux", reason="reads /proc"),
+]
 SECONDS = amount("SOAK", 10)
 WARM_UP = min(SECONDS / 2, 60)
 # An instance that has just started still grows a little.

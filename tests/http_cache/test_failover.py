@@ -25,6 +25,7 @@ from shop_api.settings import Settings
 from shop_api.tokens import AccessTokens
 from shop_api.users.repository import UserRepository
 
+pytestmark = pytest.mark.campaign
 FAILOVERS = int(os.environ.get("CHAOS_FAILOVERS", "2"))
 LONGEST = 5.0
 """Seconds that an answer may take."""
