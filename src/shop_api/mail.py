@@ -122,7 +122,7 @@ class Outbox:
                     await self.settled()
             except TimeoutError:
                 log.warning("mails that could not be delivered in time are given up", waiting=self._jobs.qsize())
-            # Again and again: before Python 3.12 `wait_for`, which the SMTP client lives on, loses some cancellations.
+            # Again and again: before Python 3.12 `wait_for`, which the SMTP client is built on, loses some of them.
             while workers:
                 for worker in workers:
                     worker.cancel()
