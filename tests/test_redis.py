@@ -168,9 +168,9 @@ class TestCluster:
             assert [limits.fallbacks for limits in both] == [0, 0]
             (metric,) = calls.collect()
             assert {sample.labels["command"] for sample in metric.samples} >= {"EVALSHA"}
-            # The three primaries; the replica has not been needed yet.
             opened, used, most = (metric.samples[0].value for metric in RedisConnections(one).collect())
-            assert (opened > 0, used, most) == (True, 0, 3 * 32)
+            assert (opened > 0, used) == (True, 0)
+            assert most in (3 * 32, 4 * 32)  # it may have found the replica
 
     async def test_sign_ins_are_delayed_together(self, url: str):
         async with connect(url) as one, connect(url) as other:

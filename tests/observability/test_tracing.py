@@ -20,6 +20,8 @@ from factories import PASSWORD, a_product
 from processes import environment, started
 from shop_api.settings import Settings
 
+# Once, beside two other processes of tests, an app of these did not come to its end; why is not known yet.
+pytestmark = pytest.mark.campaign
 TRACE, CALLER = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 SAMPLED = {"traceparent": f"00-{TRACE}-{CALLER}-01"}
 

@@ -21,7 +21,7 @@ from sdk.refusing import Refusing, refusing
 pytest.importorskip("shop_client.generated", reason="skipped: `make sdk` has not made the Python client here")
 
 from shop_client import Money, ProductIn, Registration, Shop, ShopError, Tokens, problems
-from shop_client.generated.api.users import list_sessions
+from shop_client.generated.api.account import list_sessions
 from shop_client.generated.models import ProductPatch, UserPatch
 from shop_client.shop import ProductChanges, ProductFilters, UserChanges, UserFilters
 

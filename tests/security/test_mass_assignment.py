@@ -189,7 +189,8 @@ class TestAnswers:
         [home] = [operation for operation in operations if operation.id == "get_home"]
         schema = closed(home.responses["200"]["content"]["application/json"]["schema"])
         links = {"docs": "", "openapi": "", "products": ""}
-        answer = {"name": "shop_api", "version": "1", "mongo": "up", "redis": "up", "links": links}
+        shown = {"name": "shop_api", "version": "1", "status": "up", "mongo": "up", "redis": "up"}
+        answer = {**shown, "products": 1, "users": 1, "links": links}
         assert jsonschema_rs.is_valid(schema, answer)
         merged = {**answer, **extra, **({"links": {**links, **extra["links"]}} if "links" in extra else {})}
         assert not jsonschema_rs.is_valid(schema, merged)
