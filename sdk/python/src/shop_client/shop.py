@@ -75,6 +75,7 @@ class UserChanges(TypedDict, total=False):
     full_name: str | None
     role: UserOutRole
     disabled: bool
+    current_password: str | None
 
 
 class Shop:
