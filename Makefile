@@ -25,7 +25,7 @@ test: $(VENV)/dev.stamp ## run the whole suite
 	@$(MAKE) --no-print-directory --keep-going --jobs=3 clients tests/web/node_modules/stamp || \
 	    echo "not all is there that npm gets: the tests that need it will be skipped"
 	@# Three at once: many tests wait for a server to start, stop or give up.
-	$(BIN)/pytest -n 3 --dist loadscope -m "not campaign" $(ARGS)
+	$(BIN)/pytest -n 3 --dist loadscope --no-loadscope-reorder -m "not campaign" $(ARGS)
 
 .PHONY: check
 check: lint openapi-check clients type test ## everything that must be green before a commit lands
@@ -38,12 +38,16 @@ soak: $(VENV)/dev.stamp ## check the cache's promises under faults for ten minut
 fuzz: $(VENV)/dev.stamp ## send 20,000 generated requests and more as anyone, as a user and as an admin (half an hour)
 	SHOP_TEST_CASES=$${SHOP_TEST_CASES:-600} $(BIN)/pytest -n 3 --dist load tests/test_schema_conformance.py
 
+.PHONY: timing
+timing: $(VENV)/dev.stamp ## compare how long 300 failing sign-ins of each kind take; needs a quiet machine
+	SHOP_TEST_SIGN_INS=$${SHOP_TEST_SIGN_INS:-300} $(BIN)/pytest -s tests/security/test_enumeration.py
+
 .PHONY: chaos
 chaos: $(VENV)/dev.stamp ## everything that can fail does, again and again, under load (about half an hour)
-	CHAOS_FAULTS=10 CHAOS_FAILOVERS=10 CHAOS_ROLLING=10 CHAOS_KILLS=10 CHAOS_REQUESTS=60000 CHAOS_KEYED=2000 CHAOS_SECONDS=60 \
+	CHAOS_FAULTS=10 CHAOS_FAILOVERS=10 CHAOS_ROLLING=10 CHAOS_KILLS=10 CHAOS_REQUESTS=60000 CHAOS_KEYED=2000 CHAOS_WRITES=5000 CHAOS_SECONDS=60 \
 	    $(BIN)/pytest -s tests/e2e/test_mongo_faults.py tests/e2e/test_redis_faults.py tests/e2e/test_restarts.py \
 	    tests/e2e/test_keyed.py tests/e2e/test_overload.py tests/e2e/test_instances.py \
-	    tests/http_cache/test_failover.py $(ARGS)
+	    tests/http_cache/test_failover.py tests/embedded/test_durability.py $(ARGS)
 
 .PHONY: chaos-short
 chaos-short: $(VENV)/dev.stamp ## each fault of `make chaos` once (about four minutes)

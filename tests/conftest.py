@@ -25,6 +25,10 @@ from shop_api.users.models import Role
 from shop_api.users.repository import UserRepository
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
+
+
 @pytest.fixture(scope="session")
 def engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     """Settings that lead to running engines, and a database of this run's own."""

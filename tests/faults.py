@@ -147,7 +147,7 @@ class Wire:
 
     async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.add(writer)
-        with suppress(OSError):
+        with suppress(OSError, asyncio.CancelledError):  # the end of the server cancels
             if not self.cut:
                 upstream_reader, upstream = await asyncio.open_connection("127.0.0.1", self.server_port)
                 self._writers.add(upstream)

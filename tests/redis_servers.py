@@ -24,7 +24,8 @@ sentinel failover-timeout {SERVICE} 2000
 _QUICK = ("SENTINEL", "DEBUG", "INFO-PERIOD", 200, "PUBLISH-PERIOD", 100, "ASK-PERIOD", 100, "PING-PERIOD", 100)
 
 
-def until(condition: Callable[[], object], seconds: float = 20) -> None:
+def until(condition: Callable[[], object], seconds: float = 45) -> None:
+    # A Sentinel that was held up for two seconds does nothing for thirty (its "tilt").
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"

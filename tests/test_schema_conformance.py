@@ -17,7 +17,9 @@ import pytest
 from factories import PASSWORD, a_product
 from processes import serving, token_of
 
-CASES = int(os.environ.get("SHOP_TEST_CASES", "10"))
+pytestmark = pytest.mark.long
+
+CASES = int(os.environ.get("SHOP_TEST_CASES", "5"))
 ENDINGS = ["sign_out", "end_all_sessions", "end_session", "delete_user", "change_password"]
 """What may end the caller's sign-ins: all that follows would be a 401, as documented, and show nothing."""
 
@@ -39,7 +41,10 @@ def test_every_answer_is_as_documented(base_url, caller, repository_root, tmp_pa
     token = token_of(base_url, caller, PASSWORD) if caller else None
     run = partial(_run, base_url, token, repository_root / "schemathesis.toml", tmp_path)
     endings = [f"--include-operation-id={name}" for name in ENDINGS]
-    generated = run(*(option.replace("include", "exclude") for option in endings)) + run(*endings)
+    if caller is None:  # has nothing to be ended
+        generated = run()
+    else:
+        generated = run(*(option.replace("include", "exclude") for option in endings)) + run(*endings)
     assert generated >= 1000
 
 

@@ -18,6 +18,8 @@ from pids import alive, engines_on, soon
 from processes import SHOP_API, environment, started
 from shop_api.settings import Settings
 
+pytestmark = pytest.mark.long
+
 STRONG = "0f1e2d3c4b5a69788796a5b4c3d2e1f00f1e2d3c4b5a6978"
 GIVEN = {
     "SHOP_MONGO_URL": "mongodb://127.0.0.1:1/?directConnection=true",

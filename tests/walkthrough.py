@@ -14,8 +14,8 @@ from typing import NamedTuple
 _DONE = "done-with-this-block"
 _PATIENCE = 120
 _SERVE = re.compile(r"^(make run|\S*shop-api serve)\b.*?(?=\s+#|$)", re.MULTILINE)
-# It is what runs this.
-_NOT_RUN = re.compile(r"^make test\b.*$", re.MULTILINE)
+# The one runs this; what the others make and install is there already, and in use.
+_NOT_RUN = re.compile(r"^(make test|make sdk|\.venv/bin/pip install)\b.*$", re.MULTILINE)
 # What a page shows, but nobody types.
 _SHOWN = {"json", "text", "http"}
 
@@ -117,11 +117,14 @@ def walkthrough(root: Path, folder: Path) -> Iterator[Walkthrough]:
             (checkout / path.name).symlink_to(path)
     # Installed, as `make` sees it.
     (checkout / ".venv").mkdir()
-    (checkout / ".venv/bin").symlink_to(Path(sys.executable).parent)
+    for part in ("bin", "lib", "pyvenv.cfg"):
+        (checkout / ".venv" / part).symlink_to(Path(sys.prefix) / part)
     for stamp in ("run.stamp", "dev.stamp"):
         (checkout / ".venv" / stamp).touch()
     (home / ".curlrc").write_text("fail-with-body\nsilent\nshow-error\n")  # an answer that is an error fails a block
     env = {name: value for name, value in os.environ.items() if not name.startswith(("SHOP_", "MAKE", "MFLAGS"))}
     env |= {"HOME": str(home), "CURL_HOME": str(home), "SHOP_PORT": "0", "SHOP_LOG_LEVEL": "warning"}
+    env["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{env['PATH']}"  # node, where there is no other
+    env |= {"npm_config_cache": str(Path.home() / ".npm"), "npm_config_prefer_offline": "true"}
     with ExitStack() as stack:
         yield Walkthrough(checkout, stack, env)

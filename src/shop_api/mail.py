@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol
 import aiosmtplib
 import structlog
 
-from shop_api import smtp_address
+from shop_api import smtp_address, tasks
 from shop_api.settings import Settings
 
 log = structlog.get_logger()
@@ -122,11 +122,7 @@ class Outbox:
                     await self.settled()
             except TimeoutError:
                 log.warning("mails that could not be delivered in time are given up", waiting=self._jobs.qsize())
-            # Again and again: before Python 3.12 `wait_for`, which the SMTP client is built on, loses some of them.
-            while workers:
-                for worker in workers:
-                    worker.cancel()
-                _, workers = await asyncio.wait(workers, timeout=0.1)
+            await tasks.end(workers)
 
     async def _work(self) -> None:
         while True:

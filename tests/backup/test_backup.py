@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -20,10 +21,13 @@ from bson import Binary, Decimal128, Int64, ObjectId
 from pymongo import MongoClient
 
 from factories import a_product
+from faults import Wire
 from processes import SHOP_API, started, token_of
 from shop_api import mongo
 from shop_api.backup import archive, repository
 from shop_api.settings import Settings
+
+pytestmark = pytest.mark.long
 
 ADMIN = ("owner", "a long password of the owner")
 
@@ -149,23 +153,26 @@ class TestRestore:
         )
 
 
-@pytest.mark.campaign  # a quick machine may be done before the signal comes
 @pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGINT])
 def test_a_backup_that_is_ended_leaves_the_one_before(tmp_path: Path, engines: Settings, signum: signal.Signals):
     mongo_url, redis_url, secret = engines.required()
-    urls = {"SHOP_MONGO_URL": mongo_url, "SHOP_REDIS_URL": redis_url, "SHOP_JWT_SECRET": secret.decode()}
+    urls = {"SHOP_REDIS_URL": redis_url, "SHOP_JWT_SECRET": secret.decode()}
     name = f"test-{uuid.uuid4().hex[:12]}"
-    env = environment(tmp_path) | urls | {"SHOP_MONGO_DB": name}
+    wire = Wire(urlsplit(mongo_url).port or 27017)
     file, part = tmp_path / "shop.backup", tmp_path / "shop.backup.part"
-    assert run(env, "backup", file).returncode == 0
-    with MongoClient(mongo_url) as client:
+    with MongoClient(mongo_url) as client, wire.open() as port:
+        urls["SHOP_MONGO_URL"] = f"mongodb://127.0.0.1:{port}/?directConnection=true"
+        env = environment(tmp_path) | urls | {"SHOP_MONGO_DB": name}
+        assert run(env, "backup", file).returncode == 0
         client[name]["things"].insert_many([{"_id": n, "text": "x" * 200} for n in range(20_000)])
+        wire.delay = 0.05  # for each piece of megabytes: it takes seconds, however fast the machine
         process = subprocess.Popen([SHOP_API, "backup", file], env=env, stderr=subprocess.DEVNULL)
         while not part.exists():
             assert process.poll() is None
             time.sleep(0.001)
         process.send_signal(signum)
         assert process.wait(20) != 0
+        wire.delay = 0.0
         assert archive.examined(file).documents == 0
         assert part.exists() == (signum == signal.SIGKILL)
         assert run(env, "backup", file).returncode == 0  # what is left of the other does not matter

@@ -16,6 +16,8 @@ from shop_api.demo.catalogue import CATEGORIES, product
 from shop_api.money import EXPONENTS
 from shop_api.products.models import ProductIn
 
+pytestmark = pytest.mark.long
+
 
 class TestProducts:
     def test_of_one_seed_are_the_same_and_of_another_are_others(self):

@@ -18,7 +18,7 @@ from e2e.scale import amount
 from e2e.stack import Load, Shop, free_port, nginx, wait_until
 from factories import PASSWORD, a_product
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.long]
 CLIENTS = 8
 REQUESTS = amount("REQUESTS", 6000)
 

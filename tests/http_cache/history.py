@@ -10,7 +10,7 @@ import bisect
 import random
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -244,9 +244,10 @@ class Faults:
         await asyncio.sleep(self._random.uniform(least, most))
 
 
-async def play(cluster: Cluster, seconds: float, seed: int) -> tuple[History, Faults]:
-    """Reads, writes and faults for so long, or until something is wrong."""
+async def play(cluster: Cluster, seconds: float, seed: int, only: Collection[str] = ()) -> tuple[History, Faults]:
+    """Reads, writes and faults, or `only` some of these, for so long, or until something is wrong."""
     clients, faults = Clients(cluster, seed), Faults(cluster, seed)
+    faults.all = [fault for fault in faults.all if not only or fault.__name__ in only]
     breaking = asyncio.create_task(_after_start(faults, clients))
     try:
         return await clients.run(seconds), faults

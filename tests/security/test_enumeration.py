@@ -1,21 +1,20 @@
 """Nobody finds out who has an account: not by what the answers say, nor by how long they take.
 
-SHOP_TEST_SIGN_INS sets how many sign-ins of each kind are timed. Each costs a password hash, so 300 take a minute or
-two on a quiet machine, and the suite makes do with fewer. Beside other work even two equal kinds can seem different,
-so more are taken while they do, up to ten times as many; what a hash takes would show all the same.
+`make timing` measures what a client could: how long 300 sign-ins of each kind take, on a machine that does nothing
+else. In the suite, which runs beside other work, it is the processor time of fewer: what differs there differs for a
+client too. SHOP_TEST_SIGN_INS is the number that `make timing` sets.
 """
 
 import os
 import time
-from itertools import count
 from statistics import median
 
 import pytest
 
 from factories import PASSWORD
 
-SIGN_INS = int(os.environ.get("SHOP_TEST_SIGN_INS", "30"))
-MOST_SIGN_INS = 10 * SIGN_INS
+SIGN_INS = int(os.environ.get("SHOP_TEST_SIGN_INS", "20"))
+clock = time.perf_counter if "SHOP_TEST_SIGN_INS" in os.environ else time.process_time
 INDISTINGUISHABLE = 0.005  # seconds
 VARYING = {"x-request-id", "date"}
 
@@ -56,18 +55,16 @@ class TestSignIn:
 
     async def test_all_failures_take_as_long(self, stranger):
         taken = {kind: [] for kind in FAILURES}
-        for sign_ins in count(1):
+        for _ in range(SIGN_INS):
             for kind, given in FAILURES.items():
-                started = time.perf_counter()
+                started = clock()
                 response = await stranger.post("/auth", json=given)
-                taken[kind].append(time.perf_counter() - started)
+                taken[kind].append(clock() - started)
                 assert response.status_code == 401
-            medians = [median(seconds) for seconds in taken.values()]
-            alike = max(medians) - min(medians) <= INDISTINGUISHABLE
-            if sign_ins >= SIGN_INS and (alike or sign_ins >= MOST_SIGN_INS):
-                break
-        assert alike, dict(zip(taken, medians, strict=True))
-        assert min(medians) > 2 * INDISTINGUISHABLE  # else the comparison means nothing
+        medians = {kind: median(seconds) for kind, seconds in taken.items()}
+        print(medians)
+        assert max(medians.values()) - min(medians.values()) <= INDISTINGUISHABLE, medians
+        assert min(medians.values()) > 2 * INDISTINGUISHABLE  # else the comparison means nothing
 
     async def test_it_still_works_for_those_who_have_an_account(self, stranger):
         assert (await stranger.post("/auth", json={"username": "ada", "password": PASSWORD})).status_code == 200

@@ -20,6 +20,8 @@ from pymongo import monitoring
 from conftest import client_of, running_app
 from factories import PASSWORD, a_product
 
+pytestmark = pytest.mark.long
+
 CANARY = "canary7f3a"
 OPERATORS = [
     *(

@@ -14,6 +14,8 @@ from chromium import chromium, skip_or_fail
 from factories import PASSWORD
 from processes import serving
 
+pytestmark = pytest.mark.long
+
 AXE = Path(__file__).parent / "node_modules/axe-core/axe.min.js"
 ADMIN = "root"
 TO_FILL_IN = {

@@ -9,7 +9,7 @@ from typing import Any
 
 import structlog
 
-from shop_api import mongo
+from shop_api import mongo, tasks
 from shop_api.http_cache.cache import HttpCache
 from shop_api.mongo import Change, Changes, Collection, PyMongoError
 
@@ -37,13 +37,11 @@ async def following(
         await follower.opened.wait()  # nothing counts before
         await cache.redis.keep_trusted()
 
-    tasks = [asyncio.create_task(follower.run()), asyncio.create_task(trust())]
+    under_way = [asyncio.create_task(follower.run()), asyncio.create_task(trust())]
     try:
         yield
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await tasks.end(under_way)
         await cache.redis.close()
 
 

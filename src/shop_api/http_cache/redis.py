@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import structlog
 
-from shop_api import __version__
+from shop_api import __version__, tasks
 from shop_api.http_cache.answer import Answer, Key, decode
 from shop_api.http_cache.counters import Counters
 from shop_api.observability.calls import Calls
@@ -137,8 +137,7 @@ class RedisTier:
         self._closed, self._trusted = True, False
         self._era += 1
         if self._sender is not None:
-            self._sender.cancel()
-            await asyncio.gather(self._sender, return_exceptions=True)
+            await tasks.end([self._sender])
         await self._disconnect()
 
     async def _renew(self) -> bool:

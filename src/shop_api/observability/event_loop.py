@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from prometheus_client.metrics_core import HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from shop_api import tasks
 from shop_api.observability.durations import Durations
 
 _EVERY = 0.1
@@ -25,8 +26,7 @@ class EventLoopLag(Collector):
         try:
             yield
         finally:
-            measuring.cancel()
-            await asyncio.gather(measuring, return_exceptions=True)
+            await tasks.end([measuring])
 
     async def _measure(self) -> None:
         loop = asyncio.get_running_loop()

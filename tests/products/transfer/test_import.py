@@ -27,6 +27,8 @@ from shop_api.products.transfer.mapping import MappingError
 from shop_api.products.transfer.rows import UnreadableFile
 from shop_api.shop import Shop
 
+pytestmark = pytest.mark.long
+
 EXAMPLE = Path("examples/products.csv")
 
 
