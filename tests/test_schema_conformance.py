@@ -22,6 +22,8 @@ pytestmark = pytest.mark.long
 CASES = int(os.environ.get("SHOP_TEST_CASES", "5"))
 ENDINGS = ["sign_out", "end_all_sessions", "end_session", "delete_user", "change_password"]
 """What may end the caller's sign-ins: all that follows would be a 401, as documented, and show nothing."""
+FOR_ADMINS = ["add_product", "replace_product", "patch_product", "patch_user"]
+"""What others are refused whatever they send: the suite does not send them what is at the edges of its schema too."""
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +41,12 @@ def base_url(engines, tmp_path_factory):
 @pytest.mark.parametrize("caller", [None, "somebody", "root"])
 def test_every_answer_is_as_documented(base_url, caller, repository_root, tmp_path):
     token = token_of(base_url, caller, PASSWORD) if caller else None
-    run = partial(_run, base_url, token, repository_root / "schemathesis.toml", tmp_path)
+    configuration = tmp_path / "schemathesis.toml"
+    configuration.write_text((repository_root / "schemathesis.toml").read_text())
+    if caller != "root" and "SHOP_TEST_CASES" not in os.environ:
+        with configuration.open("a") as file:
+            file.write(f"\n[[operations]]\ninclude-operation-id = {FOR_ADMINS}\nphases.coverage.enabled = false\n")
+    run = partial(_run, base_url, token, configuration)
     endings = [f"--include-operation-id={name}" for name in ENDINGS]
     if caller is None:  # has nothing to be ended
         generated = run()
@@ -48,7 +55,7 @@ def test_every_answer_is_as_documented(base_url, caller, repository_root, tmp_pa
     assert generated >= 1000
 
 
-def _run(base_url: str, token: str | None, configuration: Path, folder: Path, *selection: str) -> int:
+def _run(base_url: str, token: str | None, configuration: Path, *selection: str) -> int:
     """How many requests were sent, all of them answered as documented."""
     command = [
         *(Path(sys.executable).with_name("schemathesis"), "--config-file", configuration),
@@ -58,6 +65,8 @@ def _run(base_url: str, token: str | None, configuration: Path, folder: Path, *s
     if token is not None:
         command += ["--header", f"Authorization: Bearer {token}"]
     limit = 300 + 20 * CASES
-    done = subprocess.run(list(map(str, command)), cwd=folder, capture_output=True, text=True, timeout=limit)
+    done = subprocess.run(
+        list(map(str, command)), cwd=configuration.parent, capture_output=True, text=True, timeout=limit
+    )
     assert done.returncode == 0, done.stdout[-10_000:] + done.stderr[-2000:]
     return int(re.search(r"(\d+) generated", done.stdout)[1])

@@ -1,8 +1,8 @@
 """Nobody finds out who has an account: not by what the answers say, nor by how long they take.
 
 `make timing` measures what a client could: how long 300 sign-ins of each kind take, on a machine that does nothing
-else. In the suite, which runs beside other work, it is the processor time of fewer: what differs there differs for a
-client too. SHOP_TEST_SIGN_INS is the number that `make timing` sets.
+else. In the suite, which runs beside other work, it is the processor time of fewer, and what a hash takes would show.
+SHOP_TEST_SIGN_INS is the number that `make timing` sets.
 """
 
 import os
@@ -13,8 +13,9 @@ import pytest
 
 from factories import PASSWORD
 
-SIGN_INS = int(os.environ.get("SHOP_TEST_SIGN_INS", "20"))
-clock = time.perf_counter if "SHOP_TEST_SIGN_INS" in os.environ else time.process_time
+QUIET = "SHOP_TEST_SIGN_INS" in os.environ
+SIGN_INS = int(os.environ.get("SHOP_TEST_SIGN_INS", "15"))
+clock = time.perf_counter if QUIET else time.process_time
 INDISTINGUISHABLE = 0.005  # seconds
 VARYING = {"x-request-id", "date"}
 
@@ -63,8 +64,9 @@ class TestSignIn:
                 assert response.status_code == 401
         medians = {kind: median(seconds) for kind, seconds in taken.items()}
         print(medians)
-        assert max(medians.values()) - min(medians.values()) <= INDISTINGUISHABLE, medians
-        assert min(medians.values()) > 2 * INDISTINGUISHABLE  # else the comparison means nothing
+        least, most = min(medians.values()), max(medians.values())
+        assert most - least <= (INDISTINGUISHABLE if QUIET else least / 4), medians
+        assert least > 2 * INDISTINGUISHABLE  # else the comparison means nothing
 
     async def test_it_still_works_for_those_who_have_an_account(self, stranger):
         assert (await stranger.post("/auth", json={"username": "ada", "password": PASSWORD})).status_code == 200
