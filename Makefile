@@ -31,8 +31,8 @@ test: $(VENV)/dev.stamp ## run the whole suite
 check: lint openapi-check clients type test ## everything that must be green before a commit lands
 
 .PHONY: soak
-soak: $(VENV)/dev.stamp ## check the cache's promises under faults for ten minutes
-	SOAK_SECONDS=$${SOAK_SECONDS:-600} $(BIN)/pytest -s tests/http_cache/test_history.py -k keeps
+soak: $(VENV)/dev.stamp ## check the cache's promises under faults for ten minutes, and that broken ones are found
+	SOAK_SECONDS=$${SOAK_SECONDS:-600} $(BIN)/pytest -s tests/http_cache/test_history.py
 
 .PHONY: fuzz
 fuzz: $(VENV)/dev.stamp ## send 20,000 generated requests and more as anyone, as a user and as an admin (half an hour)
