@@ -1,6 +1,6 @@
 """`shop-api serve` as an operator meets it: a process with its engines, its messages and its end."""
 
-import contextlib
+import random
 import re
 import signal
 import socket
