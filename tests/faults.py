@@ -15,6 +15,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from pids import engines_on
+from ports import free_port
 from shop_api import embedded
 from shop_api.embedded.child import child
 
@@ -26,8 +27,7 @@ class RedisServer:
         self._folder = folder
         self._options = options
         self._running = ExitStack()
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            self.port: int = probe.getsockname()[1]
+        self.port = free_port()
 
     def start(self) -> None:
         command = [embedded.redis.binary(), "--bind", "127.0.0.1", "--port", str(self.port), "--save", ""]

@@ -1,7 +1,6 @@
 """A real SMTP server in this process, that keeps what it is given."""
 
 import asyncio
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from email import message_from_bytes, policy
@@ -10,6 +9,8 @@ from typing import Any
 
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
+
+from ports import free_port
 
 
 class MailServer:
@@ -39,8 +40,7 @@ class MailServer:
 @contextmanager
 def mail_server(**options: Any) -> Iterator[MailServer]:
     server = MailServer()
-    with socket.create_server(("127.0.0.1", 0)) as free:  # it cannot choose a port by itself
-        port = free.getsockname()[1]
+    port = free_port()
     controller = Controller(server, hostname="127.0.0.1", port=port, **options)
     controller.start()
     try:

@@ -1,6 +1,5 @@
 """Several Redis servers that stand in for one another: under Sentinels, or as a cluster. Processes on 127.0.0.1."""
 
-import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -11,6 +10,7 @@ from redis.crc import key_slot
 from redis.exceptions import RedisError
 
 from faults import RedisServer
+from ports import free_port
 from shop_api import embedded
 from shop_api.embedded.child import child
 
@@ -148,9 +148,3 @@ def cluster(folder: Path, key: str) -> Iterator[list[RedisServer]]:
         until(lambda: all(redis.cluster("INFO")["cluster_state"] == "ok" for redis in clients))
         until(lambda: clients[-1].role()[3] == b"connected")
         yield nodes
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port

@@ -1,6 +1,5 @@
 """`shop-api serve` as an operator meets it: a process with its engines, its messages and its end."""
 
-import random
 import re
 import signal
 import socket
@@ -15,6 +14,7 @@ import httpx
 import pytest
 
 from pids import alive, engines_on, soon
+from ports import free_port
 from processes import SHOP_API, environment, started
 from shop_api.settings import Settings
 
@@ -297,7 +297,7 @@ class TestElsewhere:
     """With engines that run elsewhere."""
 
     def test_no_engine_is_started_and_it_listens_where_it_is_told(self, engines, tmp_path):
-        port = str(random.randrange(20_000, 30_000))  # none that the system gives to whoever asks for any
+        port = str(free_port())
         own = {**environment(engines), "SHOP_DATA_DIR": str(tmp_path / "data")}
         with started(own, tmp_path / "serve.log", "--host", "0.0.0.0", "--port", port) as (process, url):
             assert url == f"http://localhost:{port}"

@@ -5,7 +5,6 @@ import grp
 import http.client
 import json
 import os
-import random
 import signal
 import socket
 import subprocess
@@ -18,6 +17,7 @@ from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ports import free_port
 from processes import started
 
 ROOT = Path(__file__).parents[2]
@@ -139,15 +139,6 @@ def _binary() -> Path:
 def _accepts(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-def free_port() -> int:
-    """Below those that the kernel gives to outgoing connections, so that it stays free until a restart."""
-    while True:
-        port = random.randrange(20_000, 32_000)
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) != 0:
-                return port
 
 
 def wait_until(condition: Callable[[], object], seconds: float = 30) -> None:

@@ -9,8 +9,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from e2e.stack import Instance, Shop, free_port, nginx, wait_until
+from e2e.stack import Instance, Shop, nginx, wait_until
 from factories import PASSWORD, a_product
+from ports import free_port
 
 pytestmark = pytest.mark.e2e
 

@@ -15,8 +15,9 @@ import httpx
 import pytest
 
 from e2e.scale import amount
-from e2e.stack import Load, Shop, free_port, nginx, wait_until
+from e2e.stack import Load, Shop, nginx, wait_until
 from factories import PASSWORD, a_product
+from ports import free_port
 
 pytestmark = [pytest.mark.e2e, pytest.mark.long]
 CLIENTS = 8
