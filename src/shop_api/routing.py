@@ -19,6 +19,11 @@ class StrictRoute(APIRoute):
     """Refuses unknown and repeated query parameters (422), other media types than its own (415) and JSON that is not
     I-JSON (400). PATCH also takes RFC 7396's media type."""
 
+    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        if options.get("status_code") == 204:
+            options["response_class"] = Response  # the default gives even the absent body a media type
+        super().__init__(path, endpoint, **options)
+
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
         known = set(_query_parameters(self.dependant))

@@ -179,6 +179,7 @@ class TestDelete:
         first = await admin.delete("/products/tea-assam-250")
         second = await admin.delete("/products/tea-assam-250")
         assert (first.status_code, first.content, second.status_code) == (204, b"", 404)
+        assert "content-type" not in first.headers
 
 
 class TestList:

@@ -129,3 +129,19 @@ class TestProblemPages:
         assert kind["code"] == code
         assert len(kind["description"]) > 20
         assert "\n" not in kind["description"]
+
+
+class TestPolicy:
+    @pytest.mark.parametrize("path", ["/", "/docs", "/problems/not_found"])
+    async def test_a_page_loads_only_its_own_and_says_nothing_to_others(self, anyone, path):
+        page = await anyone.get(path, headers=BROWSER)
+        policy = page.headers["content-security-policy"]
+        assert policy.startswith("default-src 'none'; ")
+        for rest in ("base-uri 'none'", "form-action 'none'", "frame-ancestors 'none'"):
+            assert rest in policy
+        assert "unsafe" not in policy
+        assert page.headers["referrer-policy"] == "no-referrer"
+
+    async def test_swagger_ui_keeps_nothing(self, anyone):
+        page = await anyone.get("/docs", headers=BROWSER)
+        assert '"persistAuthorization": false' in page.text

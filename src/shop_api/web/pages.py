@@ -24,6 +24,11 @@ def hashes(html: str, element: str) -> str:
     return " ".join(f"'sha256-{digest}'" for digest in digests)
 
 
+def headers(policy: str, caching: str) -> dict[str, str]:
+    """Of a page. Nobody learns from it which page a link was on."""
+    return {"Content-Security-Policy": policy, "Referrer-Policy": "no-referrer", "Cache-Control": caching}
+
+
 class Page:
     """A template of this package. Its style has to be free of placeholders."""
 
@@ -38,5 +43,4 @@ class Page:
     def filled(self, values: Mapping[str, object]) -> HTMLResponse:
         """The page with `values` in it, escaped."""
         html = self._template.substitute({name: escape(str(value)) for name, value in values.items()})
-        headers = {"Content-Security-Policy": self._policy, "Vary": "Accept", "Cache-Control": "no-store"}
-        return HTMLResponse(html, headers=headers)
+        return HTMLResponse(html, headers={**headers(self._policy, "no-store"), "Vary": "Accept"})

@@ -5,7 +5,7 @@ from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse
 from starlette.staticfiles import StaticFiles
 
-from shop_api.web.pages import hashes
+from shop_api.web.pages import hashes, headers
 
 _PARAMETERS = {"persistAuthorization": False, "displayRequestDuration": True}
 
@@ -28,7 +28,7 @@ def mount_swagger_ui(app: FastAPI) -> None:
 
     @app.get("/docs", include_in_schema=False)
     async def swagger_ui() -> HTMLResponse:
-        return HTMLResponse(html, headers={"Content-Security-Policy": policy, "Cache-Control": "no-cache"})
+        return HTMLResponse(html, headers=headers(policy, "no-cache"))
 
     assets = StaticFiles(packages=[("fastapi_swagger", "resources")])
     app.mount("/docs/assets", assets, name="swagger_ui_assets")
