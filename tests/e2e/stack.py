@@ -126,6 +126,18 @@ def nginx(folder: Path, upstreams: Sequence[int | str], changes: Mapping[str, st
         process.wait(10)
 
 
+@contextmanager
+def two_behind_nginx(env: Mapping[str, str], folder: Path) -> Iterator[tuple[Nginx, list[Instance]]]:
+    """Two instances, the first of which also has the place of the third."""
+    with ExitStack() as stack:
+        instances = [Instance(env, folder) for _ in range(2)]
+        for instance in instances:
+            stack.callback(instance.stop)
+            instance.start()
+        first, second = (instance.port for instance in instances)
+        yield stack.enter_context(nginx(folder / "nginx", [first, second, first])), instances
+
+
 def checked(front: Nginx) -> int:
     """What `nginx -t` says of its configuration as it is now."""
     folder = front.configuration.parent

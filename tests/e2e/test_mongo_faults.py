@@ -10,7 +10,7 @@ from pymongo import MongoClient
 
 from e2e.conftest import ADMIN
 from e2e.scale import amount
-from e2e.stack import Instance, nginx
+from e2e.stack import two_behind_nginx
 from e2e.traffic import Traffic, summary
 from faults import MongoServer
 from mongo_wire import NOT_PRIMARY, SHUTTING_DOWN, WRITES, Fault, MongoWire
@@ -44,12 +44,7 @@ def shop(engines: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         port = stack.enter_context(wire.open())
         env = environment(engines, SHOP_ADMIN_USERNAME=ADMIN[0], SHOP_ADMIN_PASSWORD=ADMIN[1], SHOP_LOG_LEVEL="error")
         env["SHOP_MONGO_URL"] = f"mongodb://127.0.0.1:{port}/?directConnection=true"
-        instances = [Instance(env, folder) for _ in range(2)]
-        for instance in instances:
-            stack.callback(instance.stop)
-            instance.start()
-        first, second = (instance.port for instance in instances)
-        front = stack.enter_context(nginx(folder / "nginx", [first, second, first]))
+        front, _ = stack.enter_context(two_behind_nginx(env, folder))
         yield Broken(front.port, token_of(front.url, *ADMIN), server, wire, env["SHOP_MONGO_DB"])
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from e2e.conftest import ADMIN
 from e2e.scale import amount
-from e2e.stack import Instance, nginx, wait_until
+from e2e.stack import Instance, two_behind_nginx, wait_until
 from e2e.traffic import Traffic, summary
 from faults import RedisServer, Wire
 from processes import token_of
@@ -40,12 +40,7 @@ def shop(env: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Itera
         stack.callback(server.stop)
         port = stack.enter_context(wire.open())
         limited = {**env, "SHOP_RATE_LIMITS": "on", "SHOP_REDIS_URL": f"redis://127.0.0.1:{port}/0"}
-        instances = [Instance(limited, folder) for _ in range(2)]
-        for instance in instances:
-            stack.callback(instance.stop)
-            instance.start()
-        first, second = (instance.port for instance in instances)
-        front = stack.enter_context(nginx(folder / "nginx", [first, second, first]))
+        front, instances = stack.enter_context(two_behind_nginx(limited, folder))
         yield Broken(front.port, token_of(front.url, *ADMIN), instances, server, wire)
 
 
