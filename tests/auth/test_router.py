@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from structlog.testing import capture_logs
 
 from conftest import client_of, running_app
 from factories import PASSWORD, a_user
@@ -60,6 +61,15 @@ class TestSignIn:
     @pytest.fixture(autouse=True)
     async def ada(self, shop):
         await UserRepository(shop.database, shop.audit).add(a_user("ada"))
+
+    async def test_each_is_logged_with_whose_it_was(self, anyone, shop):
+        ada = await UserRepository(shop.database, shop.audit).find("ada")
+        with capture_logs() as logs:
+            for username, password in (("ada", PASSWORD), ("ada", "a wrong password"), ("nobody", PASSWORD)):
+                await anyone.post("/auth", json={"username": username, "password": password})
+        said = [(line["event"], line["user_id"]) for line in logs if "sign" in line["event"]]
+        refused = "a sign-in was refused"
+        assert said == [("signed in", ada.id), (refused, ada.id), (refused, None)]
 
     @pytest.mark.parametrize("form", ["json", "data"])
     async def test_gives_a_token_that_works(self, anyone, form):

@@ -68,6 +68,7 @@ class AuthService:
         )
         if not await self._users.open_session(user, token.session_id):
             raise InvalidCredentials
+        log.info("signed in", user_id=user.id, session_id=token.session_id)
         return self._granted(user.id, token)
 
     async def refresh(self, text: str, device: Device) -> Tokens:

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping
 from typing import Any
 
+import structlog
 from uuid_utils import uuid7
 
 from shop_api.audit.models import Action, AuditEntry, Origin, State
@@ -22,6 +23,8 @@ from shop_api.pagination import Cursors
 from shop_api.passwords import MAX_LENGTH, Passwords, normalised, weakness
 from shop_api.users.models import Registration, User, UserPatch, UserQuery
 from shop_api.users.repository import UserRepository
+
+log = structlog.get_logger()
 
 _ADMIN_ONLY = {"role", "disabled"}
 _SELF_ONLY = {"email", "full_name"}
@@ -92,6 +95,9 @@ class UserService:
         user = await self._users.find(username.lower())
         right = await self._passwords.verify(password, user.password_hash if user else None)
         if user is None or not right or user.disabled:
+            log.info(
+                "a sign-in was refused", user_id=user.id if user else None, disabled=bool(user and user.disabled)
+            )
             raise InvalidCredentials
         return user
 
