@@ -118,7 +118,9 @@ def traces(request, engines, tmp_path_factory) -> Traces:
     traces, log = Traces(), tmp_path_factory.mktemp("secrets") / "serve.log"
     settings = engines.model_copy(update={"mongo_db": f"{engines.mongo_db}-secrets", "rate_limits": "on"})
     env = environment(settings, SHOP_LOG_LEVEL="debug", SHOP_LOG_FORMAT=request.param, SHOP_LOG_HITS_EVERY="1")
-    with pymongo.MongoClient(settings.mongo_url.get_secret_value()) as mongo:
+    redis = Redis.from_url(settings.redis_url.get_secret_value())
+    with redis, pymongo.MongoClient(settings.mongo_url.get_secret_value()) as mongo:
+        redis.flushdb()  # others have been counted as coming from this address too
         database = mongo[settings.mongo_db]
         with started(env, log) as (_, url), httpx.Client(base_url=url) as client:
             somebody = Clumsy(client, traces)
@@ -133,8 +135,7 @@ def traces(request, engines, tmp_path_factory) -> Traces:
             damage = {"$set": {"version": "damaged"}, "$unset": {"role": ""}}
             database["users"].update_many({}, damage, bypass_document_validation=True)
             assert somebody.send("POST", "/auth", json={"username": "canary", "password": SECOND}) == 500
-            with Redis.from_url(settings.redis_url.get_secret_value()) as redis:
-                traces.redis = list(told_by(redis))
+            traces.redis = list(told_by(redis))
         traces.log = log.read_text()
         mongo.drop_database(settings.mongo_db)
     return traces
