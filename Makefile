@@ -35,8 +35,8 @@ soak: $(VENV)/dev.stamp ## check the cache's promises under faults for ten minut
 	SOAK_SECONDS=$${SOAK_SECONDS:-600} $(BIN)/pytest -s tests/http_cache/test_history.py
 
 .PHONY: fuzz
-fuzz: $(VENV)/dev.stamp ## send 20,000 generated requests and more as anyone, as a user and as an admin (half an hour and more)
-	SHOP_TEST_CASES=$${SHOP_TEST_CASES:-700} $(BIN)/pytest -s tests/test_schema_conformance.py
+fuzz: $(VENV)/dev.stamp ## send 20,000 generated requests and more as anyone, as a user and as an admin (a quarter of an hour)
+	SHOP_TEST_CASES=$${SHOP_TEST_CASES:-900} $(BIN)/pytest -n 3 --dist load -rP tests/test_schema_conformance.py
 
 .PHONY: timing
 timing: $(VENV)/dev.stamp ## compare how long 300 failing sign-ins of each kind take; needs a quiet machine
