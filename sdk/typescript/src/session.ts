@@ -12,18 +12,14 @@ const SAFE = ["GET", "HEAD", "OPTIONS"];
 const LATER = [409, 429, 503];
 
 export class Session {
-  tokens: Tokens | undefined;
-  readonly #baseUrl: string;
-  readonly #attempts: number;
-  readonly #longestWait: number;
   #refreshing: Promise<void> | undefined;
 
-  constructor(baseUrl: string, tokens: Tokens | undefined, attempts: number, longestWait: number) {
-    this.#baseUrl = baseUrl;
-    this.tokens = tokens;
-    this.#attempts = attempts;
-    this.#longestWait = longestWait;
-  }
+  constructor(
+    private readonly baseUrl: string,
+    public tokens: Tokens | undefined,
+    private readonly attempts: number,
+    private readonly longestWait: number,
+  ) {}
 
   /** The answer, if it is a success; throws ShopError if it is not, and what `fetch` throws if there is none. */
   async fetch(request: Request): Promise<Response> {
@@ -40,27 +36,26 @@ export class Session {
   /** Tokens for a password or for a refresh token. */
   async grant(path: string, given: Record<string, string>): Promise<Tokens> {
     const headers = { "Content-Type": "application/json" };
-    const request = new Request(this.#baseUrl + path, { method: "POST", headers, body: JSON.stringify(given) });
+    const request = new Request(this.baseUrl + path, { method: "POST", headers, body: JSON.stringify(given) });
     return (await (await this.#answer(request, undefined)).json()) as Tokens;
   }
 
   async #refresh(used: Tokens): Promise<void> {
     if (this.tokens !== used) return;
     // A refresh token that is sent twice ends the session: of several callers one sends it, the others wait.
-    this.#refreshing ??= this.grant("/auth/refresh", { refresh_token: used.refresh_token })
-      .then(
-        (tokens) => {
-          this.tokens = tokens;
-        },
-        (error: unknown) => {
-          if (error instanceof InvalidRefreshToken) this.tokens = undefined;
-          throw error;
-        },
-      )
-      .finally(() => {
-        this.#refreshing = undefined;
-      });
+    this.#refreshing ??= this.#renew(used.refresh_token).finally(() => {
+      this.#refreshing = undefined;
+    });
     await this.#refreshing;
+  }
+
+  async #renew(refresh_token: string): Promise<void> {
+    try {
+      this.tokens = await this.grant("/auth/refresh", { refresh_token });
+    } catch (error) {
+      if (error instanceof InvalidRefreshToken) this.tokens = undefined;
+      throw error;
+    }
   }
 
   async #answer(request: Request, tokens: Tokens | undefined): Promise<Response> {
@@ -76,9 +71,9 @@ export class Session {
         const later = LATER.includes(response.status) && /^\d+$/.test(asked);
         if (later) wait = Number(asked);
         else if (response.status !== 502 || !repeatable) throw await refusal(response);
-        if (attempt === this.#attempts || wait > this.#longestWait) throw await refusal(response);
+        if (attempt === this.attempts || wait > this.longestWait) throw await refusal(response);
       } catch (error) {
-        const final = error instanceof ShopError || request.signal.aborted || attempt === this.#attempts;
+        const final = error instanceof ShopError || request.signal.aborted || attempt === this.attempts;
         if (final || !repeatable) throw error;
       }
       await new Promise((resolve) => setTimeout(resolve, wait * 1000));

@@ -1,7 +1,7 @@
 """A shop as its callers see it."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Protocol, Self, TypedDict, TypeVar, Unpack
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol, Self, TypeVar, Unpack
 from uuid import uuid4
 
 from shop_client.generated.api.account import sign_out
@@ -10,72 +10,12 @@ from shop_client.generated.api.products import add_product, delete_product, get_
 from shop_client.generated.api.users import delete_user, get_user, list_users, patch_user
 from shop_client.generated.client import AuthenticatedClient
 from shop_client.generated.models import ProductIn, ProductOut, ProductPatch, Registration, Tokens, UserOut, UserPatch
-from shop_client.generated.models.list_products_currency import ListProductsCurrency
-from shop_client.generated.models.list_products_sort import ListProductsSort
-from shop_client.generated.models.list_users_sort import ListUsersSort
-from shop_client.generated.models.product_out_status import ProductOutStatus
-from shop_client.generated.models.user_out_role import UserOutRole
 from shop_client.generated.types import UNSET, Unset
+from shop_client.keywords import ProductChanges, ProductFilters, UserChanges, UserFilters
 from shop_client.session import Session
 
 T_co = TypeVar("T_co", covariant=True)
 T = TypeVar("T")
-
-
-class ProductFilters(TypedDict, total=False):
-    """Which products to list, and in what order."""
-
-    q: str
-    category: str
-    tag: str
-    brand: str
-    min_price: int
-    max_price: int
-    currency: ListProductsCurrency
-    in_stock: bool
-    status: ProductOutStatus
-    sort: ListProductsSort
-
-
-class PriceChange(TypedDict, total=False):
-    """What is absent stays."""
-
-    amount: int
-    currency: str
-
-
-class ProductChanges(TypedDict, total=False):
-    """What is absent stays, None removes."""
-
-    name: str
-    description: str | None
-    price: PriceChange
-    stock: int
-    category: str | None
-    brand: str | None
-    tags: Sequence[str] | None
-    images: Sequence[str] | None
-    attributes: Mapping[str, str | int | float | bool | None] | None
-    status: ProductOutStatus
-
-
-class UserFilters(TypedDict, total=False):
-    """Which users to list, and in what order."""
-
-    q: str
-    role: UserOutRole
-    disabled: bool
-    sort: ListUsersSort
-
-
-class UserChanges(TypedDict, total=False):
-    """What is absent stays, None removes."""
-
-    email: str | None
-    full_name: str | None
-    role: UserOutRole
-    disabled: bool
-    current_password: str | None
 
 
 class Shop:
