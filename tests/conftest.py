@@ -11,6 +11,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+import structlog
 from fastapi import FastAPI
 
 from factories import TEST_SECRET, a_user
@@ -23,6 +24,15 @@ from shop_api.shop import Shop
 from shop_api.tokens import AccessTokens
 from shop_api.users.models import Role
 from shop_api.users.repository import UserRepository
+
+# A failed test shows what was logged. To lay it out for a terminal, as structlog would, takes time at every request.
+structlog.configure(
+    processors=[
+        structlog.processors.add_log_level,
+        structlog.processors.format_exc_info,
+        structlog.processors.JSONRenderer(),
+    ]
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -1,6 +1,10 @@
-"""Under a steady load nothing grows: not the memory of an instance, nor the number of its open files."""
+"""Under a steady load nothing grows: not the memory of an instance, nor the number of its open files.
+
+CHAOS_SOAK is how many seconds it takes; `make soak-hour` sets it, and then the load is ten times as high.
+"""
 
 import itertools
+import os
 import sys
 import threading
 import time
@@ -18,13 +22,13 @@ from processes import token_of
 
 pytestmark = [
     pytest.mark.e2e,
-    pytest.mark.campaign,
+    pytest.mark.long,
     pytest.mark.skipif(sys.platform != "linux", reason="reads /proc"),
 ]
-SECONDS = amount("SOAK", 10)
+SECONDS = amount("SOAK", 180)
+# In the suite, other tests want the processor as well.
+PAUSE = 0.02 if "CHAOS_SOAK" in os.environ else 0.2
 WARM_UP = min(SECONDS / 2, 60)
-# An instance that has just started still grows a little.
-GROWTH = 1.05 if SECONDS >= 180 else 1.15
 PRODUCTS = 50
 # Not the admin: the hundred-and-first sign-in of a user ends the first one.
 SOMEBODY = {"username": "soaker", "password": PASSWORD}
@@ -41,7 +45,7 @@ def write(client: Client, n: int) -> Reply:
 
 
 def sign_in(client: Client, _: int) -> Reply:
-    time.sleep(1)
+    time.sleep(50 * PAUSE)
     return client.ask("POST", "/auth", SOMEBODY)[0]
 
 
@@ -54,7 +58,7 @@ def test_an_instance_does_not_grow(env: dict[str, str], tmp_path: Path):
             if done.is_set():
                 return
             replies.append(does(client, n).status)
-            time.sleep(0.02)
+            time.sleep(PAUSE)
 
     try:
         with nginx(tmp_path / "nginx", [instance.port] * 3) as front:
@@ -80,7 +84,7 @@ def test_an_instance_does_not_grow(env: dict[str, str], tmp_path: Path):
         assert set(replies) == {200}
         sizes, files = zip(*samples, strict=True)
         # The least of several samples: for a moment, a password that is hashed takes 46 MiB.
-        assert min(sizes[-6:]) <= min(sizes[:6]) * GROWTH
+        assert min(sizes[-6:]) <= min(sizes[:6]) * 1.05
         assert min(files[-6:]) <= min(files[:6]) + 3
     finally:
         done.set()
