@@ -149,6 +149,7 @@ def _serve(settings: Settings, listener: socket.socket, stop: _Stop) -> None:
     import uvicorn
 
     from shop_api.app import create_app
+    from shop_api.http_protocol import HeadWithBody
 
     app = create_app(settings)
 
@@ -175,6 +176,7 @@ def _serve(settings: Settings, listener: socket.socket, stop: _Stop) -> None:
 
     config = uvicorn.Config(
         app,
+        http=HeadWithBody,
         log_config=None,
         log_level="warning",
         access_log=False,

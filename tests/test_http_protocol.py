@@ -1,0 +1,112 @@
+"""In how many pieces answers leave, seen from a client's socket and from the transport."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+
+import pytest
+import uvicorn
+
+from ports import free_port
+from shop_api.http_protocol import HeadWithBody, _Holding
+
+HEAD = b"HTTP/1.1 200 OK\r\n\r\n"
+
+
+class Recorded(asyncio.Transport):
+    def __init__(self) -> None:
+        super().__init__()
+        self.written: list[bytes] = []
+        self.closed = False
+
+    def write(self, data) -> None:
+        assert not self.closed
+        self.written.append(data)
+
+    def close(self) -> None:
+        self.closed = True
+
+    def is_closing(self) -> bool:
+        return self.closed
+
+
+class TestHolding:
+    @pytest.fixture
+    async def below(self) -> Recorded:
+        return Recorded()
+
+    @pytest.fixture
+    async def transport(self, below) -> _Holding:
+        return _Holding(below)
+
+    async def test_head_and_body_are_one(self, below, transport):
+        transport.write(HEAD)
+        transport.write(b"body")
+        transport.write(b"more")
+        await asyncio.sleep(0)
+        assert below.written == [HEAD + b"body", b"more"]
+
+    async def test_one_answer_after_the_other(self, below, transport):
+        for _ in range(2):
+            transport.write(HEAD)
+            transport.write(b"body")
+        await asyncio.sleep(0)
+        assert below.written == [HEAD + b"body"] * 2
+
+    async def test_a_head_alone_goes_with_the_next_turn(self, below, transport):
+        transport.write(HEAD)
+        assert below.written == []
+        await asyncio.sleep(0)
+        assert below.written == [HEAD]
+
+    async def test_a_body_that_looks_like_a_head_stays_in_its_place(self, below, transport):
+        transport.write(HEAD)
+        transport.write(b"")
+        transport.write(b"HTTP/1.1 is a protocol, ")
+        transport.write(b"and so on")
+        await asyncio.sleep(0)
+        assert b"".join(below.written) == HEAD + b"HTTP/1.1 is a protocol, and so on"
+
+    async def test_the_end_does_not_lose_it(self, below, transport):
+        transport.write(HEAD)
+        transport.close()
+        await asyncio.sleep(0)
+        assert (below.written, below.closed, transport.is_closing()) == ([HEAD], True, True)
+
+
+async def slow(scope, receive, send) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"4")]})
+    if scope["path"] == "/slow":
+        await asyncio.sleep(0.5)
+    await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else b"body"})
+
+
+class TestServed:
+    @pytest.fixture
+    async def port(self) -> AsyncIterator[int]:
+        port = free_port()
+        config = uvicorn.Config(slow, http=HeadWithBody, port=port, log_level="error", lifespan="off")
+        server = uvicorn.Server(config)
+        serving = asyncio.create_task(server._serve())
+        while not server.started:
+            await asyncio.sleep(0.01)
+        yield port
+        server.should_exit = True
+        await serving
+
+    @pytest.mark.parametrize("method", ["GET", "HEAD"])
+    async def test_nobody_waits_for_a_head_until_there_is_a_body(self, port, method):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        started = time.monotonic()
+        writer.write(f"{method} /slow HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(HEAD[:17])
+        assert time.monotonic() - started < 0.4
+        assert await reader.readexactly(0 if method == "HEAD" else 4) == (b"" if method == "HEAD" else b"body")
+        writer.close()
+
+    async def test_pipelined_requests_are_answered_in_their_order(self, port):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        request = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+        writer.write(request * 3 + b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        assert (await reader.read()).count(b"\r\n\r\nbody") == 4
+        writer.close()
