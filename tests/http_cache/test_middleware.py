@@ -1,6 +1,7 @@
 """What the cache answers, and to whom, through the whole app."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from datetime import timedelta
@@ -14,6 +15,7 @@ from conftest import Client, client_of, running_app
 from factories import PASSWORD, TEST_SECRET, a_product, password_hash
 from http_cache.conftest import Commands, settled
 from shop_api.clock import utc_now
+from shop_api.http_cache.cache import LIFE
 from shop_api.http_cache.follower import Follower
 from shop_api.shop import Shop
 from shop_api.tokens import AccessTokens
@@ -572,11 +574,13 @@ class TestTogether:
     @pytest.mark.parametrize("url", READS)
     async def test_of_500_at_once_one_reads_the_database(self, app: FastAPI, commands: Commands, url):
         async with client_of(app) as client:
+            started = time.monotonic()
             answers = await asyncio.gather(*(client.get(url) for _ in range(500)))
+        lives = 1 + (time.monotonic() - started) // LIFE  # one, on a machine that has nothing else to do
         assert {answer.status_code for answer in answers} == {200}
         assert len({answer.content for answer in answers}) == 1
         assert len({answer.headers["x-request-id"] for answer in answers}) == 500
-        assert len(commands.reads()) == 1
+        assert 1 <= len(commands.reads()) <= lives
         assert {status_of(answer) for answer in answers} <= {MISS, COLLAPSED, IN_MEMORY}
 
     async def test_who_goes_away_takes_nothing_from_those_who_wait(self, anyone, held):

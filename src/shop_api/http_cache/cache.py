@@ -9,6 +9,7 @@ import time
 from collections.abc import Awaitable, Callable, Collection
 from typing import NamedTuple
 
+from shop_api.errors import DatabaseUnavailable
 from shop_api.http_cache.answer import Answer, Key
 from shop_api.http_cache.counters import Counters
 from shop_api.http_cache.memory import Entry, MemoryTier
@@ -16,6 +17,12 @@ from shop_api.http_cache.redis import RedisTier
 
 LIFE = 1.0
 """Seconds for which an answer may be given after the read that made it began: the bound of staleness."""
+GRACE = 30.0
+"""Seconds for which Redis may answer in place of a database that does not, after the last moment up to which all
+changes are known here."""
+# After the database did not answer. Longer than an operation takes to give up, so that one at a time finds out.
+_SPARED = 6.0
+_UNAVAILABLE = b'"%s"' % DatabaseUnavailable.code.encode()
 
 Load = Callable[[], Awaitable[Answer]]
 
@@ -47,6 +54,8 @@ class HttpCache:
         self.counters = counters
         self.seen_through = float("-inf")
         """All changes acknowledged before this moment, wherever they were made, have been taken into account."""
+        self._gone_until = float("-inf")
+        """Until then it is taken for granted that the database does not answer."""
         self._flights: dict[Key, Flight] = {}
         self._fenceable: dict[str, set[Flight]] = {}
 
@@ -105,25 +114,35 @@ class HttpCache:
             flight.task.exception()  # those who wait have it; they may all be gone
 
     async def _fill(self, flight: Flight, key: Key, route: object, load: Load, fresh: bool) -> Found:
-        ticket = None
-        if flight.started < self.seen_through + LIFE:
-            ticket, stored = await self.redis.lookup(key, flight.tags)
-            if stored is not None and not fresh:
+        behind = flight.started >= self.seen_through + LIFE
+        ticket, stored = await self.redis.lookup(key, flight.tags)
+        spare = None
+        if stored is not None and not fresh:
+            answer, age = stored
+            found = Found(answer, time.monotonic() - age, b"hit; detail=redis")
+            if not behind:
                 self.counters.redis_hits += 1
-                answer, age = stored
-                born = time.monotonic() - age
                 # Whoever made a change may have failed to tell Redis; what this process knows of goes only so far.
                 expires = min(flight.started, self.seen_through) + LIFE
-                self._keep(flight, key, Entry(answer, flight.tags, route, born, expires))
-                return Found(answer, born, b"hit; detail=redis")
+                self._keep(flight, key, Entry(answer, flight.tags, route, found.born, expires))
+                return found
+            spare = found._replace(status=b"hit; detail=database-unavailable")
+            if time.monotonic() < min(self._gone_until, self.seen_through + GRACE):
+                self.counters.redis_hits += 1
+                return spare
         self.counters.misses += 1
         self.counters.fills += 1
         born = time.monotonic()
         answer = await load()
+        gone = answer.status == 503 and _UNAVAILABLE in answer.body
+        self._gone_until = time.monotonic() + _SPARED if gone else float("-inf")
+        if gone and spare is not None and time.monotonic() < self.seen_through + GRACE:
+            self.counters.redis_hits += 1
+            return spare
         if answer.status not in (200, 404):
             return Found(answer, born, b"fwd=uri-miss")
         self._keep(flight, key, Entry(answer, flight.tags, route, born, flight.started + LIFE))
-        if ticket is None:
+        if behind or ticket is None:
             self.redis.expect(flight.tags)
         elif not flight.fenced:
             self.redis.store(key, ticket, answer, born)
