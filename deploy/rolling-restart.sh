@@ -39,13 +39,17 @@ until_() {
     done
 }
 
-# The workers of nginx, each between spaces.
-workers() { echo " $($compose exec -T nginx cat /proc/1/task/1/children | tr '\n' ' ') "; }
+# The workers of nginx, each between spaces. That there are none can only mean that they cannot be seen.
+workers() {
+    list=$($compose exec -T nginx cat /proc/1/task/1/children | tr '\n' ' ')
+    [ -n "${list# }" ] || return 1
+    echo " $list "
+}
 
 # The workers of before the reload ($1) have ended, and with them the last connection on which a client could still
 # have sent a request to the instance.
 drained() {
-    now=$(workers)
+    now=$(workers) || return 1
     for worker in $1; do
         case $now in *" $worker "*) return 1 ;; esac
     done
@@ -61,7 +65,7 @@ for instance; do
 done
 for instance; do
     echo "$instance: out"
-    before=$(workers)
+    before=$(workers) || fail "the workers of nginx cannot be seen"
     edit "s/^\( *server $instance:[0-9]* \)\(weight\)/\1down \2/"
     until_ "the requests of before do not end; $instance is out, and still runs" drained "$before"
     echo "$instance: restarts"
