@@ -55,6 +55,9 @@ def test_registers_signs_in_and_out(shop, service):
         with pytest.raises(problems.InvalidRefreshToken):
             again.users.get()
         assert again.tokens is None
+    with Shop(service, tokens=ended) as again:
+        again.sign_out()
+        assert again.tokens is None
 
 
 def test_an_expired_access_token_is_refreshed(service, expired):

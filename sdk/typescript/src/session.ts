@@ -72,6 +72,7 @@ export class Session {
         if (later) wait = Number(asked);
         else if (response.status !== 502 || !repeatable) throw await refusal(response);
         if (attempt === this.attempts || wait > this.longestWait) throw await refusal(response);
+        await response.body?.cancel();
       } catch (error) {
         const final = error instanceof ShopError || request.signal.aborted || attempt === this.attempts;
         if (final || !repeatable) throw error;

@@ -1,6 +1,7 @@
 /** A shop as its callers see it. */
 
 import createClient, { type Client } from "openapi-fetch";
+import { InvalidRefreshToken } from "./problems.js";
 import type { components, operations, paths } from "./schema.js";
 import { Session, type Tokens } from "./session.js";
 
@@ -56,7 +57,11 @@ export class Shop {
   }
 
   async signOut(): Promise<void> {
-    await this.api.POST("/auth/logout");
+    try {
+      await this.api.POST("/auth/logout");
+    } catch (error) {
+      if (!(error instanceof InvalidRefreshToken)) throw error; // it has ended already
+    }
     this.#session.tokens = undefined;
   }
 }

@@ -25,6 +25,7 @@ suite("sign-in", () => {
     await shop.signOut();
     assert.equal(shop.tokens, undefined);
     await assert.rejects(new client.Shop(url, { tokens }).users.get(), client.InvalidRefreshToken);
+    await new client.Shop(url, { tokens }).signOut();
   });
 
   test("twenty requests with an expired access token share one refresh", async () => {

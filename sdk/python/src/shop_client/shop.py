@@ -1,6 +1,7 @@
 """A shop as its callers see it."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from typing import Protocol, Self, TypeVar, Unpack
 from uuid import uuid4
 
@@ -12,6 +13,7 @@ from shop_client.generated.client import AuthenticatedClient
 from shop_client.generated.models import ProductIn, ProductOut, ProductPatch, Registration, Tokens, UserOut, UserPatch
 from shop_client.generated.types import UNSET, Unset
 from shop_client.keywords import ProductChanges, ProductFilters, UserChanges, UserFilters
+from shop_client.problems import InvalidRefreshToken
 from shop_client.session import Session
 
 T_co = TypeVar("T_co", covariant=True)
@@ -54,7 +56,8 @@ class Shop:
         self._session.tokens = self._session.grant("/auth", username=username, password=password)
 
     def sign_out(self) -> None:
-        sign_out.sync_detailed(client=self.client)
+        with suppress(InvalidRefreshToken):  # it has ended already
+            sign_out.sync_detailed(client=self.client)
         self._session.tokens = None
 
 
