@@ -73,7 +73,7 @@ class TestOptionsOfTheUrl:
     async def test_that_are_missing_are_ours(self, engines, driver):
         async with mongo.open_database(engines.required()[0], "shop", driver) as database:
             options = database.client.options
-            assert (options.timeout, options.server_selection_timeout) == (5, 3)
+            assert (options.timeout, options.server_selection_timeout) == (4, 3)
             assert (options.pool_options.max_pool_size, options.pool_options.appname) == (64, "shop_api")
 
     async def test_turn_tls_on(self, driver):

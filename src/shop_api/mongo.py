@@ -73,7 +73,7 @@ class CollectionGone(Exception):
 
 
 # Every operation ends within this time, retries included. A cancelled Motor call keeps its thread until then.
-OPERATION_TIMEOUT_MS = 5_000
+OPERATION_TIMEOUT_MS = 4_000
 # The first start on a large collection may have to build its indexes.
 _INDEX_BUILD_TIMEOUT = 600
 _NAMESPACE_EXISTS = 48

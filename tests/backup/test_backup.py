@@ -97,7 +97,6 @@ def test_a_backup_under_load_brings_back_every_write_acknowledged_before_it(tmp_
             after = {name: stock + 1 for name, stock in writers.acknowledged.items()}  # one may be on its way
         assert backup.returncode == 0, backup.stderr
         assert not writers.unexpected
-    print("T stopped", time.monotonic())
     shutil.rmtree(tmp_path / "data")
 
     restore = run(env, "restore", file)

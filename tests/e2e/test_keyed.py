@@ -24,8 +24,8 @@ from mongo_wire import Fault, MongoWire
 from processes import token_of
 from shop_api.idempotency.repository import LEASE
 
-pytestmark = [pytest.mark.e2e, pytest.mark.campaign]
-KEYED = amount("KEYED", 200)
+pytestmark = [pytest.mark.e2e, pytest.mark.long]
+KEYED = amount("KEYED", 60)
 Asked = Future[tuple[Reply, dict[str, Any]]]
 
 

@@ -59,7 +59,7 @@ async def test_of_three_times_too_many_requests_the_rest_is_refused_at_once(one:
     refused = [outcome for outcome in outcomes if outcome.status == 503]
     print(f"\n{dict(counts)}; refused at the slowest in {max(refused, key=lambda o: o.seconds).seconds:.2f} s")
     assert counts.keys() == {200, 503}
-    assert percentile(refused, 0.999) < 1
+    assert max(outcome.seconds for outcome in refused) < 1
     assert counts[200] > 100
 
     for _ in range(10):  # seconds

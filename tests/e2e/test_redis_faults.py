@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import NamedTuple
 
 import httpx
@@ -14,9 +15,11 @@ from e2e.stack import Instance, two_behind_nginx, wait_until
 from e2e.traffic import Traffic, summary
 from faults import RedisServer, Wire
 from processes import token_of
+from redis_servers import until, watched
 
-pytestmark = [pytest.mark.e2e, pytest.mark.campaign]
+pytestmark = [pytest.mark.e2e, pytest.mark.long]
 ROUNDS = amount("FAULTS", 1)
+FAILOVERS = amount("FAILOVERS", 2)
 
 
 class Broken(NamedTuple):
@@ -81,9 +84,37 @@ def test_no_request_fails_and_writes_take_two_seconds_at_most(shop: Broken, faul
                 wait_until(lambda port=instance.port: redis_of(port) == "up", 5)
             time.sleep(0.6)
         print(f"\n{fault.__name__}: {dict(summary(traffic.replies))}, slowest {traffic.slowest('POST', 'PUT'):.2f} s")
-        assert traffic.errors() == []
-        assert traffic.slowest("POST", "PUT") < 2
-        assert traffic.healthy_after(mended) < 5
+        check(traffic, mended)
+
+
+@pytest.mark.campaign
+def test_a_failover_by_sentinels_is_no_different(env: dict[str, str], tmp_path: Path):
+    folders = redis, shop = tmp_path / "redis", tmp_path / "shop"
+    for folder in folders:
+        folder.mkdir()
+    with watched(redis) as group:
+        limited = {**env, "SHOP_RATE_LIMITS": "on", "SHOP_REDIS_URL": group.url}
+        with two_behind_nginx(limited, shop) as (front, instances):
+            token = token_of(front.url, *ADMIN)
+            for number in range(FAILOVERS):
+                with Traffic(front.port, token) as traffic:
+                    time.sleep(0.4)
+                    old = group.primary
+                    old.kill() if number % 2 == 0 else old.freeze()
+                    group.elect_another_than(old)
+                    elected = time.monotonic()
+                    for instance in instances:
+                        wait_until(lambda port=instance.port: redis_of(port) == "up", 5)
+                    old.start() if number % 2 == 0 else old.thaw()
+                    until(lambda: group.is_whole)
+                print(f"\n{dict(summary(traffic.replies))}, slowest {traffic.slowest('POST', 'PUT'):.2f} s")
+                check(traffic, elected)
+
+
+def check(traffic: Traffic, mended: float) -> None:
+    assert traffic.errors() == []
+    assert traffic.slowest("POST", "PUT") < 2
+    assert traffic.healthy_after(mended) < 5
 
 
 def redis_of(port: int) -> str:

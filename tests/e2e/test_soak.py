@@ -4,7 +4,6 @@ CHAOS_SOAK is how many seconds it takes; `make soak-hour` sets it, and then the 
 """
 
 import itertools
-import os
 import sys
 import threading
 import time
@@ -13,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from e2e.conftest import ADMIN
-from e2e.scale import amount
+from e2e.scale import IN_THE_SUITE, amount
 from e2e.stack import Instance, nginx
 from e2e.traffic import Client, Reply
 from e2e.usage import memory, open_files
@@ -26,8 +25,7 @@ pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="reads /proc"),
 ]
 SECONDS = amount("SOAK", 180)
-# In the suite, other tests want the processor as well.
-PAUSE = 0.02 if "CHAOS_SOAK" in os.environ else 0.2
+PAUSE = 0.2 if IN_THE_SUITE else 0.02
 WARM_UP = min(SECONDS / 2, 60)
 PRODUCTS = 50
 # Not the admin: the hundred-and-first sign-in of a user ends the first one.

@@ -13,8 +13,10 @@ from typing import Any, NamedTuple
 
 from pymongo.collection import Collection
 
+from e2e.scale import IN_THE_SUITE
 from factories import a_product
 
+PAUSE = 0.1 if IN_THE_SUITE else 0.01
 CUT_OFF = "cut off"
 _CHANGES = 3
 _PATIENCE = 60.0
@@ -73,7 +75,7 @@ class Traffic:
     sends again until it is acknowledged. So it is known what there has to be in the end.
     """
 
-    def __init__(self, port: int, token: str, *, readers: int = 3, writers: int = 2, pause: float = 0.01) -> None:
+    def __init__(self, port: int, token: str, *, readers: int = 3, writers: int = 2, pause: float = PAUSE) -> None:
         self._port, self._token, self._pause = port, token, pause
         self._roles: list[tuple[Callable[[int], None], int]] = [
             *((self._read, n) for n in range(readers)),

@@ -23,7 +23,7 @@ from shop_api.settings import Settings
 
 pytestmark = pytest.mark.long
 
-WRITES = int(os.environ.get("CHAOS_WRITES", "1500"))
+WRITES = int(os.environ.get("CHAOS_WRITES", "900"))
 AT_ONCE = 16
 KILLS = 3
 

@@ -11,6 +11,7 @@ from pydantic import SecretStr
 from conftest import client_of, running_app
 from factories import a_product
 from shop_api import embedded
+from shop_api.settings import Settings
 
 BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 
@@ -56,6 +57,12 @@ class TestHome:
         page = (await anyone.get("/", headers=BROWSER)).text
         assert "<dt>Products</dt><dd>3</dd>" in page
         assert "<dt>Users</dt><dd>1</dd>" in page
+
+    async def test_shows_the_address_that_is_set(self, engines):
+        own = Settings.model_validate({**engines.model_dump(), "public_url": "https://api.shop.example/"})
+        async with running_app(own) as app, client_of(app) as client:
+            page = (await client.get("/", headers=BROWSER)).text
+        assert [line for line in _lines(page) if "https://api.shop.example/" in line] == _lines(page)
 
     @pytest.mark.parametrize("host", ["shop.example", "shop.example:8443", "[::1]:4000", "127.0.0.1:4000"])
     async def test_shows_the_address_that_the_browser_used(self, anyone, host):

@@ -16,6 +16,7 @@ from shop_api.mongo import PyMongoError
 from shop_api.problems import problems
 from shop_api.routing import StrictRoute
 from shop_api.schema import Schema
+from shop_api.settings import Settings
 from shop_api.web.pages import Page, wanted
 
 router = APIRouter(tags=["Home"], route_class=StrictRoute)
@@ -81,7 +82,7 @@ async def get_home(request: Request, shop: ShopDep) -> Home | Response:
         users=users,
         links=Links(docs="/docs", openapi="/openapi.json", products="/products"),
     )
-    return _home_page(home, _address(request, shop.settings.public_url)) if wanted(request) else home
+    return _home_page(home, _address(request, shop.settings)) if wanted(request) else home
 
 
 async def _if_known(count: Awaitable[int]) -> int | None:
@@ -92,11 +93,13 @@ async def _if_known(count: Awaitable[int]) -> int | None:
         return None
 
 
-def _address(request: Request, otherwise: str) -> str:
-    """This instance as the browser reached it. The line that somebody copies into a terminal must not be able to hold
-    anything but an address, whatever the Host header does."""
+def _address(request: Request, settings: Settings) -> str:
+    """As it is set, or this instance as the browser reached it. The line that somebody copies into a terminal must
+    not be able to hold anything but an address, whatever the Host header does."""
     host = request.headers.get("host", "")
-    return f"{request.scope['scheme']}://{host}" if _HOST.fullmatch(host) else otherwise.rstrip("/")
+    if "public_url" in settings.model_fields_set or not _HOST.fullmatch(host):
+        return settings.public_url.rstrip("/")
+    return f"{request.scope['scheme']}://{host}"
 
 
 def _home_page(home: Home, address: str) -> Response:
