@@ -50,6 +50,7 @@ class Admission:
         if scope["type"] != "http" or scope["path"] in _ALWAYS:
             return await self.app(scope, receive, send)
         if self._inside >= self._most:
+            scope.setdefault("state", {})["overloaded"] = True
             return await problem_response(Overloaded(retry_after=1), scope)(scope, receive, send)
         self._inside += 1
         try:

@@ -32,7 +32,7 @@ class RequestContext:
     expected becomes a 500 whose cause is only in the log.
 
     What `in_memory` has for a request is sent from here. Of such hits one in `log_every` is logged, and so it is with
-    health checks that find all well.
+    health checks that find all well, and with requests that are refused because there are too many.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class RequestContext:
         self._every = log_every
         self._in_memory = in_memory or (lambda _: None)
         self._tracing = tracing
-        self._hits = self._checks = 0
+        self._hits = self._checks = self._refused = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -115,6 +115,9 @@ class RequestContext:
             _log(scope, hit.status, seconds, size, "hit", None)
 
     def _is_worth_a_line(self, scope: Scope, status: int) -> bool:
+        if "overloaded" in scope["state"]:
+            before, self._refused = self._refused, self._refused + 1
+            return before % self._every == 0
         if status != 200 or _template(scope) not in _ROUTINE:
             return True
         self._checks += 1

@@ -170,8 +170,8 @@ class Settings(BaseSettings):
     log_level: Annotated[Literal["debug", "info", "warning", "error"], _example("info")] = "info"
     """The least severe level that is logged."""
     log_hits_every: Annotated[int, Field(ge=1), _example("1")] = 100
-    """Of requests answered from the cache's memory, and of health checks that found all well, one in so many is
-    logged; all others are, whatever this says."""
+    """Of requests answered from the cache's memory, of health checks that found all well and of requests refused as
+    `overloaded`, one in so many is logged; all others are, whatever this says."""
     otlp_endpoint: Annotated[
         str | None, _address("http://", "https://"), AfterValidator(_exportable), _example("http://collector:4318")
     ] = None

@@ -1,5 +1,6 @@
 """What a line of the log holds, and what nobody can make it hold."""
 
+import asyncio
 import io
 import json
 import logging
@@ -97,6 +98,23 @@ class TestRequests:
             3,
             4,
         )  # misses, and two of twenty hits: an answer lives for a second
+
+    async def test_of_refusals_under_overload_some_are_enough(self, lines, engines: Settings):
+        settings = engines.model_copy(update={"log_hits_every": 10, "max_requests": 1})
+        async with running_app(settings) as app, client_of(app) as client:
+            inside, may_end = asyncio.Event(), asyncio.Event()
+
+            @app.get("/slow")
+            async def slow() -> None:
+                inside.set()
+                await may_end.wait()
+
+            first = asyncio.create_task(client.get("/slow"))
+            await inside.wait()
+            assert {(await client.get("/audit")).status_code for _ in range(21)} == {503}
+            may_end.set()
+            await first
+        assert [line["status"] for line in lines()].count(503) == 3  # the first, and every tenth after it
 
     async def test_an_error_has_its_cause(self, lines, engines: Settings):
         async with running_app(engines) as app, client_of(app) as client:
