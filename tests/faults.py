@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import socket
+import ssl
 import struct
 import threading
 import time
@@ -91,10 +92,12 @@ class MongoServer:
 
 
 class Wire:
-    """A TCP connection between a client and a server on 127.0.0.1, with everything that can go wrong on one."""
+    """A TCP connection between a client and a server on 127.0.0.1, with everything that can go wrong on one; with
+    `tls`, the client has to speak it."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, tls: ssl.SSLContext | None = None) -> None:
         self.server_port = port
+        self._tls = tls
         self.delay = 0.0
         """Seconds that everything takes longer."""
         self.cut = False
@@ -136,7 +139,7 @@ class Wire:
 
     async def _serve(self, port: "Future[int]") -> None:
         self._loop, self._ended = asyncio.get_running_loop(), asyncio.Event()
-        server = await asyncio.start_server(self._connect, "127.0.0.1", 0)
+        server = await asyncio.start_server(self._connect, "127.0.0.1", 0, ssl=self._tls)
         port.set_result(server.sockets[0].getsockname()[1])
         await self._ended.wait()
         server.close()
