@@ -14,6 +14,7 @@ import pytest
 from pymongo import MongoClient
 from redis import Redis
 
+from pids import engines_on
 from shop_api import embedded
 from shop_api.embedded import EngineError, FolderInUse
 from shop_api.settings import Settings
@@ -53,6 +54,16 @@ def write_and_read(settings: Settings) -> list[str]:
 def redis_pid(url: str) -> int:
     with contextlib.closing(Redis.from_url(url)) as redis:
         return redis.info("server")["process_id"]
+
+
+def damage(storage: Path) -> list[Path]:
+    """Makes the files of a database that cannot be opened."""
+    with embedded.mongo.running(storage.parent):
+        pass
+    files = [file for file in storage.rglob("*") if file.is_file()]
+    for file in files:
+        os.truncate(file, min(file.stat().st_size, 10))
+    return files
 
 
 class TestRunning:
@@ -130,6 +141,39 @@ class TestRunning:
         with embedded.running(settings_for(tmp_path / "data"), quiet) as settings:
             assert write_and_read(settings) == [0, 1]
         letting_go.join()
+
+    @pytest.mark.parametrize("moment", [0.02, 0.05, 0.1])
+    def test_killed_in_its_first_start_it_can_start_again(self, tmp_path, moment):
+        def kill() -> None:
+            deadline = time.monotonic() + 10
+            while not (pids := engines_on(tmp_path)) and time.monotonic() < deadline:
+                time.sleep(0.001)
+            time.sleep(moment)
+            for pid in pids:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+
+        killing = threading.Thread(target=kill)
+        killing.start()
+        with contextlib.suppress(EngineError), embedded.mongo.running(tmp_path):
+            killing.join()
+        killing.join()
+        with embedded.running(settings_for(tmp_path), quiet) as settings:
+            assert write_and_read(settings) == [0, 1]
+
+    def test_files_that_it_left_half_made_are_made_anew(self, tmp_path):
+        damage(tmp_path / "mongo")
+        (tmp_path / "mongo.unfinished").touch()
+        for there in ([0, 1], [0, 1, 2]):
+            with embedded.running(settings_for(tmp_path), quiet) as settings:
+                assert write_and_read(settings) == there
+            assert not (tmp_path / "mongo.unfinished").exists()
+
+    def test_files_that_were_in_use_are_never_removed(self, tmp_path):
+        left = damage(tmp_path / "mongo")
+        with pytest.raises(EngineError):
+            contextlib.ExitStack().enter_context(embedded.mongo.running(tmp_path))
+        assert all(file.exists() for file in left)
 
 
 class TestSecret:

@@ -1,6 +1,7 @@
 """secantusd-rs, a MongoDB-compatible server, as a child process."""
 
 import re
+import shutil
 import sys
 import time
 from collections.abc import Iterator
@@ -22,18 +23,24 @@ _BUSY_TIMEOUT = 5.0
 @contextmanager
 def running(folder: Path) -> Iterator[str]:
     """The URL of the server on `folder`/mongo, which it creates or reopens."""
-    log = folder / "mongo.log"
+    log, storage, unfinished = folder / "mongo.log", folder / "mongo", folder / "mongo.unfinished"
     command: list[str | Path] = [
-        *(binary(), "--host", "127.0.0.1", "--port", "0", "--storage-path", folder / "mongo"),
+        *(binary(), "--host", "127.0.0.1", "--port", "0", "--storage-path", storage),
         *("--cache-size", "1G", "--log-file-max", "32MB"),
         "--sync-on-commit",  # without it kill -9 loses acknowledged writes
     ]
     patient_until = time.monotonic() + _BUSY_TIMEOUT
     while True:
+        # Ended while it makes its files for the first time, it cannot open them again, and nobody has used them yet.
+        if unfinished.exists():
+            shutil.rmtree(storage, ignore_errors=True)
+        elif not storage.exists():
+            unfinished.touch()
         with child(command, log) as process:
             if port := _port(process, log):
                 url = f"mongodb://127.0.0.1:{port}/?directConnection=true"
                 _end_sessions(url)
+                unfinished.unlink(missing_ok=True)
                 yield url
                 return
         # The engine of an instance that was killed a moment ago may still be letting go of its files.
