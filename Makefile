@@ -30,8 +30,8 @@ run: $(VENV)/run.stamp ## serve on http://localhost:4000 with the embedded engin
 test: $(VENV)/dev.stamp ## run the whole suite
 	@$(MAKE) --no-print-directory --keep-going --jobs=3 clients tests/web/node_modules/stamp || \
 	    echo "not all is there that npm gets: the tests that need it will be skipped"
-	@# Four at once: many tests wait for a server to start, stop or give up.
-	$(BIN)/pytest -n 4 --dist loadscope --no-loadscope-reorder -m "not campaign" $(ARGS)
+	@# Three at once: many tests wait for a server to start, stop or give up.
+	$(BIN)/pytest -n 3 --dist loadscope --no-loadscope-reorder -m "not campaign" $(ARGS)
 
 .PHONY: check
 check: lint openapi-check clients type test ## everything that must be green before a commit lands
@@ -54,7 +54,7 @@ chaos: $(VENV)/dev.stamp ## everything that can fail does, again and again, unde
 	    $(BIN)/pytest -s $(CAMPAIGNS) $(ARGS)
 
 .PHONY: chaos-short
-chaos-short: $(VENV)/dev.stamp ## each of these faults once (about five minutes); most are in the suite too, with less load
+chaos-short: $(VENV)/dev.stamp ## each of these faults once (about five minutes); some are in the suite too, with less load
 	CHAOS_FAULTS=1 $(BIN)/pytest $(CAMPAIGNS) $(ARGS)
 
 .PHONY: soak-hour

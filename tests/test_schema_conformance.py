@@ -23,7 +23,20 @@ CASES = int(os.environ.get("SHOP_TEST_CASES", "5"))
 ENDINGS = ["sign_out", "end_all_sessions", "end_session", "delete_user", "change_password"]
 """What may end the caller's sign-ins: all that follows would be a 401, as documented, and show nothing."""
 FOR_ADMINS = ["add_product", "replace_product", "patch_product", "patch_user"]
-"""What others are refused whatever they send: the suite does not send them what is at the edges of its schema too."""
+"""What others are refused whatever they send."""
+FOR_ANYONE = [
+    *(
+        "list_products",
+        "get_product",
+        "count_facets",
+        "get_home",
+        "get_problem",
+        "get_liveness",
+        "get_readiness",
+        "get_jwks",
+    ),
+]
+"""What an admin is answered like anybody else."""
 
 
 @pytest.fixture(scope="module")
@@ -43,9 +56,10 @@ def test_every_answer_is_as_documented(base_url, caller, repository_root, tmp_pa
     token = token_of(base_url, caller, PASSWORD) if caller else None
     configuration = tmp_path / "schemathesis.toml"
     configuration.write_text((repository_root / "schemathesis.toml").read_text())
-    if caller != "root" and "SHOP_TEST_CASES" not in os.environ:
+    if "SHOP_TEST_CASES" not in os.environ:  # the suite sends what is at the edges of a schema where it tells most
+        spared = FOR_ANYONE if caller == "root" else FOR_ADMINS
         with configuration.open("a") as file:
-            file.write(f"\n[[operations]]\ninclude-operation-id = {FOR_ADMINS}\nphases.coverage.enabled = false\n")
+            file.write(f"\n[[operations]]\ninclude-operation-id = {spared}\nphases.coverage.enabled = false\n")
     run = partial(_run, base_url, token, configuration)
     endings = [f"--include-operation-id={name}" for name in ENDINGS]
     if caller is None:  # has nothing to be ended

@@ -18,8 +18,8 @@ from e2e.traffic import Traffic, summary
 from processes import token_of
 
 pytestmark = [
+    pytest.mark.campaign,
     pytest.mark.e2e,
-    pytest.mark.long,
     pytest.mark.skipif(sys.platform != "linux", reason="needs more than one loopback address, and /proc"),
 ]
 ROUNDS = amount("ROLLING", 1)
@@ -96,7 +96,6 @@ def test_an_instance_that_does_not_become_ready_stays_out_and_ends_the_restart(p
     processes(["exec", "-T", "nginx", "sh", "-c", "kill -HUP 1"])
 
 
-@pytest.mark.campaign
 def test_no_get_fails_when_an_instance_is_killed(placed: Shop):
     with Traffic(placed.nginx.port, "", readers=8, writers=0, pause=0) as traffic:
         for n in range(KILLS):
