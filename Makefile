@@ -30,8 +30,8 @@ run: $(VENV)/run.stamp ## serve on http://localhost:4000 with the embedded engin
 test: $(VENV)/dev.stamp ## run the whole suite
 	@$(MAKE) --no-print-directory --keep-going --jobs=3 clients tests/web/node_modules/stamp || \
 	    echo "not all is there that npm gets: the tests that need it will be skipped"
-	@# Three at once: many tests wait for a server to start, stop or give up.
-	$(BIN)/pytest -n 3 --dist loadscope --no-loadscope-reorder -m "not campaign" $(ARGS)
+	@# Four at once: many tests wait for a server to start, stop or give up.
+	$(BIN)/pytest -n 4 --dist loadscope --no-loadscope-reorder -m "not campaign" $(ARGS)
 
 .PHONY: check
 check: lint openapi-check clients type test ## everything that must be green before a commit lands
