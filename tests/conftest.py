@@ -14,6 +14,7 @@ import pytest
 import structlog
 from fastapi import FastAPI
 
+import signals
 from factories import TEST_SECRET, a_user
 from shop_api import embedded, mongo
 from shop_api.app import create_app
@@ -37,6 +38,13 @@ structlog.configure(
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.get_closest_marker("long") is None)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _signals() -> Iterator[None]:
+    """No test depends on how this process was started: in the background, SIGINT is ignored."""
+    with signals.default_for_children():
+        yield
 
 
 @pytest.fixture(scope="session")
