@@ -44,8 +44,8 @@ def stop(pid: int) -> None:
     time.sleep(0.1)  # until all its threads have noticed
 
 
-def soon(condition: Callable[[], bool], within: float = 5.0) -> bool:
-    """Whether `condition` becomes true in so many seconds."""
+def soon(condition: Callable[[], bool], within: float = 120.0) -> bool:
+    """Whether `condition` becomes true before so many seconds show that it never will."""
     deadline = time.monotonic() + within
     while not condition() and time.monotonic() < deadline:
         time.sleep(0.02)

@@ -1,8 +1,10 @@
 """The service as a process of its own."""
 
+import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -15,6 +17,8 @@ import httpx
 from shop_api.settings import Settings
 
 SHOP_API = Path(sys.executable).with_name("shop-api")
+PATIENCE = 120.0
+"""Seconds after which something hangs. Never the reason why a test fails on a machine that is merely busy."""
 
 
 def environment(settings: Settings, **extra: str) -> dict[str, str]:
@@ -40,7 +44,7 @@ def started(env: Mapping[str, str], log: Path, *options: str) -> Iterator[tuple[
     with log.open("wb") as output:
         process = subprocess.Popen([SHOP_API, "serve", *options], env=dict(env), stderr=output, stdout=output)
     try:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + PATIENCE
         while not (ready := re.search(rb"ready on (http://\S+)", log.read_bytes())):
             assert process.poll() is None, log.read_text()
             assert time.monotonic() < deadline, log.read_text()
@@ -49,7 +53,7 @@ def started(env: Mapping[str, str], log: Path, *options: str) -> Iterator[tuple[
     finally:
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
-        process.wait(20)
+        process.wait(PATIENCE)
 
 
 @contextmanager
@@ -58,6 +62,24 @@ def serving(settings: Settings, folder: Path, *, admin: tuple[str, str]) -> Iter
     env = environment(settings, SHOP_ADMIN_USERNAME=admin[0], SHOP_ADMIN_PASSWORD=admin[1])
     with started(env, folder / "serve.log") as (_, url):
         yield url
+
+
+@contextmanager
+def under_way(url: str, username: str) -> Iterator[tuple[socket.socket, bytes]]:
+    """A connection on which the service is reading a registration, and the part of the body that is not sent yet."""
+    body = json.dumps({"username": username, "password": "correct horse battery"}).encode()
+    head = "POST /register HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nExpect: 100-continue\r\n"
+    with socket.create_connection(("localhost", httpx.URL(url).port), timeout=PATIENCE) as connection:
+        connection.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode())
+        assert connection.recv(1000).startswith(b"HTTP/1.1 100 ")  # it asks for the body: it has the request
+        connection.sendall(body[:20])
+        yield connection, body[20:]
+
+
+def listens(url: str) -> bool:
+    """Whether anybody takes connections there."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", httpx.URL(url).port)) == 0
 
 
 def token_of(url: str, username: str, password: str) -> str:

@@ -4,16 +4,17 @@ import asyncio
 import errno
 import gc
 import json
+import logging
 import secrets
 import signal
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from types import FrameType
-from typing import Annotated
+from typing import Annotated, Self, TypeVar
 
 import typer
 from pydantic import SecretStr, ValidationError
@@ -26,6 +27,8 @@ from shop_api.observability.logging import configure_logging
 from shop_api.products.transfer.cli import products
 from shop_api.settings import Settings, describe
 from shop_api.terminal import engines, fail, say, settings_or_exit
+
+T = TypeVar("T")
 
 # At reaching MongoDB, each of which takes up to 5 s.
 _ATTEMPTS = 5
@@ -48,34 +51,71 @@ def serve(
     """Serve the API, on embedded engines unless SHOP_MONGO_URL and SHOP_REDIS_URL say otherwise."""
     # What the start makes stays, so there is no garbage to look for, which would take a tenth of its time.
     gc.disable()
-    settings = settings_or_exit(host=host, port=port)
-    stop = _Stop()
-    _check_first_admin(settings)
-    with _listening(settings.host, settings.port) as listener, engines(settings, join=False) as complete:
-        configure_logging(complete)
-        if settings.mongo_url is None:
-            _make_first_admin(complete)
-        else:
-            _await_database(complete)
-        _serve(complete, listener, stop)
+    with _Stop() as stop:
+        settings = settings_or_exit(host=host, port=port)
+        _check_first_admin(settings)
+        with (
+            _listening(settings.host, settings.port) as listener,
+            engines(settings, join=False, check=stop.check) as complete,
+        ):
+            configure_logging(complete)
+            if settings.mongo_url is None:
+                _make_first_admin(complete, stop)
+            else:
+                stop.run(_await_database(complete))
+            _serve(complete, listener, stop)
 
 
 class _Stop:
-    """Ends the command at SIGTERM and SIGINT and unwinds what is open, whether the signal comes before, during or
-    after the server's own handling of it."""
+    """Whether SIGTERM or SIGINT has asked the command to end.
+
+    The handler raises nothing: an exception at any instruction is lost in a destructor, and leaves an event loop or
+    the start of a child half done. Whatever takes long looks by itself, so that all that is open is closed in order.
+    """
+
+    _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
     def __init__(self) -> None:
         self.requested = False
-        for signum in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(signum, self._now)
+        self._cancel: Callable[[], object] | None = None
 
-    def _now(self, _: int, frame: FrameType | None) -> None:
+    def __enter__(self) -> Self:
+        for signum in self._SIGNALS:
+            signal.signal(signum, self._request)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        # All is closed. Python would give the signals back their default, to kill, while it ends.
+        for signum in self._SIGNALS:
+            signal.signal(signum, signal.SIG_IGN)
+
+    def _request(self, *_: object) -> None:
         self.requested = True
-        while frame is not None:
-            if frame.f_code.co_name == "__del__":
-                return  # an exit would be lost in a destructor, where exceptions are ignored; the server looks later
-            frame = frame.f_back
-        sys.exit(0)
+        if self._cancel is not None:
+            self._cancel()
+
+    def check(self) -> None:
+        """Exit if it was asked for."""
+        if self.requested:
+            sys.exit(0)
+
+    def run(self, work: Coroutine[None, None, T]) -> T:
+        """Return the result of `work`, run in an event loop. A signal cancels it and ends the command."""
+        try:
+            return asyncio.run(self._cancellable(work))
+        except asyncio.CancelledError:
+            self.check()
+            raise
+
+    async def _cancellable(self, work: Coroutine[None, None, T]) -> T:
+        task = asyncio.ensure_future(work)
+        self._cancel = partial(asyncio.get_running_loop().call_soon_threadsafe, task.cancel)
+        try:
+            if self.requested:
+                task.cancel()
+            return await task
+        finally:
+            self._cancel = None
 
 
 def _check_first_admin(settings: Settings) -> None:
@@ -94,23 +134,22 @@ def _check_first_admin(settings: Settings) -> None:
         fail(describe("admin_password", reason))
 
 
-def _await_database(settings: Settings) -> None:
+async def _await_database(settings: Settings) -> None:
     """Waits half a minute for MongoDB: where all is started at once, any order has to do."""
     from shop_api import mongo
-
-    async def ping() -> None:
-        async with mongo.open_database(settings.required()[0], settings.mongo_db, settings.mongo_driver) as database:
-            await mongo.ping(database)
 
     reason = ""
     for _ in range(_ATTEMPTS):
         try:
-            asyncio.run(ping())
+            async with mongo.open_database(
+                settings.required()[0], settings.mongo_db, settings.mongo_driver
+            ) as database:
+                await mongo.ping(database)
             return
         except mongo.PyMongoError as error:
             reason = str(error).partition(" (configured")[0].partition(", Timeout")[0]
             say(f"waiting for MongoDB: {reason}")
-            time.sleep(1)
+            await asyncio.sleep(1)
     fail(f"SHOP_MONGO_URL: MongoDB does not answer: {reason}; shop-api doctor may say more")
 
 
@@ -126,13 +165,13 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
         fail(describe(name, problem))
 
 
-def _make_first_admin(settings: Settings) -> None:
+def _make_first_admin(settings: Settings, stop: _Stop) -> None:
     """In a new data folder, unless the environment names one: the password is shown now and never again."""
     done = settings.data_dir / "first-admin-made"
     if done.exists() or settings.admin_username:
         return
     password = secrets.token_urlsafe(12)
-    if asyncio.run(_add_admin(settings, "admin", password)):
+    if stop.run(_add_admin(settings, "admin", password)):
         say(f"made the first admin: username admin, password {password} (shown only this once)")
     done.touch()
 
@@ -160,8 +199,9 @@ def _serve(settings: Settings, listener: socket.socket, stop: _Stop) -> None:
             gc.collect()
             gc.freeze()
             gc.enable()
-            if stop.requested:
+            if stop.requested:  # between the last check and the server's own handling
                 self.should_exit = True
+            if self.should_exit:
                 return
             host, port = listener.getsockname()[:2]
             shown = "localhost" if host in ("127.0.0.1", "0.0.0.0", "::", "::1") else host  # noqa: S104  # nosec B104
@@ -169,10 +209,15 @@ def _serve(settings: Settings, listener: socket.socket, stop: _Stop) -> None:
 
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
             app.state.draining.begun = True
+            logging.getLogger("uvicorn.error").addFilter(_is_not_a_cancelled_request)
             end = time.monotonic() + settings.drain_seconds
             while time.monotonic() < end and not self.force_exit:  # noqa: ASYNC110  # set by a second Ctrl-C
                 await asyncio.sleep(0.1)
             await super().shutdown(sockets)
+            if not self.lifespan.shutdown_event.is_set():  # uvicorn skips it after a second Ctrl-C
+                for task in self.server_state.tasks:
+                    task.cancel()
+                await self.lifespan.shutdown()
 
     config = uvicorn.Config(
         app,
@@ -185,7 +230,13 @@ def _serve(settings: Settings, listener: socket.socket, stop: _Stop) -> None:
         timeout_keep_alive=75,  # longer than nginx keeps an idle connection
         timeout_graceful_shutdown=10,
     )
+    stop.check()
     Server(config).run(sockets=[listener])
+
+
+def _is_not_a_cancelled_request(record: logging.LogRecord) -> bool:
+    """Whether a record tells more than where a request was when the end cut it off."""
+    return not (record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError))
 
 
 @admin.command("create")

@@ -1,6 +1,6 @@
 """What all commands have in common: how they speak, fail, and get at settings and engines."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NoReturn
 
@@ -22,10 +22,13 @@ def fail(message: str, code: int = 1) -> NoReturn:
 
 
 @contextmanager
-def engines(settings: Settings, *, join: bool) -> Iterator[Settings]:
-    """`settings` that lead to running engines; with `join`, to those of a running service if there are any."""
+def engines(settings: Settings, *, join: bool, check: Callable[[], None] | None = None) -> Iterator[Settings]:
+    """`settings` that lead to running engines; with `join`, to those of a running service if there are any.
+
+    `check` is called while they start, and may raise what ends that.
+    """
     try:
-        with embedded.running(settings, say, join=join) as complete:
+        with embedded.running(settings, say, join=join, check=check) as complete:
             complete.required()
             yield complete
     except (embedded.EngineError, SettingsError) as error:

@@ -18,13 +18,15 @@ from shop_api.settings import MIN_SECRET_BYTES, Settings
 __all__ = ["EngineError", "FolderInUse", "running"]
 
 Say = Callable[[str], None]
+Check = Callable[[], None]
 
 
 @contextmanager
-def running(settings: Settings, say: Say, *, join: bool = False) -> Iterator[Settings]:
+def running(settings: Settings, say: Say, *, join: bool = False, check: Check | None = None) -> Iterator[Settings]:
     """`settings` with all that was missing filled in: the engines run until the end of the block.
 
-    Raises FolderInUse when another process runs them already, unless `join`: then they are used as they are.
+    Raises FolderInUse when another process runs them already, unless `join`: then they are used as they are. `check`
+    is called again and again while they start; what it raises ends the start and closes what has started.
     """
     if settings.mongo_url and settings.redis_url:
         yield settings
@@ -32,7 +34,7 @@ def running(settings: Settings, say: Say, *, join: bool = False) -> Iterator[Set
     folder = settings.data_dir.absolute()
     with ExitStack() as stack:
         try:
-            found = _start(stack, settings, folder, say)
+            found = _start(stack, settings, folder, say, check or (lambda: None))
         except FolderInUse:
             if not join:
                 raise
@@ -46,7 +48,7 @@ def running(settings: Settings, say: Say, *, join: bool = False) -> Iterator[Set
         yield settings.model_copy(update=missing)
 
 
-def _start(stack: ExitStack, settings: Settings, folder: Path, say: Say) -> dict[str, str]:
+def _start(stack: ExitStack, settings: Settings, folder: Path, say: Say, check: Check) -> dict[str, str]:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     stack.enter_context(_locked(folder))
     published = folder / "engines.json"
@@ -55,10 +57,11 @@ def _start(stack: ExitStack, settings: Settings, folder: Path, say: Say) -> dict
     urls = {}
     if settings.mongo_url is None:
         say(f"starting the embedded MongoDB on {folder}")
-        urls["mongo_url"] = stack.enter_context(mongo.running(folder))
+        urls["mongo_url"] = stack.enter_context(mongo.running(folder, check))
     if settings.redis_url is None:
         say(f"starting the embedded Redis on {folder}")
-        urls["redis_url"] = stack.enter_context(redis.running(folder))
+        urls["redis_url"] = stack.enter_context(redis.running(folder, check))
+    check()
     _write_private(published, json.dumps(urls | secret))
     stack.callback(published.unlink, missing_ok=True)
     return urls | secret

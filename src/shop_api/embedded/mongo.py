@@ -4,7 +4,7 @@ import re
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
@@ -21,8 +21,8 @@ _BUSY_TIMEOUT = 5.0
 
 
 @contextmanager
-def running(folder: Path) -> Iterator[str]:
-    """The URL of the server on `folder`/mongo, which it creates or reopens."""
+def running(folder: Path, check: Callable[[], None] = lambda: None) -> Iterator[str]:
+    """The URL of the server on `folder`/mongo, which it creates or reopens. `check` is called while it starts."""
     log, storage, unfinished = folder / "mongo.log", folder / "mongo", folder / "mongo.unfinished"
     command: list[str | Path] = [
         *(binary(), "--host", "127.0.0.1", "--port", "0", "--storage-path", storage),
@@ -37,7 +37,7 @@ def running(folder: Path) -> Iterator[str]:
         elif not storage.exists():
             unfinished.touch()
         with child(command, log) as process:
-            if port := _port(process, log):
+            if port := _port(process, log, check):
                 url = f"mongodb://127.0.0.1:{port}/?directConnection=true"
                 _end_sessions(url)
                 unfinished.unlink(missing_ok=True)
@@ -46,15 +46,17 @@ def running(folder: Path) -> Iterator[str]:
         # The engine of an instance that was killed a moment ago may still be letting go of its files.
         if b"busy" not in log.read_bytes() or time.monotonic() > patient_until:
             raise EngineError(f"the embedded MongoDB did not start; {log} says why")
+        check()
         time.sleep(0.1)
 
 
-def _port(process: Popen[bytes], log: Path) -> str | None:
+def _port(process: Popen[bytes], log: Path, check: Callable[[], None]) -> str | None:
     """Where the server listens; None when it has ended, or still does not after a long time."""
     deadline = time.monotonic() + _START_TIMEOUT
     while process.poll() is None and time.monotonic() < deadline:
         if found := re.search(rb"listening on 127\.0\.0\.1:(\d+)\s", log.read_bytes()):
             return found[1].decode()
+        check()
         time.sleep(0.01)
     return None
 

@@ -3,7 +3,7 @@
 import shutil
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
@@ -17,8 +17,8 @@ _START_TIMEOUT = 10.0
 
 
 @contextmanager
-def running(folder: Path) -> Iterator[str]:
-    """The URL of the server on `folder`/redis, which it creates or reopens."""
+def running(folder: Path, check: Callable[[], None] = lambda: None) -> Iterator[str]:
+    """The URL of the server on `folder`/redis, which it creates or reopens. `check` is called while it starts."""
     data, log = folder / "redis", folder / "redis.log"
     data.mkdir(exist_ok=True)
     for _ in range(_ATTEMPTS):
@@ -28,7 +28,7 @@ def running(folder: Path) -> Iterator[str]:
             *("--appendonly", "yes", "--save", "", "--daemonize", "no"),
         ]
         with child(command, log) as process:
-            if _answers(process, port):
+            if _answers(process, port, check):
                 yield f"redis://127.0.0.1:{port}/0"
                 return
     raise EngineError(f"the embedded Redis did not start; {log} says why")
@@ -42,7 +42,7 @@ def _free_port() -> int:
         return port
 
 
-def _answers(process: Popen[bytes], port: int) -> bool:
+def _answers(process: Popen[bytes], port: int, check: Callable[[], None]) -> bool:
     deadline = time.monotonic() + _START_TIMEOUT
     while process.poll() is None and time.monotonic() < deadline:
         try:
@@ -52,6 +52,7 @@ def _answers(process: Popen[bytes], port: int) -> bool:
                     return process.poll() is None
         except OSError:
             pass
+        check()
         time.sleep(0.01)
     return False
 
