@@ -11,6 +11,7 @@ from redis.exceptions import RedisError
 
 from faults import RedisServer
 from ports import free_port
+from processes import PATIENCE
 from shop_api import embedded
 from shop_api.embedded.child import child
 
@@ -24,7 +25,7 @@ sentinel failover-timeout {SERVICE} 2000
 _QUICK = ("SENTINEL", "DEBUG", "INFO-PERIOD", 200, "PUBLISH-PERIOD", 100, "ASK-PERIOD", 100, "PING-PERIOD", 100)
 
 
-def until(condition: Callable[[], object], seconds: float = 45) -> None:
+def until(condition: Callable[[], object], seconds: float = PATIENCE) -> None:
     # A Sentinel that was held up for two seconds does nothing for thirty (its "tilt").
     deadline = time.monotonic() + seconds
     while not condition():

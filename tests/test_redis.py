@@ -1,7 +1,6 @@
 """Which server a URL leads to: the primary that Sentinels name, or the node of a cluster that has the key."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,6 +10,7 @@ from redis.exceptions import ConnectionError as RedisDown
 
 from faults import RedisServer
 from http_cache.test_redis import found, put
+from processes import PATIENCE
 from redis_servers import SERVICE, Sentinel, Watched, client, cluster, until, watched
 from shop_api import doctor
 from shop_api.auth.delays import SignInDelays
@@ -112,10 +112,10 @@ class TestSentinel:
         hanging.freeze()
         down.kill()
         try:
-            started = time.monotonic()
-            async with connect(group.url) as redis:
+            async with connect(group.url) as redis, asyncio.timeout(PATIENCE):
                 await redis.ping()
-            assert time.monotonic() - started < 1
+                asked = redis.connection_pool.sentinel_manager._options
+            assert (asked["socket_connect_timeout"], asked["socket_timeout"]) == (0.5, 0.5)
         finally:
             hanging.thaw()
             down.start()
@@ -152,6 +152,12 @@ class TestSentinel:
         async with connect(group.url.replace(f"/{SERVICE}/", "/another/")) as redis:
             with pytest.raises(RedisDown, match="no Sentinel that answers knows another"):
                 await redis.ping()
+
+
+def failed(tier: RedisTier) -> int:
+    """How many of its commands have failed so far."""
+    samples = (sample for metric in tier._calls.collect() for sample in metric.samples)
+    return sum(int(s.value) for s in samples if s.name.endswith("_count") and s.labels["outcome"] == "failed")
 
 
 def is_primary(server: RedisServer) -> bool:
@@ -201,13 +207,11 @@ class TestCluster:
             assert tier._connection.port == owner.port
             await refusals(limits, 1)
             owner.kill()
-            killed = time.monotonic()
             assert await found(tier) is None  # and no error
             await asyncio.to_thread(until, lambda: is_primary(replica))
-            elected = time.monotonic()
+            at_election = failed(tier)
             await put(tier, "new")
-            print(f"elected after {elected - killed:.2f} s, in use {time.monotonic() - elected:.2f} s later")
-            assert time.monotonic() - elected < 3
+            assert failed(tier) - at_election <= 2  # one was under way, and one may go by what it knew before
             assert tier._connection.port == replica.port
             await asyncio.sleep(1)
             before = limits.fallbacks
