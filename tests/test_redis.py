@@ -9,7 +9,7 @@ import pytest
 from redis.exceptions import ConnectionError as RedisDown
 
 from faults import RedisServer
-from http_cache.test_redis import found, put
+from http_cache.test_redis import failed, found, put
 from processes import PATIENCE
 from redis_servers import SERVICE, Sentinel, Watched, client, cluster, until, watched
 from shop_api import doctor
@@ -152,12 +152,6 @@ class TestSentinel:
         async with connect(group.url.replace(f"/{SERVICE}/", "/another/")) as redis:
             with pytest.raises(RedisDown, match="no Sentinel that answers knows another"):
                 await redis.ping()
-
-
-def failed(tier: RedisTier) -> int:
-    """How many of its commands have failed so far."""
-    samples = (sample for metric in tier._calls.collect() for sample in metric.samples)
-    return sum(int(s.value) for s in samples if s.name.endswith("_count") and s.labels["outcome"] == "failed")
 
 
 def is_primary(server: RedisServer) -> bool:

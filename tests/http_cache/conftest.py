@@ -10,7 +10,9 @@ from fastapi import FastAPI
 from pymongo.monitoring import CommandListener
 
 from conftest import running_app
+from processes import PATIENCE
 from shop_api import mongo
+from shop_api.http_cache import cache
 from shop_api.settings import Settings
 from shop_api.shop import Shop
 
@@ -65,9 +67,15 @@ def commands(_commands: Commands) -> Commands:
     return _commands
 
 
-async def settled(shop: Shop, within: float = 5) -> None:
+@pytest.fixture
+def long_life(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No answer is too old during a test: what is no longer given was invalidated, however busy the machine is."""
+    monkeypatch.setattr(cache, "LIFE", 3600.0)
+
+
+async def settled(shop: Shop) -> None:
     """Returns when the cache has heard of all changes so far, and uses Redis."""
     asked = time.monotonic()
     while shop.cache.seen_through < asked or not shop.cache.redis._trusted:
-        assert time.monotonic() < asked + within
+        assert time.monotonic() < asked + PATIENCE
         await asyncio.sleep(0.002)

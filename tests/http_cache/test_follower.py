@@ -4,6 +4,7 @@ import asyncio
 import time
 import uuid
 from collections.abc import AsyncIterator, Iterator
+from itertools import pairwise
 
 import pytest
 from pymongo import DeleteOne, InsertOne, MongoClient, UpdateOne
@@ -13,14 +14,14 @@ from conftest import Client, client_of
 from factories import a_product
 from http_cache.conftest import settled
 from http_cache.history import FOLLOWING, Instance, cluster
+from processes import PATIENCE
 from shop_api.clock import utc_now
+from shop_api.http_cache import cache
 from shop_api.http_cache.answer import Answer
 from shop_api.http_cache.memory import Entry
 from shop_api.shop import Shop
 
 BOUND = 1.0
-SOON = 0.5
-"""Seconds, of which milliseconds are expected. Less than the life of an entry, which alone would keep the promise."""
 
 
 def document(product_id: str, **overrides) -> dict:
@@ -62,12 +63,11 @@ async def tea(outside, shop) -> None:
     await settled(shop)
 
 
-async def until(condition, within: float) -> None:
+async def until(condition) -> None:
     """Waits for `await condition()`."""
-    started = time.monotonic()
-    while not await condition():
-        assert time.monotonic() < started + within, f"not within {within} s"
-        await asyncio.sleep(0.002)
+    async with asyncio.timeout(PATIENCE):
+        while not await condition():
+            await asyncio.sleep(0.002)
 
 
 CHANGES = {
@@ -82,10 +82,10 @@ CHANGES = {
 }
 
 
-@pytest.mark.usefixtures("tea")
+@pytest.mark.usefixtures("tea", "long_life")
 class TestChange:
     @pytest.mark.parametrize("kind", CHANGES)
-    async def test_it_is_seen_within_a_second(self, anyone, outside, kind):
+    async def test_it_is_seen_before_what_is_held_is_too_old(self, anyone, outside, kind):
         reads = ["/products/new"] if kind == "insert" else ["/products/tea"]
         reads += ["/products/new"] if kind == "bulk" else []
         reads += ["/products?category=outside"]
@@ -105,7 +105,7 @@ class TestChange:
                 for url, a in answers.items()
             )
 
-        await until(is_seen, SOON)
+        await until(is_seen)
 
     async def test_redis_does_not_bring_it_back(self, anyone, outside, shop):
         for _ in range(2):
@@ -118,7 +118,7 @@ class TestChange:
             shop.cache.memory.clear()
             return (await anyone.get("/products/tea")).json()["stock"] == 7
 
-        await until(is_seen, SOON)
+        await until(is_seen)
         for _ in range(20):
             assert await is_seen()
 
@@ -135,36 +135,37 @@ class TestChange:
         async def is_clear() -> bool:
             return shop.cache.memory.get(("/kept", b""), time.monotonic()) is None
 
-        await until(is_gone, BOUND + 0.3)
-        await until(is_clear, 3)
-        await settled(shop, within=9)  # it follows the next one of that name
+        await until(is_gone)
+        await until(is_clear)
+        await settled(shop)  # it follows the next one of that name
         outside.insert_one(document("tea"))
 
         async def is_back() -> bool:
             return (await anyone.get("/products/tea")).status_code == 200
 
-        await until(is_back, SOON)
+        await until(is_back)
 
 
-@pytest.mark.usefixtures("tea")
+@pytest.mark.usefixtures("tea", "long_life")
 class TestMany:
     async def test_a_constant_stream_does_not_keep_it_from_knowing_how_far_it_is(self, outside, shop):
-        failures, end, writes = shop.cache.counters.redis_failures, time.monotonic() + 1.5, 0
+        failures, writes = shop.cache.counters.redis_failures, 0
 
         def write() -> None:
             nonlocal writes
-            while time.monotonic() < end:
+            for _ in range(150):
                 outside.update_one({"_id": "tea"}, {"$inc": {"stock": 1}})
                 writes += 1
                 time.sleep(0.01)
 
-        writing, behind = asyncio.create_task(asyncio.to_thread(write)), []
+        writing, advances = asyncio.create_task(asyncio.to_thread(write)), {}
         while not writing.done():
-            behind.append(time.monotonic() - shop.cache.seen_through)
+            advances.setdefault(shop.cache.seen_through, writes)
             await asyncio.sleep(0.01)
         await writing
-        assert writes > 50
-        assert max(behind) < BOUND
+        at = [*advances.values(), writes]
+        # Writes between two moments, which take longer on a busy machine: fewer than in the second that counts.
+        assert max(later - earlier for earlier, later in pairwise(at)) < 80
         assert shop.cache.counters.redis_failures == failures
 
     async def test_a_flood_does_not_block_the_service(self, anyone, outside, shop):
@@ -175,30 +176,31 @@ class TestMany:
         writing, took = asyncio.create_task(asyncio.to_thread(outside.insert_many, documents, ordered=False)), []
         calm = time.monotonic() + 0.5
         while not writing.done() or time.monotonic() < calm:
-            started = time.monotonic()
+            started = time.thread_time()  # what the loop has to do before its turn comes
             assert (await anyone.get("/health/live")).status_code == 200
-            took.append(time.monotonic() - started)
+            took.append(time.thread_time() - started)
             await asyncio.sleep(0.005)
         await writing
+        assert len(took) > 20
         assert max(took) < 1
 
         async def is_seen() -> bool:
             return (await anyone.get(f"/products/flood-{many - 1}")).status_code == 200
 
-        await until(is_seen, BOUND + 0.3)
-        await settled(shop, within=15)
+        await until(is_seen)
+        await settled(shop)
         outside.update_one({"_id": "flood-7"}, {"$set": {"stock": 7}})
 
         async def is_followed() -> bool:
             return (await anyone.get("/products/flood-7")).json()["stock"] == 7
 
-        await until(is_followed, SOON)
+        await until(is_followed)
         outside.drop()  # without another flood
 
 
 class TestCut:
     async def test_without_it_redis_is_not_used_and_reads_are_at_most_a_second_old(
-        self, instance, anyone, outside, shop, tea
+        self, instance, anyone, outside, shop, tea, monkeypatch
     ):
         await anyone.get("/products/tea")
         instance.mongo.refused = FOLLOWING
@@ -207,7 +209,7 @@ class TestCut:
             while time.monotonic() <= shop.cache.seen_through + BOUND:
                 await asyncio.sleep(0.01)
             hits = shop.cache.counters.redis_hits
-            while time.monotonic() < cut + 3:
+            while time.monotonic() < cut + 2.5 or len(acknowledged) < 5:
                 stock = acknowledged[-1][1] + 1
                 await asyncio.to_thread(outside.update_one, {"_id": "tea"}, {"$set": {"stock": stock}})
                 acknowledged.append((time.monotonic(), stock))
@@ -218,21 +220,21 @@ class TestCut:
                     assert answer.json()["stock"] >= max(n for at, n in acknowledged if at <= asked - BOUND)
                     await asyncio.sleep(0.01)
             assert shop.cache.counters.redis_hits == hits
-            assert len(acknowledged) > 3
         finally:
             instance.mongo.refused = ()
-        await settled(shop, within=10)
+        await settled(shop)
         for _ in range(3):
             await anyone.get("/products/tea")
             shop.cache.memory.clear()
         assert shop.cache.counters.redis_hits > hits
+        monkeypatch.setattr(cache, "LIFE", 3600.0)
         await anyone.get("/products/tea")
         outside.update_one({"_id": "tea"}, {"$set": {"stock": 1}})
 
         async def is_seen() -> bool:
             return (await anyone.get("/products/tea")).json()["stock"] == 1
 
-        await until(is_seen, SOON)
+        await until(is_seen)
 
 
 class TestDatabaseGone:
@@ -242,39 +244,50 @@ class TestDatabaseGone:
     async def warm(self, instance, anyone, shop, tea) -> AsyncIterator[None]:
         """Redis holds both, and the database is gone until the end of the test."""
         for url in self.READS:
-            for _ in range(3):
-                assert (await anyone.get(url)).status_code == 200
-                await asyncio.sleep(0.05)
-                shop.cache.memory.clear()
+            async with asyncio.timeout(PATIENCE):
+                while "redis" not in (await anyone.get(url)).headers["cache-status"]:
+                    await asyncio.sleep(0.02)
+                    shop.cache.memory.clear()
+        shop.cache.memory.clear()
         instance.mongo.cut = True
         yield
         instance.mongo.cut = False
-        await settled(shop, within=15)
+        await settled(shop)
 
-    async def test_what_redis_holds_is_given_in_its_place(self, instance, anyone, outside, shop, warm):
-        gone, told = time.monotonic(), []
-        while time.monotonic() < gone + 9:
-            for url in self.READS:
-                started = time.monotonic()
-                answer = await anyone.get(url)
-                assert answer.status_code == 200
-                if answer.headers["cache-status"] == "shop_api; hit; detail=database-unavailable":
-                    assert int(answer.headers["age"]) >= 1
-                    told.append(time.monotonic() - started)
-            await asyncio.sleep(0.1)
-        assert len(told) > 10
-        assert sorted(told)[len(told) // 2] < 0.5  # nobody waits for what is known to be gone
+    async def test_what_redis_holds_is_given_in_its_place(self, instance, anyone, outside, shop, warm, monkeypatch):
+        monkeypatch.setattr(cache, "_SPARED", 3600.0)
+        monkeypatch.setattr(cache, "GRACE", 3600.0)
+
+        async def is_given(url: str) -> bool:
+            answer = await anyone.get(url)
+            assert answer.status_code == 200
+            given = answer.headers["cache-status"] == "shop_api; hit; detail=database-unavailable"
+            assert not given or int(answer.headers["age"]) >= 1
+            return given
+
+        async def is_known() -> bool:
+            return await is_given(self.READS[0])
+
+        await until(is_known)
+        fills = shop.cache.counters.fills
+        for _ in range(10):
+            assert [await is_given(url) for url in self.READS] == [True, True]
+        assert shop.cache.counters.fills == fills  # nobody waits for what is known to be gone
+        shop.cache._gone_until = time.monotonic()  # it has been for long enough: one finds out whether it still is
+        assert await is_known()
+        assert shop.cache.counters.fills == fills + 1
         unknown = await anyone.get("/products?category=unknown")
         assert (unknown.status_code, unknown.json()["code"]) == (503, "database_unavailable")
 
         instance.mongo.cut = False
-        await settled(shop, within=15)
+        await settled(shop)
+        monkeypatch.setattr(cache, "LIFE", 3600.0)
         outside.update_one({"_id": "tea"}, {"$set": {"stock": 7}})
 
         async def is_seen() -> bool:
             return (await anyone.get("/products/tea")).json()["stock"] == 7
 
-        await until(is_seen, SOON)
+        await until(is_seen)
 
     async def test_what_another_instance_has_changed_meanwhile_is_not_given(self, anyone, shop, warm):
         answer = await anyone.get("/products/tea")
@@ -287,10 +300,12 @@ class TestDatabaseGone:
         assert (await anyone.get("/products?category=outside")).status_code == 200
 
     async def test_it_ends(self, anyone, shop, warm, monkeypatch):
-        monkeypatch.setattr("shop_api.http_cache.cache.GRACE", 7.0)
-        statuses = []
-        while time.monotonic() < shop.cache.seen_through + 8:
-            statuses.append((await anyone.get("/products/tea")).status_code)
-            await asyncio.sleep(0.1)
-        assert statuses[0] == 200
-        assert (await anyone.get("/products/tea")).status_code == 503
+        assert (await anyone.get("/products/tea")).status_code == 200
+        grace = time.monotonic() - shop.cache.seen_through + 1
+        monkeypatch.setattr(cache, "GRACE", grace)
+
+        async def is_over() -> bool:
+            return (await anyone.get("/products/tea")).status_code == 503
+
+        await until(is_over)
+        assert time.monotonic() >= shop.cache.seen_through + grace
