@@ -29,7 +29,7 @@ class MailServer:
         self.letters.append(message_from_bytes(envelope.content, policy=policy.default))  # type: ignore[arg-type]
         return "250 taken"
 
-    async def arrived(self, count: int = 1, within: float = 10) -> list[EmailMessage]:
+    async def arrived(self, count: int = 1, within: float = 120) -> list[EmailMessage]:
         """All letters, once there are `count`."""
         async with asyncio.timeout(within):
             while len(self.letters) < count:

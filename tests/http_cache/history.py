@@ -21,6 +21,8 @@ from fastapi import FastAPI
 from conftest import client_of, running_app
 from factories import TEST_SECRET, a_product, a_user
 from faults import RedisServer, Wire
+from own_time import OwnTime, own_time
+from processes import PATIENCE
 from shop_api.clock import utc_now
 from shop_api.settings import Settings
 from shop_api.tokens import AccessTokens
@@ -76,7 +78,7 @@ class History:
         self.violations: list[str] = []
         self.requests = self.reads = self.writes = 0
         self.slowest = 0.0
-        """Seconds that an answer took at most."""
+        """Seconds of this process that an answer took at most."""
         self._times: dict[str, list[float]] = defaultdict(list)
         self._versions: dict[str, list[int]] = defaultdict(list)
 
@@ -105,11 +107,13 @@ class Clients:
     def __init__(self, cluster: Cluster, seed: int) -> None:
         self._cluster = cluster
         self._random = random.Random(seed)
+        self._own_time = OwnTime()
         self.history = History()
 
-    async def run(self, seconds: float) -> History:
-        """Until then, or until something is wrong."""
-        self._end = time.monotonic() + seconds
+    async def run(self, seconds: float, enough: Callable[[History], bool] = lambda _: True) -> History:
+        """Until then and until that was enough, or until something is wrong."""
+        self._end, self._enough = time.monotonic() + seconds, enough
+        self._last_end = self._end + PATIENCE
         async with AsyncExitStack() as stack:
             token = {"Authorization": f"Bearer {self._cluster.token}"}
             apps = [instance.app for instance in self._cluster.instances]
@@ -117,16 +121,19 @@ class Clients:
             self._admin = [await stack.enter_async_context(client_of(app, **token)) for app in apps]
             for key in KEYS:
                 await self._write(0, key)
-            await asyncio.gather(*(self._client() for _ in range(CLIENTS)))
+            async with own_time() as self._own_time:
+                await asyncio.gather(*(self._client() for _ in range(CLIENTS)))
         return self.history
 
     def end(self) -> None:
         """Before its time."""
-        self._end = 0.0
+        self._end = self._last_end = 0.0
 
     @property
     def done(self) -> bool:
-        return time.monotonic() > self._end or bool(self.history.violations)
+        now = time.monotonic()
+        over = now > self._last_end or (now > self._end and self._enough(self.history))
+        return over or bool(self.history.violations)
 
     async def _client(self) -> None:
         while not self.done:
@@ -135,9 +142,9 @@ class Clients:
             # The first few are asked for most, as in a shop.
             key = KEYS[min(int(self._random.expovariate(0.3)), len(KEYS) - 1)]
             action = self._random.random()
-            started = time.monotonic()
+            started = self._own_time.seconds
             await (self._write if action < 0.08 else self._list if action < 0.16 else self._get)(number, key)
-            self.history.slowest = max(self.history.slowest, time.monotonic() - started)
+            self.history.slowest = max(self.history.slowest, self._own_time.seconds - started)
 
     async def _write(self, number: int, key: str) -> None:
         body = a_product(product_id=key, category="history", stock=self._random.randrange(2**40))
@@ -244,13 +251,20 @@ class Faults:
         await asyncio.sleep(self._random.uniform(least, most))
 
 
-async def play(cluster: Cluster, seconds: float, seed: int, only: Collection[str] = ()) -> tuple[History, Faults]:
-    """Reads, writes and faults, or `only` some of these, for so long, or until something is wrong."""
+async def play(
+    cluster: Cluster,
+    seconds: float,
+    seed: int,
+    only: Collection[str] = (),
+    enough: Callable[[History], bool] = lambda _: True,
+) -> tuple[History, Faults]:
+    """Reads, writes and faults, or `only` some of these, for so long and until that was enough, or until something is
+    wrong."""
     clients, faults = Clients(cluster, seed), Faults(cluster, seed)
     faults.all = [fault for fault in faults.all if not only or fault.__name__ in only]
     breaking = asyncio.create_task(_after_start(faults, clients))
     try:
-        return await clients.run(seconds), faults
+        return await clients.run(seconds, enough), faults
     finally:
         breaking.cancel()
         await asyncio.gather(breaking, return_exceptions=True)

@@ -5,7 +5,6 @@
 
 import asyncio
 import os
-import time
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -17,6 +16,7 @@ from conftest import running_app
 from factories import TEST_SECRET, a_user
 from faults import RedisServer
 from http_cache.history import Clients, Cluster, Instance
+from own_time import OwnTime, own_time
 from redis_servers import Watched, until, watched
 from shop_api.clock import utc_now
 from shop_api.rate_limits import RateLimits
@@ -28,9 +28,9 @@ from shop_api.users.repository import UserRepository
 pytestmark = pytest.mark.campaign
 FAILOVERS = int(os.environ.get("CHAOS_FAILOVERS", "2"))
 LONGEST = 5.0
-"""Seconds that an answer may take."""
+"""Seconds of this process that an answer may take."""
 RECOVERY = 2.0
-"""Seconds after the election in which Redis has to be in use again."""
+"""Seconds of this process after the election in which Redis has to be in use again."""
 
 
 @asynccontextmanager
@@ -48,27 +48,27 @@ async def instances_on(settings: Settings) -> AsyncIterator[Cluster]:
 class Limited:
     """Somebody who is counted all the time, and how long that took."""
 
-    def __init__(self, limits: RateLimits) -> None:
-        self._limits = limits
+    def __init__(self, limits: RateLimits, clock: OwnTime) -> None:
+        self._limits, self._clock = limits, clock
         self.slowest = 0.0
         self.counted_at = 0.0
         """When Redis was last used for it."""
 
     async def run(self) -> None:
         while True:
-            started, fallbacks = time.monotonic(), self._limits.fallbacks
+            started, fallbacks = self._clock.seconds, self._limits.fallbacks
             await self._limits.hit("100000 per minute", "somebody")
-            self.slowest = max(self.slowest, time.monotonic() - started)
+            self.slowest = max(self.slowest, self._clock.seconds - started)
             if self._limits.fallbacks == fallbacks:
-                self.counted_at = time.monotonic()
+                self.counted_at = self._clock.seconds
             await asyncio.sleep(0.02)
 
 
 class Failovers:
     """Takes the primary away, again and again, and gives it back as a replica."""
 
-    def __init__(self, group: Watched, cluster: Cluster, limited: Limited) -> None:
-        self._group, self._limited = group, limited
+    def __init__(self, group: Watched, cluster: Cluster, limited: Limited, clock: OwnTime) -> None:
+        self._group, self._limited, self._clock = group, limited, clock
         self._tiers = [instance.app.state.shop.cache.redis for instance in cluster.instances]
         self.recoveries: list[float] = []
         """How many seconds after each election the cache and the limits used Redis again."""
@@ -79,15 +79,15 @@ class Failovers:
             assert old
             old.kill() if number % 2 == 0 else old.freeze()
             await asyncio.to_thread(self._group.elect_another_than, old)
-            await self._recovered(time.monotonic())
+            await self._recovered(self._clock.seconds)
             old.start() if number % 2 == 0 else old.thaw()
             await self._hold(old)
 
     async def _recovered(self, elected: float) -> None:
         while not all(tier._trusted for tier in self._tiers) or self._limited.counted_at < elected:
-            assert time.monotonic() < elected + 10
+            assert self._clock.seconds < elected + 10
             await asyncio.sleep(0.005)
-        self.recoveries.append(time.monotonic() - elected)
+        self.recoveries.append(self._clock.seconds - elected)
 
     async def _hold(self, old: RedisServer) -> None:
         """The one that is back is believed by nobody, neither before it knows that it is a replica nor after."""
@@ -105,9 +105,9 @@ async def settings(engines: Settings) -> Settings:
 async def test_a_failover_costs_no_answer_and_breaks_no_promise(settings: Settings, tmp_path: Path):
     with watched(tmp_path) as group:
         own = Settings.model_validate({**settings.model_dump(), "redis_url": group.url})
-        async with instances_on(own) as cluster, connect(group.url) as redis:
-            limited = Limited(RateLimits(redis))
-            clients, failovers = Clients(cluster, seed=7), Failovers(group, cluster, limited)
+        async with instances_on(own) as cluster, connect(group.url) as redis, own_time() as clock:
+            limited = Limited(RateLimits(redis), clock)
+            clients, failovers = Clients(cluster, seed=7), Failovers(group, cluster, limited, clock)
             load = asyncio.create_task(clients.run(3600))
             counting = asyncio.create_task(limited.run())
             try:

@@ -1,17 +1,19 @@
 """Nobody finds out who has an account: not by what the answers say, nor by how long they take.
 
-`make timing` measures what a client could: how long 300 sign-ins of each kind take, on a machine that does nothing
-else. In the suite, which runs beside other work, it is the processor time of fewer, and what a hash takes would show.
+`make timing` measures what a client could: how long 300 sign-ins and resets of each kind take, on a machine that does
+nothing else. In the suite, beside other work, it is the processor time of fewer, in which what a hash takes shows.
 SHOP_TEST_SIGN_INS is the number that `make timing` sets.
 """
 
 import os
+import random
 import time
 from statistics import median
 
 import pytest
 
-from factories import PASSWORD
+from factories import PASSWORD, a_user
+from shop_api.users.repository import UserRepository
 
 QUIET = "SHOP_TEST_SIGN_INS" in os.environ
 SIGN_INS = int(os.environ.get("SHOP_TEST_SIGN_INS", "15"))
@@ -70,6 +72,22 @@ class TestSignIn:
 
     async def test_it_still_works_for_those_who_have_an_account(self, stranger):
         assert (await stranger.post("/auth", json={"username": "ada", "password": PASSWORD})).status_code == 200
+
+
+@pytest.mark.campaign
+async def test_resets_take_as_long_whoever_has_the_address(stranger, shop):
+    """What is done for a request is counted in test_email.py; here is the time that a client sees."""
+    await UserRepository(shop.database, shop.audit).add(a_user("eve", email="eve@shop.example", email_verified=True))
+    taken = {email: [] for email in ("eve@shop.example", "nobody@shop.example")}
+    for _ in range(SIGN_INS):
+        for email in random.sample(list(taken), len(taken)):
+            started = time.perf_counter()
+            response = await stranger.post("/auth/password/reset", json={"email": email})
+            taken[email].append(time.perf_counter() - started)
+            assert response.status_code == 202
+    medians = [median(seconds) for seconds in taken.values()]
+    print(medians)
+    assert max(medians) - min(medians) <= INDISTINGUISHABLE
 
 
 class TestUsers:

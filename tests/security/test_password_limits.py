@@ -132,9 +132,9 @@ class TestWithoutHashing:
 
     async def test_so_it_is_refused_in_less_than_a_quarter_of_the_time(self, anyone):
         async def seconds(password: str) -> float:
-            started = time.perf_counter()
+            started = time.process_time()
             assert await signed_in(anyone, password) in (401, 422)
-            return time.perf_counter() - started
+            return time.process_time() - started
 
         hashed = min([await seconds("wrong password") for _ in range(5)])
         too_long = min([await seconds("x" * 1_001) for _ in range(5)])
