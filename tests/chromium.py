@@ -18,8 +18,9 @@ import httpx
 import pytest
 from websockets.sync.client import ClientConnection, connect
 
+from processes import PATIENCE
+
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-_PATIENCE = 20.0
 
 
 def skip_or_fail(reason: str) -> NoReturn:
@@ -55,11 +56,11 @@ def chromium(profile: Path) -> Iterator["Tab"]:
                 yield Tab(connection)
         finally:
             process.terminate()
-            process.wait(10)
+            process.wait(PATIENCE)
 
 
 def _port(file: Path, process: subprocess.Popen[bytes]) -> int:
-    deadline = time.monotonic() + _PATIENCE
+    deadline = time.monotonic() + PATIENCE
     while not (file.exists() and file.read_text().count("\n")):
         assert process.poll() is None, "Chromium ended; chromium.log says why"
         assert time.monotonic() < deadline, "Chromium did not start"
@@ -91,7 +92,7 @@ class Tab:
         self._last += 1
         self._connection.send(json.dumps({"id": self._last, "method": method, "params": parameters}))
         while True:
-            message = json.loads(self._connection.recv(timeout=_PATIENCE))
+            message = json.loads(self._connection.recv(timeout=PATIENCE))
             if message.get("id") == self._last:
                 assert "error" not in message, (method, message)
                 return message["result"]
@@ -120,7 +121,7 @@ class Tab:
 
     def wait_for(self, condition: str) -> Any:
         """The value of a JavaScript expression as soon as it is true."""
-        deadline = time.monotonic() + _PATIENCE
+        deadline = time.monotonic() + PATIENCE
         while not (value := self.run(condition)):
             assert time.monotonic() < deadline, f"never true: {condition}"
             time.sleep(0.03)

@@ -16,6 +16,7 @@ from fastapi import FastAPI
 
 import signals
 from factories import TEST_SECRET, a_user
+from processes import PATIENCE
 from shop_api import embedded, mongo
 from shop_api.app import create_app
 from shop_api.clock import utc_now
@@ -25,6 +26,10 @@ from shop_api.shop import Shop
 from shop_api.tokens import AccessTokens
 from shop_api.users.models import Role
 from shop_api.users.repository import UserRepository
+
+# By default httpx gives up after five seconds, which show nothing on a busy machine.
+for part in ("connect", "read", "write", "pool"):
+    setattr(httpx._config.DEFAULT_TIMEOUT_CONFIG, part, PATIENCE)
 
 # A failed test shows what was logged. To lay it out for a terminal, as structlog would, takes time at every request.
 structlog.configure(

@@ -41,11 +41,11 @@ def run(env: dict[str, str], *words: str) -> subprocess.CompletedProcess[str]:
 
 
 def sign_in(url: str, username: str, password: str) -> httpx.Response:
-    return httpx.post(f"{url}/auth", json={"username": username, "password": password}, timeout=10)
+    return httpx.post(f"{url}/auth", json={"username": username, "password": password}, timeout=PATIENCE)
 
 
 def own_account(url: str, token: str) -> httpx.Response:
-    return httpx.get(f"{url}/users/me", headers={"Authorization": f"Bearer {token}"}, timeout=10)
+    return httpx.get(f"{url}/users/me", headers={"Authorization": f"Bearer {token}"}, timeout=PATIENCE)
 
 
 @dataclass

@@ -11,8 +11,10 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from processes import PATIENCE
+
 _DONE = "done-with-this-block"
-_PATIENCE = 120
+
 _SERVE = re.compile(r"^(make run|\S*shop-api serve)\b.*?(?=\s+#|$)", re.MULTILINE)
 # The one runs this; what the others make and install is there already, and in use.
 _NOT_RUN = re.compile(r"^(make test|make sdk|\.venv/bin/pip install)\b.*$", re.MULTILINE)
@@ -76,7 +78,7 @@ class Walkthrough:
                 )
 
     def _type(self, text: str) -> str:
-        watchdog = threading.Timer(_PATIENCE, self._shell.kill)
+        watchdog = threading.Timer(PATIENCE, self._shell.kill)
         watchdog.start()
         self._shell.stdin.write(f"{text}\necho; echo {_DONE}\n")
         self._shell.stdin.flush()
@@ -96,7 +98,7 @@ class Walkthrough:
             process = subprocess.Popen(command.split(), cwd=self._folder, env=self._env, stdout=output, stderr=output)
         self._stack.callback(process.wait, 20)
         self._stack.callback(process.terminate)
-        deadline = time.monotonic() + _PATIENCE
+        deadline = time.monotonic() + PATIENCE
         while not (ready := re.search(r"ready on http://(\S+)", log.read_text())):
             assert process.poll() is None, log.read_text()
             assert time.monotonic() < deadline, log.read_text()

@@ -22,7 +22,7 @@ from pymongo import MongoClient
 
 from factories import a_product
 from faults import Wire
-from processes import SHOP_API, started, token_of
+from processes import PATIENCE, SHOP_API, started, token_of
 from shop_api import mongo
 from shop_api.backup import archive, repository
 from shop_api.settings import Settings
@@ -40,7 +40,7 @@ def environment(folder: Path) -> dict[str, str]:
 
 
 def run(env: dict[str, str], *arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([SHOP_API, *map(str, arguments)], env=env, capture_output=True, text=True, timeout=60)
+    return subprocess.run([SHOP_API, *map(str, arguments)], env=env, capture_output=True, text=True, timeout=PATIENCE)
 
 
 class Writers:
@@ -66,7 +66,7 @@ class Writers:
 
     def _write(self, name: str) -> None:
         headers = {"Authorization": f"Bearer {self._token}"}
-        with httpx.Client(base_url=self._url, headers=headers, timeout=10) as client:
+        with httpx.Client(base_url=self._url, headers=headers, timeout=PATIENCE) as client:
             response = client.post("/products", json=a_product(product_id=name, stock=0))
             while not self._ended.is_set():
                 if response.is_error:
@@ -87,7 +87,7 @@ def test_a_backup_under_load_brings_back_every_write_acknowledged_before_it(tmp_
     with started(env, tmp_path / "serve.log") as (_, url):
         writers = Writers(url, token_of(url, *ADMIN))
         with writers.at_work():
-            deadline = time.monotonic() + 20
+            deadline = time.monotonic() + PATIENCE
             while min(writers.acknowledged.values()) < 20:
                 assert time.monotonic() < deadline
                 assert not writers.unexpected
@@ -107,7 +107,7 @@ def test_a_backup_under_load_brings_back_every_write_acknowledged_before_it(tmp_
     print(f"\nacknowledged before {before}, found {found}, while it ran up to {after}")
     assert found.keys() == before.keys()
     assert all(before[name] <= found[name] <= after[name] for name in before)
-    assert max(after[name] - before[name] for name in before) > 5  # or there was no load
+    assert sum(after.values()) - sum(before.values()) > 2 * len(before)  # or there was no load
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     secret = (tmp_path / "data" / "jwt-secret").read_text()
     assert secret not in backup.stderr + restore.stderr + backup.stdout
@@ -170,7 +170,7 @@ def test_a_backup_that_is_ended_leaves_the_one_before(tmp_path: Path, engines: S
             assert process.poll() is None
             time.sleep(0.001)
         process.send_signal(signum)
-        assert process.wait(20) != 0
+        assert process.wait(PATIENCE) != 0
         wire.delay = 0.0
         assert archive.examined(file).documents == 0
         assert part.exists() == (signum == signal.SIGKILL)

@@ -11,7 +11,7 @@ from collections import Counter
 import httpx
 import pytest
 
-from processes import SHOP_API, environment, serving, token_of
+from processes import PATIENCE, SHOP_API, environment, serving, token_of
 from shop_api.demo.catalogue import CATEGORIES, product
 from shop_api.money import EXPONENTS
 from shop_api.products.models import ProductIn
@@ -115,6 +115,6 @@ class TestCommand:
         except OSError:  # how a terminal says that nobody writes to it any more
             pass
         os.close(ours)
-        assert process.wait(30) == 0
+        assert process.wait(PATIENCE) == 0
         assert "adding products" in shown.decode()
         assert "100%" in shown.decode()

@@ -10,7 +10,7 @@ import pytest
 from pymongo import MongoClient
 
 from e2e.stack import Instance, Shop, nginx
-from processes import environment, token_of
+from processes import PATIENCE, environment, token_of
 from shop_api.settings import Settings
 
 ADMIN = ("owner", "a long password of the owner")
@@ -50,7 +50,7 @@ def shop(env: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Itera
 @pytest.fixture
 def anyone(shop: Shop) -> Iterator[httpx.Client]:
     """A client of nginx without a token."""
-    with httpx.Client(base_url=shop.nginx.url, timeout=10) as client:
+    with httpx.Client(base_url=shop.nginx.url, timeout=PATIENCE) as client:
         yield client
 
 
@@ -58,5 +58,5 @@ def anyone(shop: Shop) -> Iterator[httpx.Client]:
 def admin(shop: Shop) -> Iterator[httpx.Client]:
     """A client of nginx with the first admin's token."""
     headers = {"Authorization": f"Bearer {token_of(shop.nginx.url, *ADMIN)}"}
-    with httpx.Client(base_url=shop.nginx.url, timeout=10, headers=headers) as client:
+    with httpx.Client(base_url=shop.nginx.url, timeout=PATIENCE, headers=headers) as client:
         yield client

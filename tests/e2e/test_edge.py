@@ -12,6 +12,7 @@ import pytest
 from e2e.stack import Instance, Shop, nginx, wait_until
 from factories import PASSWORD, a_product
 from ports import free_port
+from processes import PATIENCE
 
 pytestmark = pytest.mark.e2e
 
@@ -29,7 +30,7 @@ def problem_of(response: httpx.Response) -> dict[str, object]:
 
 def raw(port: int, request: bytes) -> httpx.Response:
     """The answer to bytes that no HTTP client would send."""
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as connection:
         connection.sendall(request)
         connection.shutdown(socket.SHUT_WR)
         answer = b"".join(iter(lambda: connection.recv(65536), b""))

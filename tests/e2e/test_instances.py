@@ -18,6 +18,7 @@ from e2e.scale import amount
 from e2e.stack import Load, Shop, nginx, wait_until
 from factories import PASSWORD, a_product
 from ports import free_port
+from processes import PATIENCE
 
 pytestmark = [pytest.mark.e2e, pytest.mark.long]
 CLIENTS = 8
@@ -45,9 +46,10 @@ def test_no_get_fails_when_an_instance_is_killed_and_it_is_taken_back_once_it_ru
         try:
             wait_until(lambda: len(victim.answered("killed-")) > 100)
             victim.kill()
-            at_death = len(victim.answered("killed-"))
+            at_death, killed = len(victim.answered("killed-")), time.monotonic()
             time.sleep(2.5)  # longer than fail_timeout: once in this time it is tried again
-            lines = shop.nginx.requests("killed-")
+            wait_until(lambda: len(shop.nginx.requests("killed-")) > 500)
+            lines, gone = shop.nginx.requests("killed-"), time.monotonic() - killed
             victim.start()
             wait_until(lambda: len(victim.answered("killed-")) > at_death + 100)
         finally:
@@ -58,8 +60,7 @@ def test_no_get_fails_when_an_instance_is_killed_and_it_is_taken_back_once_it_ru
     assert load.outcomes["cut off"] <= CLIENTS  # those it was sending at that moment
     # Those it had not answered, and then one every two seconds: everything else never met it.
     asked_twice = [line for line in lines if "," in line["upstream"]]
-    assert 1 <= len(asked_twice) <= CLIENTS + 3
-    assert len(lines) > 500
+    assert 1 <= len(asked_twice) <= CLIENTS + 2 + gone / 2
 
 
 def test_a_write_is_not_sent_to_another_instance_after_the_one_that_had_it_died(shop: Shop, admin: httpx.Client):
@@ -69,15 +70,15 @@ def test_a_write_is_not_sent_to_another_instance_after_the_one_that_had_it_died(
 
     def register(n: int) -> httpx.Response:
         body, headers = {"username": f"once-{n}", "password": PASSWORD}, {"X-Request-ID": f"post-{n}"}
-        return httpx.post(f"{shop.nginx.url}/register", json=body, headers=headers, timeout=10)
+        return httpx.post(f"{shop.nginx.url}/register", json=body, headers=headers, timeout=PATIENCE)
 
     def change(n: int) -> httpx.Response:
         body = a_product(product_id=f"once-{n}", stock=7)
         headers = {"X-Request-ID": f"put-{n}", "Authorization": admin.headers["Authorization"]}
-        return httpx.put(f"{shop.nginx.url}/products/once-{n}", json=body, headers=headers, timeout=10)
+        return httpx.put(f"{shop.nginx.url}/products/once-{n}", json=body, headers=headers, timeout=PATIENCE)
 
     def read(n: int) -> httpx.Response:
-        return httpx.get(f"{shop.nginx.url}/products", headers={"X-Request-ID": f"get-{n}"}, timeout=10)
+        return httpx.get(f"{shop.nginx.url}/products", headers={"X-Request-ID": f"get-{n}"}, timeout=PATIENCE)
 
     victim.freeze()
     with ThreadPoolExecutor(36) as pool:
@@ -123,12 +124,15 @@ def test_an_instance_that_swallows_packets_delays_one_request_by_a_second(shop: 
     with (
         black_hole() as hole,
         nginx(tmp_path / "nginx", [hole, *others]) as front,
-        httpx.Client(base_url=front.url, timeout=10) as client,
+        httpx.Client(base_url=front.url, timeout=PATIENCE) as client,
     ):
-        answers = [client.get("/health/live") for _ in range(12)]
+        answers = [client.get("/health/live", headers={"X-Request-ID": f"hole-{n:02}"}) for n in range(12)]
+        upstreams = [front.request(f"hole-{n:02}")["upstream"] for n in range(12)]
     assert {answer.status_code for answer in answers} == {200}
-    slow = [answer.elapsed.total_seconds() for answer in answers if answer.elapsed.total_seconds() > 0.5]
-    assert slow == [pytest.approx(1, abs=0.3)]
+    delayed = [answer for answer, upstream in zip(answers, upstreams, strict=True) if str(hole) in upstream]
+    (slow,) = (answer.elapsed.total_seconds() for answer in delayed)
+    others = max(answer.elapsed.total_seconds() for answer in answers if answer not in delayed)
+    assert 0.9 < slow < 1.2 + 5 * others
 
 
 @contextmanager

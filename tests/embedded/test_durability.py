@@ -17,7 +17,7 @@ from pymongo import MongoClient
 
 from factories import PASSWORD, a_product
 from pids import engines_on
-from processes import environment, started
+from processes import PATIENCE, environment, started
 from shop_api import embedded
 from shop_api.settings import Settings
 
@@ -68,7 +68,7 @@ class Writers:
 
 
 def sign_in(url: str) -> str:
-    answer = httpx.post(f"{url}/auth", json={"username": "owner", "password": PASSWORD}, timeout=10)
+    answer = httpx.post(f"{url}/auth", json={"username": "owner", "password": PASSWORD}, timeout=PATIENCE)
     return answer.json()["access_token"]
 
 

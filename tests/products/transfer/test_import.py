@@ -607,7 +607,7 @@ class TestCommand:
         with MongoClient(env["SHOP_MONGO_URL"]) as client:
             products = client[env["SHOP_MONGO_DB"]]["products"]
             process = subprocess.Popen([SHOP_API, "products", "import", file], env=env, cwd=tmp_path)
-            deadline = time.monotonic() + 30
+            deadline = time.monotonic() + 120
             while products.estimated_document_count() < 1000:
                 assert time.monotonic() < deadline
                 time.sleep(0.01)
