@@ -20,7 +20,7 @@ pytestmark = pytest.mark.skipif(not NODE.exists(), reason="skipped: no node here
 @pytest.fixture(scope="module")
 def package(repository_root: Path) -> Path:
     packed = list((repository_root / "sdk/dist").glob("*.tgz"))
-    if not packed:
+    if not packed or not (repository_root / "sdk/typescript/node_modules").exists():
         pytest.skip("skipped: `make sdk` has not made the TypeScript client here")
     return packed[0]
 
