@@ -5,15 +5,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 WITH_NODE := PATH="$(CURDIR)/$(BIN):$$PATH"
 REDOCLY := @redocly/cli@2.77.0
-CAMPAIGNS := tests/e2e/test_mongo_faults.py tests/e2e/test_redis_faults.py tests/e2e/test_restarts.py \
-    tests/e2e/test_keyed.py tests/e2e/test_overload.py tests/e2e/test_instances.py \
-    tests/http_cache/test_failover.py tests/embedded/test_durability.py
-COLLECTION := sdk/dist/shop_api.postman_collection.json
+
+# Not the first target that is included.
+.DEFAULT_GOAL := help
+
+include sdk/sdk.mk bench/bench.mk tests/campaigns.mk
 
 # Where it is set, as in many containers, each start would compile the whole service again.
 unexport PYTHONDONTWRITEBYTECODE
-
-.DEFAULT_GOAL := help
 
 .PHONY: help
 help: ## list the targets
@@ -36,31 +35,6 @@ test: $(VENV)/dev.stamp ## run the whole suite
 .PHONY: check
 check: lint openapi-check clients type test ## everything that must be green before a commit lands
 
-.PHONY: soak
-soak: $(VENV)/dev.stamp ## check the cache's promises under faults for ten minutes, and that broken ones are found
-	SOAK_SECONDS=$${SOAK_SECONDS:-600} $(BIN)/pytest -s tests/http_cache/test_history.py
-
-.PHONY: fuzz
-fuzz: $(VENV)/dev.stamp ## send 20,000 generated requests and more as anyone, as a user and as an admin (a quarter of an hour)
-	SHOP_TEST_CASES=$${SHOP_TEST_CASES:-900} $(BIN)/pytest -n 3 --dist load -rP tests/test_schema_conformance.py
-
-.PHONY: timing
-timing: $(VENV)/dev.stamp ## compare how long 300 failing sign-ins of each kind take; needs a quiet machine
-	SHOP_TEST_SIGN_INS=$${SHOP_TEST_SIGN_INS:-300} $(BIN)/pytest -s tests/security/test_enumeration.py
-
-.PHONY: chaos
-chaos: $(VENV)/dev.stamp ## everything that can fail does, again and again, under load (about half an hour)
-	CHAOS_FAULTS=10 CHAOS_FAILOVERS=10 CHAOS_ROLLING=30 CHAOS_KILLS=10 CHAOS_REQUESTS=60000 CHAOS_KEYED=2000 CHAOS_WRITES=5000 CHAOS_SECONDS=60 \
-	    $(BIN)/pytest -s $(CAMPAIGNS) $(ARGS)
-
-.PHONY: chaos-short
-chaos-short: $(VENV)/dev.stamp ## each of these faults once (about five minutes); some are in the suite too, with less load
-	CHAOS_FAULTS=1 $(BIN)/pytest $(CAMPAIGNS) $(ARGS)
-
-.PHONY: soak-hour
-soak-hour: $(VENV)/dev.stamp ## an hour of steady load: memory and open files stay what they are
-	CHAOS_SOAK=3600 $(BIN)/pytest -s tests/e2e/test_soak.py
-
 .PHONY: lint
 lint: $(VENV)/dev.stamp ## ruff and the import rules
 	$(BIN)/ruff check .
@@ -80,30 +54,6 @@ openapi-check: $(VENV)/dev.stamp ## fail if openapi.json is stale, and lint it
 	@$(BIN)/shop-api openapi | diff -u openapi.json - || { echo "openapi.json is stale: run make openapi"; exit 1; }
 	@echo "linting openapi.json with $(REDOCLY)"
 	@$(WITH_NODE) npx --yes $(REDOCLY) lint --extends=recommended-strict openapi.json
-
-.PHONY: sdk
-sdk: sdk/dist/python.stamp sdk/dist/typescript.stamp ## make the Python and the TypeScript client into sdk/dist
-	@ls sdk/dist/*.whl sdk/dist/*.tgz
-
-.PHONY: postman
-postman: $(COLLECTION) ## make a Postman collection
-	@ls $(COLLECTION)
-
-.PHONY: clients
-clients: sdk/dist/python.stamp sdk/dist/typescript.stamp $(COLLECTION)
-	@:
-
-.PHONY: bench
-bench: $(VENV)/dev.stamp .venv-bench/stamp ## measure the service beside others (a quarter of an hour; needs wrk)
-	$(BIN)/python bench/run.py --save --products 1000,100000 $(ARGS)
-
-.PHONY: bench-large
-bench-large: $(VENV)/dev.stamp .venv-bench/stamp ## the same with a million products
-	$(BIN)/python bench/run.py --save --products 1000000 $(ARGS)
-
-.PHONY: bench-report
-bench-report: .venv-bench/stamp ## write docs/benchmarks.md again from the figures that are there
-	.venv-bench/bin/python bench/report.py
 
 .PHONY: docs
 docs: $(VENV)/run.stamp ## write the pages under docs/ that are made from the code
@@ -153,47 +103,9 @@ $(VENV)/dev.stamp: pyproject.toml sdk/python/pyproject.toml constraints.txt | $(
 	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[embedded,dev]' -e sdk/python
 	@touch $@ $(VENV)/run.stamp
 
-# The clients are made from openapi.json, and again when it or anything else that they are made of has changed.
-sdk/openapi.json: openapi.json sdk/prepare.py | $(BIN)/python
-	@$(BIN)/python sdk/prepare.py
-
-sdk/dist/python.stamp: sdk/openapi.json .venv-sdk/stamp $(wildcard sdk/python/*.* sdk/python/src/shop_client/*.py)
-	@rm -rf sdk/python/src/shop_client/generated sdk/dist/*.whl
-	@.venv-sdk/bin/openapi-python-client generate --path sdk/openapi.json --config sdk/python/generator.yaml \
-	    --meta none --output-path sdk/python/src/shop_client/generated
-	@$(BIN)/pip --python .venv-sdk wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation \
-	    -w sdk/dist sdk/python
-	@touch $@
-
-.venv-sdk/stamp: sdk/python/generator.txt | $(BIN)/python
-	@echo "installing openapi-python-client into .venv-sdk (about a quarter of a minute, only when needed)"
-	@$(BIN)/python -m venv --without-pip .venv-sdk
-	@$(BIN)/pip --python .venv-sdk install --quiet --disable-pip-version-check -r sdk/python/generator.txt
-	@touch $@
-
-sdk/dist/typescript.stamp: sdk/openapi.json sdk/typescript/node_modules/stamp \
-    $(wildcard sdk/typescript/*.* sdk/typescript/src/*.ts)
-	@rm -rf sdk/typescript/dist sdk/dist/*.tgz
-	@mkdir -p sdk/dist
-	@cd sdk/typescript && $(WITH_NODE) npm run --silent generate > /dev/null
-	@cd sdk/typescript && $(WITH_NODE) npm run --silent build
-	@cd sdk/typescript && $(WITH_NODE) npm pack --silent --pack-destination ../dist > /dev/null
-	@touch $@
-
-$(COLLECTION): openapi.json sdk/postman/node_modules/stamp sdk/postman/collection.js
-	@mkdir -p sdk/dist
-	@$(WITH_NODE) node sdk/postman/collection.js openapi.json $@
-
 %/node_modules/stamp: %/package.json | $(VENV)/dev.stamp
 	@echo "installing what $< names into $(@D)"
 	@cd $* && $(WITH_NODE) npm install --no-package-lock --no-audit --no-fund --loglevel=error --silent
-	@touch $@
-
-# Those that the service is compared with want other versions of the same libraries.
-.venv-bench/stamp: bench/requirements.txt | $(BIN)/python
-	@echo "installing Flask, Eve, gunicorn and matplotlib into .venv-bench"
-	@$(BIN)/python -m venv .venv-bench
-	@.venv-bench/bin/pip install --quiet --disable-pip-version-check -r bench/requirements.txt
 	@touch $@
 
 .venv-audit/stamp: .ci/audit-requirements.txt | $(BIN)/python

@@ -52,7 +52,8 @@ def test_both_commands_are_on_the_first_screen(repository_root, command):
 
 
 def test_every_target_that_a_page_names_exists(repository_root):
-    targets = set(re.findall(r"^([a-z-]+):", (repository_root / "Makefile").read_text(), re.MULTILINE))
+    makefiles = [repository_root / "Makefile", *repository_root.glob("*/*.mk")]
+    targets = {name for file in makefiles for name in re.findall(r"^([a-z-]+):", file.read_text(), re.MULTILINE)}
     for page in _pages(repository_root):
         named = set(re.findall(r"(?:`|^|\s)make ([a-z-]+)(?:`|\s+#)", page.read_text(), re.MULTILINE))
         assert named <= targets, page.name
