@@ -9,71 +9,60 @@ REDOCLY := @redocly/cli@2.77.0
 # Not the first target that is included.
 .DEFAULT_GOAL := help
 
+.PHONY: help install run test check lint type openapi openapi-check docs screenshots audit format up down \
+    pins
+
 include sdk/sdk.mk bench/bench.mk tests/campaigns.mk
 
 # Where it is set, as in many containers, each start would compile the whole service again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-.PHONY: install
 install: $(VENV)/run.stamp ## install what `make run` needs into .venv
 
-.PHONY: run
 run: $(VENV)/run.stamp ## serve on http://localhost:4000 with the embedded engines
 	@exec $(BIN)/shop-api serve
 
-.PHONY: test
-test: $(VENV)/dev.stamp ## run the whole suite
+test: $(VENV)/dev.stamp ## run the suite: a short version of everything
 	@$(MAKE) --no-print-directory --keep-going --jobs=3 clients tests/web/node_modules/stamp || \
 	    echo "not all is there that npm gets: the tests that need it will be skipped"
 	@# Four at once: many tests wait for a server to start, stop or give up.
-	$(BIN)/pytest -n 4 --dist loadscope --no-loadscope-reorder -m "not campaign" $(ARGS)
+	$(BIN)/pytest -n 4 --dist loadscope --no-loadscope-reorder $(ARGS)
 
-.PHONY: check
 check: lint openapi-check clients type test ## everything that must be green before a commit lands
 
-.PHONY: lint
 lint: $(VENV)/dev.stamp ## ruff and the import rules
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 
-.PHONY: type
 type: $(VENV)/dev.stamp sdk/dist/python.stamp ## mypy --strict
 	$(BIN)/mypy
 
-.PHONY: openapi
 openapi: $(VENV)/run.stamp ## write openapi.json
 	$(BIN)/shop-api openapi --output openapi.json
 
-.PHONY: openapi-check
 openapi-check: $(VENV)/dev.stamp ## fail if openapi.json is stale, and lint it
 	@$(BIN)/shop-api openapi | diff -u openapi.json - || { echo "openapi.json is stale: run make openapi"; exit 1; }
 	@echo "linting openapi.json with $(REDOCLY)"
 	@$(WITH_NODE) npx --yes $(REDOCLY) lint --extends=recommended-strict openapi.json
 
-.PHONY: docs
 docs: $(VENV)/run.stamp ## write the pages under docs/ that are made from the code
 	$(BIN)/python -m shop_api.settings > docs/configuration.md
 	$(BIN)/python -m shop_api.errors > docs/errors.md
 
-.PHONY: screenshots
 screenshots: $(VENV)/dev.stamp tests/web/node_modules/stamp ## take the pictures in docs/ of the pages again (needs Chromium)
 	SHOP_TEST_CHROMIUM=required SHOP_TEST_SCREENSHOTS=docs $(BIN)/pytest tests/web/test_in_a_browser.py
 
-.PHONY: audit
 audit: .venv-audit/stamp ## look for known mistakes in the source and known holes in what it uses
 	@.ci/audit
 
-.PHONY: format
 format: $(VENV)/dev.stamp ## put the code into form
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-.PHONY: up
 up: .env ## start docker-compose.yml: nginx on port 4000, three instances, MongoDB, Redis
 	docker compose up --build
 
@@ -82,11 +71,9 @@ up: .env ## start docker-compose.yml: nginx on port 4000, three instances, Mongo
 	    .env.example > $@
 	@echo "made .env with new secrets; the first admin's name and password are in it"
 
-.PHONY: down
 down: ## stop it; its data stays
 	docker compose down
 
-.PHONY: pins
 pins: $(VENV)/dev.stamp ## pin the newest allowed versions in constraints.txt
 	$(BIN)/pip install --quiet uv
 	$(BIN)/uv pip compile pyproject.toml sdk/python/pyproject.toml --universal --all-extras --python-version 3.11 \

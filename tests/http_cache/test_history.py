@@ -1,6 +1,6 @@
 """The promises of the cache, under load and faults; and that this check finds a cache that does not keep them.
 
-`make soak` runs it for ten minutes, and all broken ones, of which the suite has the one that is found soonest.
+`make soak` runs it for ten minutes; `make mutants` has all broken ones, the suite the one that is found soonest.
 """
 
 import os
