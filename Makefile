@@ -9,7 +9,7 @@ REDOCLY := @redocly/cli@2.77.0
 # Not the first target that is included.
 .DEFAULT_GOAL := help
 
-.PHONY: help install run test check lint type openapi openapi-check docs screenshots audit format up down \
+.PHONY: help install run test t check lint type openapi openapi-check docs screenshots audit format up down \
     pins
 
 include sdk/sdk.mk bench/bench.mk tests/campaigns.mk
@@ -30,6 +30,9 @@ test: $(VENV)/dev.stamp ## run the suite: a short version of everything
 	    echo "not all is there that npm gets: the tests that need it will be skipped"
 	@# Four at once: many tests wait for a server to start, stop or give up.
 	$(BIN)/pytest -n 4 --dist loadscope --no-loadscope-reorder $(ARGS)
+
+t: $(VENV)/dev.stamp ## run a part of it, without npm: make t T=tests/products
+	$(BIN)/pytest $(or $(T),$(error name what to run, as in: make t T=tests/products)) $(ARGS)
 
 check: lint openapi-check clients type test ## everything that must be green before a commit lands
 
