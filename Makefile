@@ -29,12 +29,13 @@ test: $(VENV)/dev.stamp ## run the suite: a short version of everything
 	@$(MAKE) --no-print-directory --keep-going --jobs=3 clients tests/web/node_modules/stamp || \
 	    echo "not all is there that npm gets: the tests that need it will be skipped"
 	@# Four at once: many tests wait for a server to start, stop or give up.
-	$(BIN)/pytest -n 4 --dist loadscope --no-loadscope-reorder $(ARGS)
+	$(BIN)/pytest -n 4 --dist loadscope --no-loadscope-reorder $(COVERAGE) $(ARGS)
 
 t: $(VENV)/dev.stamp ## run a part of it, without npm: make t T=tests/products
 	$(BIN)/pytest $(or $(T),$(error name what to run, as in: make t T=tests/products)) $(ARGS)
 
-check: lint openapi-check clients type test ## everything that must be green before a commit lands
+check: lint openapi-check clients type ## everything that must be green before a commit lands
+	@$(MAKE) --no-print-directory test COVERAGE="--cov --cov-report="
 
 lint: $(VENV)/dev.stamp ## ruff and the import rules
 	$(BIN)/ruff check .
