@@ -19,7 +19,7 @@ from factories import TEST_SECRET, a_user
 from processes import PATIENCE
 from shop_api import embedded, mongo
 from shop_api.app import create_app
-from shop_api.clock import utc_now
+from shop_api.kernel.clock import utc_now
 from shop_api.mongo import Database
 from shop_api.settings import Settings
 from shop_api.shop import Shop

@@ -10,7 +10,7 @@ from pydantic import SecretStr
 from conftest import client_of, running_app
 from factories import PASSWORD, a_product
 from shop_api import embedded
-from shop_api.errors import ShopError
+from shop_api.kernel.errors import ShopError
 
 MEMBERS = {"type", "title", "status", "detail", "instance", "code", "request_id"}
 

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shop_api.errors import InvalidRequest
 from shop_api.etags import etag, none_match, parse_if_match
+from shop_api.kernel.errors import InvalidRequest
 
 
 def test_a_version_is_a_strong_tag():

@@ -18,7 +18,7 @@ from pids import stop
 from processes import PATIENCE
 from shop_api import embedded
 from shop_api.embedded.child import child
-from shop_api.errors import RateLimited
+from shop_api.kernel.errors import RateLimited
 from shop_api.rate_limits import RateLimits
 from shop_api.redis import Redis, RedisError, connect
 

@@ -14,9 +14,9 @@ from processes import PATIENCE
 from redis_servers import SERVICE, Sentinel, Watched, client, cluster, until, watched
 from shop_api import doctor
 from shop_api.auth.delays import SignInDelays
-from shop_api.errors import RateLimited
 from shop_api.http_cache.counters import Counters
 from shop_api.http_cache.redis import RedisTier
+from shop_api.kernel.errors import RateLimited
 from shop_api.observability.calls import Calls
 from shop_api.observability.redis import RedisConnections
 from shop_api.rate_limits import RateLimits

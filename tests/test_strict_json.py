@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shop_api import strict_json
-from shop_api.errors import MalformedBody
+from shop_api.kernel.errors import MalformedBody
 
 SECRET = "hunter2hunter2"
 

@@ -21,7 +21,7 @@ from pydantic import SecretStr, ValidationError
 
 from shop_api.backup.cli import backup, restore
 from shop_api.demo.cli import demo
-from shop_api.errors import ShopError
+from shop_api.kernel.errors import ShopError
 from shop_api.keys.cli import keys
 from shop_api.observability.logging import configure_logging
 from shop_api.products.transfer.cli import products

@@ -2,7 +2,7 @@
 
 import re
 
-from shop_api.errors import FieldError, InvalidRequest
+from shop_api.kernel.errors import FieldError, InvalidRequest
 
 _TAG = r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"'
 _TAGS = re.compile(rf"\s*{_TAG}(?:\s*,\s*{_TAG})*\s*")

@@ -8,12 +8,12 @@ from fastapi import APIRouter, Request, Response
 
 from shop_api import mongo
 from shop_api.dependencies import ShopDep
-from shop_api.errors import NotReady
+from shop_api.kernel.errors import NotReady
+from shop_api.kernel.schema import Schema
 from shop_api.observability.metrics import CONTENT_TYPE
 from shop_api.problems import problems
 from shop_api.redis import RedisError
 from shop_api.routing import StrictRoute
-from shop_api.schema import Schema
 from shop_api.shop import Shop
 
 router = APIRouter(tags=["Operations"], route_class=StrictRoute)

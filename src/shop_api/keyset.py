@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import pymongo
 
 from shop_api import mongo
+from shop_api.kernel.pagination import Key
 from shop_api.mongo import Collection, Document
-from shop_api.pagination import Key
 
 
 class Sort(NamedTuple):

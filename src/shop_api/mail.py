@@ -10,7 +10,8 @@ from typing import NamedTuple, Protocol
 import aiosmtplib
 import structlog
 
-from shop_api import smtp_address, tasks
+from shop_api import smtp_address
+from shop_api.kernel import tasks
 from shop_api.settings import Settings
 
 log = structlog.get_logger()

@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match
 from starlette.types import Scope
 
-from shop_api.errors import (
+from shop_api.kernel.errors import (
     BadRequest,
     BodyTooLarge,
     DatabaseUnavailable,
@@ -32,8 +32,8 @@ from shop_api.errors import (
     UnsupportedMediaType,
     VersionConflict,
 )
+from shop_api.kernel.schema import Schema
 from shop_api.mongo import PyMongoError, unavailable
-from shop_api.schema import Schema
 
 MEDIA_TYPE = "application/problem+json"
 log = structlog.get_logger()

@@ -12,7 +12,7 @@ from limits.aio.storage import MemoryStorage, RedisStorage, SlidingWindowCounter
 from limits.aio.strategies import SlidingWindowCounterRateLimiter
 from limits.errors import StorageError
 
-from shop_api.errors import RateLimited
+from shop_api.kernel.errors import RateLimited
 from shop_api.redis import Redis, Shared
 
 

@@ -8,7 +8,7 @@ from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 
 from shop_api import strict_json
-from shop_api.errors import FieldError, InvalidRequest, UnsupportedMediaType
+from shop_api.kernel.errors import FieldError, InvalidRequest, UnsupportedMediaType
 
 JSON = "application/json"
 MERGE_PATCH = "application/merge-patch+json"

@@ -9,7 +9,7 @@ import math
 import re
 from typing import Any, NoReturn
 
-from shop_api.errors import MalformedBody
+from shop_api.kernel.errors import MalformedBody
 
 _INT64 = range(-(2**63), 2**63)
 _BAD_CHARACTER = re.compile("[\0\ud800-\udfff]")

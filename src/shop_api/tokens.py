@@ -15,8 +15,8 @@ from jose.backends.base import Key
 from jose.utils import base64url_decode, base64url_encode
 from uuid_utils import uuid7
 
-from shop_api.clock import Clock
-from shop_api.errors import InvalidToken
+from shop_api.kernel.clock import Clock
+from shop_api.kernel.errors import InvalidToken
 from shop_api.keys.files import SigningKey
 from shop_api.keys.folder import KeyFolder
 

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from shop_api.auth.delays import ACCOUNT, ADDRESS, PAIR, SignInDelays
-from shop_api.errors import RateLimited
+from shop_api.kernel.errors import RateLimited
 from shop_api.redis import Redis, connect
 
 

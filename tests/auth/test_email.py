@@ -11,7 +11,7 @@ from factories import PASSWORD, a_user
 from mail_server import mail_server
 from processes import PATIENCE
 from shop_api import mail
-from shop_api.clock import utc_now
+from shop_api.kernel.clock import utc_now
 from shop_api.users.repository import UserRepository
 
 EMAIL, NEW_PASSWORD = "Ada@shop.example", "a wholly different one"

@@ -9,7 +9,7 @@ from conftest import client_of, running_app
 from factories import PASSWORD, a_user
 from shop_api.auth.refresh_tokens import RefreshToken
 from shop_api.auth.service import IDLE, LONGEST
-from shop_api.clock import utc_now
+from shop_api.kernel.clock import utc_now
 from shop_api.users.repository import UserRepository
 
 NEW_PASSWORD = "a wholly different one"

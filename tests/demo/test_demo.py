@@ -13,7 +13,7 @@ import pytest
 
 from processes import PATIENCE, SHOP_API, environment, serving, token_of
 from shop_api.demo.catalogue import CATEGORIES, product
-from shop_api.money import EXPONENTS
+from shop_api.kernel.money import EXPONENTS
 from shop_api.products.models import ProductIn
 
 pytestmark = pytest.mark.long

@@ -23,7 +23,7 @@ from factories import TEST_SECRET, a_product, a_user
 from faults import RedisServer, Wire
 from own_time import OwnTime, own_time
 from processes import PATIENCE
-from shop_api.clock import utc_now
+from shop_api.kernel.clock import utc_now
 from shop_api.settings import Settings
 from shop_api.tokens import AccessTokens
 from shop_api.users.repository import UserRepository

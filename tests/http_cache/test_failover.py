@@ -18,7 +18,7 @@ from faults import RedisServer
 from http_cache.history import Clients, Cluster, Instance
 from own_time import OwnTime, own_time
 from redis_servers import Watched, until, watched
-from shop_api.clock import utc_now
+from shop_api.kernel.clock import utc_now
 from shop_api.rate_limits import RateLimits
 from shop_api.redis import connect
 from shop_api.settings import Settings

@@ -15,10 +15,10 @@ from factories import a_product
 from http_cache.conftest import settled
 from http_cache.history import FOLLOWING, Instance, cluster
 from processes import PATIENCE
-from shop_api.clock import utc_now
 from shop_api.http_cache import cache
 from shop_api.http_cache.answer import Answer
 from shop_api.http_cache.memory import Entry
+from shop_api.kernel.clock import utc_now
 from shop_api.shop import Shop
 
 BOUND = 1.0

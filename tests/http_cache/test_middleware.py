@@ -13,9 +13,9 @@ from structlog.testing import capture_logs
 from conftest import Client, client_of, running_app
 from factories import PASSWORD, TEST_SECRET, a_product, password_hash
 from http_cache.conftest import Commands, settled
-from shop_api.clock import utc_now
 from shop_api.http_cache import cache
 from shop_api.http_cache.follower import Follower
+from shop_api.kernel.clock import utc_now
 from shop_api.shop import Shop
 from shop_api.tokens import AccessTokens
 

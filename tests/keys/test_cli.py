@@ -9,7 +9,7 @@ import pytest
 from factories import TEST_SECRET
 from key_files import add_key
 from processes import SHOP_API
-from shop_api.clock import utc_now
+from shop_api.kernel.clock import utc_now
 from shop_api.keys.files import read, read_all
 from shop_api.tokens import secret_kid
 

@@ -7,7 +7,7 @@ import pytest
 
 from factories import TEST_SECRET
 from key_files import add_key, pem_of, private_key
-from shop_api.errors import InvalidToken
+from shop_api.kernel.errors import InvalidToken
 from shop_api.keys.files import read
 from shop_api.keys.folder import ACTIVATION_DELAY, SETTLED, KeyFolder
 from shop_api.settings import SettingsError

@@ -9,7 +9,7 @@ from jose import jwk, jwt
 from conftest import client_of, running_app
 from key_files import add_key
 from processes import PATIENCE
-from shop_api.clock import utc_now
+from shop_api.kernel.clock import utc_now
 
 ADDRESS = "/.well-known/jwks.json"
 PRIVATE = {"d", "p", "q", "dp", "dq", "qi", "oth", "k"}

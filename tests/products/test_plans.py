@@ -15,7 +15,7 @@ from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStart
 
 from factories import a_product
 from shop_api import keyset, mongo
-from shop_api.clock import utc_now
+from shop_api.kernel.clock import utc_now
 from shop_api.keyset import Selection, Sort
 from shop_api.mongo import Database, Document
 from shop_api.products import queries

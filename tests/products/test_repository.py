@@ -15,10 +15,10 @@ import pytest
 
 from factories import a_product
 from shop_api import mongo
-from shop_api.clock import utc_now
-from shop_api.errors import DuplicateProduct
+from shop_api.kernel.clock import utc_now
+from shop_api.kernel.errors import DuplicateProduct
+from shop_api.kernel.pagination import Cursors
 from shop_api.mongo import PyMongoError
-from shop_api.pagination import Cursors
 from shop_api.products.models import Product, ProductFilter, ProductIn, ProductQuery
 from shop_api.products.repository import ProductRepository
 from shop_api.settings import Settings

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from factories import a_product
-from shop_api.errors import ProductNotFound, VersionConflict
+from shop_api.kernel.errors import ProductNotFound, VersionConflict
 from shop_api.products.models import ProductIn
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from factories import PASSWORD, TEST_SECRET, a_product
 from processes import SHOP_API, environment, serving
-from shop_api.clock import utc_now
+from shop_api.kernel.clock import utc_now
 from shop_api.settings import Settings
 from shop_api.tokens import AccessTokens
 

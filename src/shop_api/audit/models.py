@@ -4,8 +4,8 @@ from typing import Annotated, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from shop_api.pagination import CursorText, Limit, Page
-from shop_api.schema import Schema, Timestamp
+from shop_api.kernel.pagination import CursorText, Limit, Page
+from shop_api.kernel.schema import Schema, Timestamp
 
 Action = Literal[
     "role_changed", "user_disabled", "user_enabled", "user_deleted", "password_changed", "password_reset"

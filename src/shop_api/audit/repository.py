@@ -5,8 +5,8 @@ from typing import Any
 
 from shop_api import keyset, mongo
 from shop_api.audit.models import AuditEntry, AuditQuery
+from shop_api.kernel.pagination import Key
 from shop_api.mongo import Database, Document, IndexModel, Session
-from shop_api.pagination import Key
 
 _SCHEMA: Mapping[str, Any] = {
     "bsonType": "object",

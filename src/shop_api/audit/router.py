@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query, Response
 
 from shop_api.audit.models import AuditEntryOut, AuditPage, AuditQuery
 from shop_api.dependencies import AdminDep, ShopDep
-from shop_api.errors import Forbidden
+from shop_api.kernel.errors import Forbidden
 from shop_api.problems import SIGNED_IN, problems
 from shop_api.routing import StrictRoute
 

@@ -14,7 +14,7 @@ from collections.abc import Awaitable
 from datetime import timedelta
 from typing import NamedTuple, cast
 
-from shop_api.errors import RateLimited
+from shop_api.kernel.errors import RateLimited
 from shop_api.redis import Redis, Shared
 
 

@@ -4,7 +4,7 @@ from fastapi import APIRouter, Request
 
 from shop_api.auth.models import Accepted, EmailToken, PasswordReset, ResetRequest
 from shop_api.dependencies import AddressDep, EmailServiceDep
-from shop_api.errors import InvalidOneTimeToken, RateLimited
+from shop_api.kernel.errors import InvalidOneTimeToken, RateLimited
 from shop_api.problems import BODY, problems
 from shop_api.routing import StrictRoute
 

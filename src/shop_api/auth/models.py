@@ -5,7 +5,7 @@ from typing import Annotated, Literal, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from shop_api.audit.models import Action, AuditEntry, State
-from shop_api.schema import Email, Schema, Timestamp
+from shop_api.kernel.schema import Email, Schema, Timestamp
 from shop_api.users.models import NewPassword, UserOut
 
 

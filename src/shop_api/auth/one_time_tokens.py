@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any, Literal, NamedTuple
 
 from shop_api import mongo
-from shop_api.clock import Clock
+from shop_api.kernel.clock import Clock
 from shop_api.mongo import Database, Document, IndexModel
 from shop_api.users.models import User
 

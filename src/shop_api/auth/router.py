@@ -17,7 +17,9 @@ from shop_api.dependencies import (
     ShopDep,
     UserServiceDep,
 )
-from shop_api.errors import (
+from shop_api.etags import etag
+from shop_api.idempotency.route import PARAMETER, CreatingRoute
+from shop_api.kernel.errors import (
     DuplicateUsername,
     FieldError,
     Forbidden,
@@ -28,8 +30,6 @@ from shop_api.errors import (
     RateLimited,
     UnsupportedMediaType,
 )
-from shop_api.etags import etag
-from shop_api.idempotency.route import PARAMETER, CreatingRoute
 from shop_api.openapi import LOCATION, PUBLIC, request_body
 from shop_api.problems import BODY, KEYED, field_errors, problems
 from shop_api.routing import FORM, JSON, media_type

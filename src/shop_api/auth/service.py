@@ -11,8 +11,14 @@ from shop_api.auth.delays import SignInDelays
 from shop_api.auth.models import Device, Session, Tokens
 from shop_api.auth.refresh_tokens import RefreshToken
 from shop_api.auth.repository import SessionRepository
-from shop_api.clock import Clock
-from shop_api.errors import InvalidCredentials, InvalidRefreshToken, InvalidToken, SessionNotFound, WrongPassword
+from shop_api.kernel.clock import Clock
+from shop_api.kernel.errors import (
+    InvalidCredentials,
+    InvalidRefreshToken,
+    InvalidToken,
+    SessionNotFound,
+    WrongPassword,
+)
 from shop_api.rate_limits import RateLimits
 from shop_api.tokens import LIFETIME, AccessTokens
 from shop_api.users.models import User

@@ -56,7 +56,7 @@ def restore(
 async def _backup(settings: Settings, file: Path) -> int:
     from shop_api import mongo
     from shop_api.backup import archive, repository
-    from shop_api.clock import utc_now
+    from shop_api.kernel.clock import utc_now
 
     about = {"version": __version__, "database": settings.mongo_db, "taken_at": _moment(utc_now())}
     async with mongo.open_database(settings.required()[0], settings.mongo_db, settings.mongo_driver) as database:

@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar
 
 from slugify import slugify
 
-from shop_api.money import EXPONENTS
+from shop_api.kernel.money import EXPONENTS
 
 T = TypeVar("T")
 

@@ -59,8 +59,8 @@ async def _fill(settings: Settings, products: int, seed: int, force: bool) -> li
 
 
 async def _add_products(shop: "Shop", count: int, seed: int) -> None:
-    from shop_api.clock import utc_now
     from shop_api.demo.catalogue import product
+    from shop_api.kernel.clock import utc_now
     from shop_api.products.repository import ProductRepository
     from shop_api.products.transfer.importing import Importer, Rejected
     from shop_api.products.transfer.mapping import RowMapping
@@ -90,7 +90,7 @@ def _shown(numbers: range) -> Iterator[range]:
 
 async def _add_person(shop: "Shop", username: str, full_name: str, role: str) -> str:
     """The password of the new account; empty if there is one of this name already."""
-    from shop_api.errors import DuplicateUsername
+    from shop_api.kernel.errors import DuplicateUsername
     from shop_api.users.models import Registration
 
     password = secrets.token_urlsafe(12)

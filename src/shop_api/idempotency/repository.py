@@ -11,8 +11,8 @@ import pymongo
 from uuid_utils import uuid7
 
 from shop_api import mongo
-from shop_api.clock import Clock
-from shop_api.errors import IdempotencyInProgress, IdempotencyKeyReused
+from shop_api.kernel.clock import Clock
+from shop_api.kernel.errors import IdempotencyInProgress, IdempotencyKeyReused
 from shop_api.mongo import Database, Document, IndexModel, PyMongoError
 
 KEPT = timedelta(hours=24)

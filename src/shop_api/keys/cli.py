@@ -36,7 +36,7 @@ def rotate_keys(
 
     The instances notice by themselves. The new key begins to sign ten minutes after they have seen it.
     """
-    from shop_api.clock import utc_now
+    from shop_api.kernel.clock import utc_now
     from shop_api.keys.files import BadKey
     from shop_api.keys.folder import ACTIVATION_DELAY
     from shop_api.keys.rotation import rotate
@@ -99,7 +99,7 @@ def _rows(folder: Path | None, settings: Settings | None) -> list[tuple[str, str
 
 def _states(found: "list[SigningKey]") -> list[str]:
     """What each key does in an instance that saw it when it was made."""
-    from shop_api.clock import utc_now
+    from shop_api.kernel.clock import utc_now
     from shop_api.keys.folder import ACTIVATION_DELAY
 
     now = utc_now()

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from shop_api.schema import Schema
+from shop_api.kernel.schema import Schema
 
 
 class EcPublicKey(Schema):

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from prometheus_client.metrics_core import HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from shop_api import tasks
+from shop_api.kernel import tasks
 from shop_api.observability.durations import Durations
 
 _EVERY = 0.1

@@ -7,7 +7,7 @@ from typing import TypeVar
 from prometheus_client.metrics_core import CounterMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from shop_api.errors import InvalidCredentials, RateLimited, ShopError
+from shop_api.kernel.errors import InvalidCredentials, RateLimited, ShopError
 
 T = TypeVar("T")
 _GRANTED = "granted"

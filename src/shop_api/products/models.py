@@ -13,9 +13,9 @@ from pydantic import (
     StringConstraints,
 )
 
-from shop_api.money import MAX_AMOUNT, Currency, Money
-from shop_api.pagination import CursorText, IncludeTotal, Limit, Page
-from shop_api.schema import Line, Patch, Schema, Slug, Text, Timestamp, Version, with_example
+from shop_api.kernel.money import MAX_AMOUNT, Currency, Money
+from shop_api.kernel.pagination import CursorText, IncludeTotal, Limit, Page
+from shop_api.kernel.schema import Line, Patch, Schema, Slug, Text, Timestamp, Version, with_example
 
 MAX_STOCK = 2**53 - 1  # the largest integer that every JSON reader holds exactly (RFC 7493 §2.2)
 

@@ -4,10 +4,10 @@ from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from typing import Any
 
 from shop_api import bulk, keyset, mongo
-from shop_api.errors import DuplicateProduct
 from shop_api.etags import Expected
+from shop_api.kernel.errors import DuplicateProduct
+from shop_api.kernel.pagination import Key
 from shop_api.mongo import Database, Document, Session
-from shop_api.pagination import Key
 from shop_api.products import queries
 from shop_api.products.models import Facets, Product, ProductFilter, ProductQuery
 from shop_api.products.search import TIERS, fold, terms

@@ -6,8 +6,10 @@ from typing import Any
 from pydantic import ValidationError
 from uuid_utils import uuid7
 
-from shop_api.clock import Clock
-from shop_api.errors import (
+from shop_api.etags import Expected
+from shop_api.http_cache.cache import HttpCache
+from shop_api.kernel.clock import Clock
+from shop_api.kernel.errors import (
     FieldError,
     Forbidden,
     InvalidRequest,
@@ -15,13 +17,11 @@ from shop_api.errors import (
     Unauthenticated,
     VersionConflict,
 )
-from shop_api.etags import Expected
-from shop_api.http_cache.cache import HttpCache
-from shop_api.pagination import Cursors
+from shop_api.kernel.pagination import Cursors
+from shop_api.kernel.schema import merged
 from shop_api.products.cache_tags import product_tags
 from shop_api.products.models import Facets, Product, ProductFilter, ProductIn, ProductPatch, ProductQuery
 from shop_api.products.repository import ProductRepository
-from shop_api.schema import merged
 from shop_api.users.models import Visitor
 
 

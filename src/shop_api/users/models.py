@@ -6,9 +6,9 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, StringConstraints
 from pydantic_core import PydanticCustomError
 
-from shop_api.pagination import CursorText, IncludeTotal, Limit, Page
+from shop_api.kernel.pagination import CursorText, IncludeTotal, Limit, Page
+from shop_api.kernel.schema import Email, Line, Patch, Schema, Timestamp, Version, with_example
 from shop_api.passwords import MAX_LENGTH, MIN_LENGTH, normalised
-from shop_api.schema import Email, Line, Patch, Schema, Timestamp, Version, with_example
 
 Role = Literal["user", "admin"]
 

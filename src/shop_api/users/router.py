@@ -14,8 +14,8 @@ from shop_api.dependencies import (
     OriginDep,
     UserServiceDep,
 )
-from shop_api.errors import Forbidden, LastAdmin, RateLimited, UserNotFound, VersionConflict, WrongPassword
 from shop_api.etags import etag
+from shop_api.kernel.errors import Forbidden, LastAdmin, RateLimited, UserNotFound, VersionConflict, WrongPassword
 from shop_api.openapi import ETAG, NOT_MODIFIED
 from shop_api.problems import BODY, SIGNED_IN, problems
 from shop_api.routing import MERGE_PATCH, StrictRoute

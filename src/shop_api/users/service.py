@@ -7,8 +7,9 @@ import structlog
 from uuid_utils import uuid7
 
 from shop_api.audit.models import Action, AuditEntry, Origin, State
-from shop_api.clock import Clock
-from shop_api.errors import (
+from shop_api.etags import Expected
+from shop_api.kernel.clock import Clock
+from shop_api.kernel.errors import (
     DuplicateUsername,
     FieldError,
     Forbidden,
@@ -18,8 +19,7 @@ from shop_api.errors import (
     VersionConflict,
     WrongPassword,
 )
-from shop_api.etags import Expected
-from shop_api.pagination import Cursors
+from shop_api.kernel.pagination import Cursors
 from shop_api.passwords import MAX_LENGTH, Passwords, normalised, weakness
 from shop_api.users.models import Registration, User, UserPatch, UserQuery
 from shop_api.users.repository import UserRepository

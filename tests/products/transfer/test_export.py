@@ -13,7 +13,7 @@ from pymongo import MongoClient
 
 from factories import a_product
 from processes import SHOP_API, environment
-from shop_api.clock import utc_now
+from shop_api.kernel.clock import utc_now
 from shop_api.products.repository import ProductRepository
 from shop_api.products.transfer import importing, rows
 from shop_api.products.transfer.exporting import export, whole_file

@@ -89,7 +89,7 @@ async def _import(
     show: "Callable[[Outcome], None]",
     dry_run: bool,
 ) -> "Outcome":
-    from shop_api.clock import utc_now
+    from shop_api.kernel.clock import utc_now
     from shop_api.products.repository import ProductRepository
     from shop_api.products.transfer.importing import Importer, Rehearsal
     from shop_api.shop import open_shop

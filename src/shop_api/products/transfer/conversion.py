@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 from slugify import slugify
 
-from shop_api.money import minor_units
+from shop_api.kernel.money import minor_units
 from shop_api.products.models import MAX_STOCK, ProductIn
 
 ATTRIBUTE = "attributes."

@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple, Protocol
 
 from uuid_utils import uuid7
 
-from shop_api.clock import Clock
+from shop_api.kernel.clock import Clock
 from shop_api.products.models import Product, ProductIn
 from shop_api.products.repository import ProductRepository
 from shop_api.products.transfer import shopify

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from shop_api.schema import Line, Patch, Schema, Slug, merged
+from shop_api.kernel.schema import Line, Patch, Schema, Slug, merged
 
 
 class TestMergePatch:

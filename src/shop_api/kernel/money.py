@@ -6,7 +6,7 @@ from typing import Annotated
 import iso4217
 from pydantic import AfterValidator, Field
 
-from shop_api.schema import Schema
+from shop_api.kernel.schema import Schema
 
 MAX_AMOUNT = 10**12
 _PLAIN_DECIMAL = re.compile(r"[0-9]{1,15}(\.[0-9]{1,15})?")

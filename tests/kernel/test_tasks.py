@@ -1,6 +1,6 @@
 import asyncio
 
-from shop_api import tasks
+from shop_api.kernel import tasks
 
 
 class TestEnd:

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from shop_api.money import EXPONENTS, MAX_AMOUNT, Money, minor_units
+from shop_api.kernel.money import EXPONENTS, MAX_AMOUNT, Money, minor_units
 
 
 class TestMoney:

@@ -8,8 +8,8 @@ from typing import Annotated, Any, Generic, TypeVar
 
 from pydantic import Field
 
-from shop_api.errors import FieldError, InvalidRequest
-from shop_api.schema import Schema
+from shop_api.kernel.errors import FieldError, InvalidRequest
+from shop_api.kernel.schema import Schema
 
 T = TypeVar("T")
 

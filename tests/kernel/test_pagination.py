@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shop_api import keyset
-from shop_api.errors import InvalidRequest
-from shop_api.pagination import Cursors
+from shop_api.kernel.errors import InvalidRequest
+from shop_api.kernel.pagination import Cursors
 
 CURSORS = Cursors(b"a secret")
 KEY = [{"ms": 1_700_000_000_123}, "tea-assam-250"]
