@@ -10,8 +10,8 @@ import subprocess
 import pytest
 
 from processes import SHOP_API
-from shop_api import settings
 from shop_api.kernel import errors
+from shop_api.settings import model as settings
 from walkthrough import blocks, walkthrough
 
 pytestmark = pytest.mark.long

@@ -10,9 +10,8 @@ from typing import NamedTuple, Protocol
 import aiosmtplib
 import structlog
 
-from shop_api import smtp_address
 from shop_api.kernel import tasks
-from shop_api.settings import Settings
+from shop_api.settings import Settings, smtp_url
 
 log = structlog.get_logger()
 
@@ -44,7 +43,7 @@ class SmtpMailer:
     to be encrypted; without one it is where the server offers it."""
 
     def __init__(self, url: str, sender: str, tls: ssl.SSLContext | None = None) -> None:
-        self._server, self._sender, self._tls = smtp_address.parse(url), sender, tls
+        self._server, self._sender, self._tls = smtp_url.parse(url), sender, tls
 
     async def send(self, mail: Mail) -> None:
         message = EmailMessage()
@@ -86,7 +85,7 @@ def mailer(settings: Settings) -> Mailer:
     if settings.smtp_url is None:
         return NoMailer()
     url = settings.smtp_url.get_secret_value()
-    return LogMailer() if url == smtp_address.TO_LOG else SmtpMailer(url, settings.mail_from or "")
+    return LogMailer() if url == smtp_url.TO_LOG else SmtpMailer(url, settings.mail_from or "")
 
 
 Job = Callable[[], Awaitable[Sequence[Mail]]]

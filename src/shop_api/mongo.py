@@ -29,7 +29,7 @@ from pymongo.errors import (
 )
 from pymongo.read_concern import ReadConcern
 
-from shop_api import mongo_address
+from shop_api.settings import mongo_url
 
 __all__ = [
     "BulkWriteError",
@@ -98,7 +98,7 @@ async def open_database(
 ) -> AsyncIterator[Database]:
     """The database `name`, acknowledged by a majority and journaled; closed at the end. The driver tells `listeners`
     what it does (pymongo.monitoring). Time-outs, sizes and all else that the URL says go before what is set here."""
-    said = mongo_address.options(url)
+    said = mongo_url.options(url)
     options = {option: value for option, value in _OPTIONS.items() if option.lower() not in said}
     if driver == "motor":
         # Read at the import. By default there are five threads for each core, and while the database hangs,

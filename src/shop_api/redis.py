@@ -19,9 +19,9 @@ from redis.backoff import ExponentialBackoff, NoBackoff
 
 from shop_api.observability.calls import Calls
 from shop_api.observability.redis import timed
-from shop_api.redis_address import Address, parse
 from shop_api.redis_cluster import Cluster, ToOwner, ToOwnerWithTls
 from shop_api.redis_sentinel import PrimaryPool, Sentinels, ToPrimary
+from shop_api.settings.redis_url import Address, parse
 
 RedisError = exceptions.RedisError
 T = TypeVar("T")

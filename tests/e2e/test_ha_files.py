@@ -7,7 +7,8 @@ import pytest
 import yaml
 
 from e2e.test_deployment_files import COMPOSE, INSTANCES, ROOT, SERVICES
-from shop_api import mongo_address, redis_address
+from shop_api.settings import mongo_url
+from shop_api.settings import redis_url as redis_url
 
 TEXT = (ROOT / "deploy" / "compose.ha.yml").read_text()
 OVERLAY: dict[str, Any] = yaml.safe_load(TEXT)["services"]
@@ -27,8 +28,8 @@ def test_every_instance_is_told_of_all_members_and_sentinels():
         mongo, redis = (re.sub(r"\$\{\w+[^}]*\}", "secret", url) for url in urls)
         members = mongo.partition("@")[2].partition("/")[0]
         assert members.split(",") == [f"{member}:27017" for member in DATABASES]
-        assert mongo_address.options(mongo)["replicaset"] == "rs0"
-        address = redis_address.parse(redis)
+        assert mongo_url.options(mongo)["replicaset"] == "rs0"
+        address = redis_url.parse(redis)
         assert (address.kind, address.service) == ("sentinel", "shop")
         assert address.hosts == tuple((address_of(sentinel), 26379) for sentinel in SENTINELS)
 

@@ -11,7 +11,9 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from shop_api import mongo_address, redis_address, smtp_address
+from shop_api.settings import mongo_url as mongo_address
+from shop_api.settings import redis_url as redis_address
+from shop_api.settings import smtp_url as smtp_address
 
 PREFIX = "SHOP_"
 MIN_SECRET_BYTES = 32
