@@ -16,8 +16,8 @@ from typing import Any
 import pymongo
 import uvloop
 
-from shop_api import mongo
 from shop_api.products.repository import ProductRepository
+from shop_api.storage.mongo import client as mongo
 
 _AT_A_TIME = 1_000
 _NEW_NUMBERS = count(time.time_ns() // 1_000_000)

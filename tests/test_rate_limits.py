@@ -20,7 +20,7 @@ from shop_api import embedded
 from shop_api.embedded.child import child
 from shop_api.kernel.errors import RateLimited
 from shop_api.rate_limits import RateLimits
-from shop_api.redis import Redis, RedisError, connect
+from shop_api.storage.redis.client import Redis, RedisError, connect
 
 # So long that no window ends within a test.
 FIVE = "5 per 100 days"
@@ -65,7 +65,7 @@ def counted(limits: RateLimits) -> Counted:
 @pytest.fixture
 def long_pause(monkeypatch: pytest.MonkeyPatch) -> None:
     """Redis is left alone, after it failed, for longer than any test takes."""
-    monkeypatch.setattr("shop_api.redis._PAUSE", 3600.0)
+    monkeypatch.setattr("shop_api.storage.redis.client._PAUSE", 3600.0)
 
 
 class OwnRedis:

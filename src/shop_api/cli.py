@@ -136,7 +136,7 @@ def _check_first_admin(settings: Settings) -> None:
 
 async def _await_database(settings: Settings) -> None:
     """Waits half a minute for MongoDB: where all is started at once, any order has to do."""
-    from shop_api import mongo
+    from shop_api.storage.mongo import client as mongo
 
     reason = ""
     for _ in range(_ATTEMPTS):

@@ -18,11 +18,12 @@ from pydantic import SecretStr, ValidationError
 from rich.console import Console
 from rich.table import Table
 
-from shop_api import __version__, embedded, mongo
+from shop_api import __version__, embedded
 from shop_api.embedded import mongo as embedded_mongo
 from shop_api.embedded import redis as embedded_redis
-from shop_api.redis import RedisError, connect
 from shop_api.settings import PREFIX, Settings, unknown_variables
+from shop_api.storage.mongo import client as mongo
+from shop_api.storage.redis.client import RedisError, connect
 
 Verdict = Literal["ok", "warning", "broken"]
 _COLOURS = {"ok": "green", "warning": "yellow", "broken": "bold red"}

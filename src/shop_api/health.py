@@ -6,15 +6,15 @@ from typing import Literal, NamedTuple
 
 from fastapi import APIRouter, Request, Response
 
-from shop_api import mongo
 from shop_api.dependencies import ShopDep
 from shop_api.kernel.errors import NotReady
 from shop_api.kernel.schema import Schema
 from shop_api.observability.metrics import CONTENT_TYPE
 from shop_api.problems import problems
-from shop_api.redis import RedisError
 from shop_api.routing import StrictRoute
 from shop_api.shop import Shop
+from shop_api.storage.mongo import client as mongo
+from shop_api.storage.redis.client import RedisError
 
 router = APIRouter(tags=["Operations"], route_class=StrictRoute)
 

@@ -33,7 +33,7 @@ from shop_api.kernel.errors import (
     VersionConflict,
 )
 from shop_api.kernel.schema import Schema
-from shop_api.mongo import PyMongoError, unavailable
+from shop_api.storage.mongo.client import PyMongoError, unavailable
 
 MEDIA_TYPE = "application/problem+json"
 log = structlog.get_logger()

@@ -13,7 +13,7 @@ from limits.aio.strategies import SlidingWindowCounterRateLimiter
 from limits.errors import StorageError
 
 from shop_api.kernel.errors import RateLimited
-from shop_api.redis import Redis, Shared
+from shop_api.storage.redis.client import Redis, Shared
 
 
 class _Storage(RedisStorage):

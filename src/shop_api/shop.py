@@ -4,7 +4,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from shop_api import mongo
 from shop_api.audit.repository import AuditLog
 from shop_api.auth.delays import SignInDelays
 from shop_api.auth.email_service import EmailService
@@ -21,7 +20,6 @@ from shop_api.kernel.clock import Clock, utc_now
 from shop_api.kernel.pagination import Cursors
 from shop_api.keys.folder import KeyFolder
 from shop_api.mail import Outbox, mailer
-from shop_api.mongo import Database
 from shop_api.observability.cache import CacheFigures
 from shop_api.observability.metrics import Metrics
 from shop_api.observability.redis import RedisConnections
@@ -29,8 +27,10 @@ from shop_api.passwords import Passwords
 from shop_api.products.repository import ProductRepository
 from shop_api.products.service import ProductService
 from shop_api.rate_limits import RateLimits
-from shop_api.redis import Redis, open_redis
 from shop_api.settings import Settings
+from shop_api.storage.mongo import client as mongo
+from shop_api.storage.mongo.client import Database
+from shop_api.storage.redis.client import Redis, open_redis
 from shop_api.tokens import AccessTokens
 from shop_api.users.repository import UserRepository
 from shop_api.users.service import UserService

@@ -6,7 +6,7 @@ import pytest
 
 from shop_api.auth.delays import ACCOUNT, ADDRESS, PAIR, SignInDelays
 from shop_api.kernel.errors import RateLimited
-from shop_api.redis import Redis, connect
+from shop_api.storage.redis.client import Redis, connect
 
 
 @pytest.fixture

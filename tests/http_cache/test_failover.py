@@ -20,8 +20,8 @@ from own_time import OwnTime, own_time
 from redis_servers import Watched, until, watched
 from shop_api.kernel.clock import utc_now
 from shop_api.rate_limits import RateLimits
-from shop_api.redis import connect
 from shop_api.settings import Settings
+from shop_api.storage.redis.client import connect
 from shop_api.tokens import AccessTokens
 from shop_api.users.repository import UserRepository
 

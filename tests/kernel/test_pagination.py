@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shop_api import keyset
 from shop_api.kernel.errors import InvalidRequest
 from shop_api.kernel.pagination import Cursors
+from shop_api.storage.mongo import keyset
 
 CURSORS = Cursors(b"a secret")
 KEY = [{"ms": 1_700_000_000_123}, "tea-assam-250"]

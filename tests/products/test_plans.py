@@ -14,15 +14,16 @@ from pymongo import AsyncMongoClient
 from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStartedEvent, CommandSucceededEvent
 
 from factories import a_product
-from shop_api import keyset, mongo
 from shop_api.kernel.clock import utc_now
-from shop_api.keyset import Selection, Sort
-from shop_api.mongo import Database, Document
 from shop_api.products import queries
 from shop_api.products.models import Product, ProductFilter, ProductIn
 from shop_api.products.queries import NAME, NEWEST, PRICE
 from shop_api.products.repository import ProductRepository
 from shop_api.settings import Settings
+from shop_api.storage.mongo import client as mongo
+from shop_api.storage.mongo import keyset
+from shop_api.storage.mongo.client import Database, Document
+from shop_api.storage.mongo.keyset import Selection, Sort
 
 NOW = utc_now()
 ORDERS = {

@@ -14,14 +14,14 @@ from typing import Any, ClassVar
 import pytest
 
 from factories import a_product
-from shop_api import mongo
 from shop_api.kernel.clock import utc_now
 from shop_api.kernel.errors import DuplicateProduct
 from shop_api.kernel.pagination import Cursors
-from shop_api.mongo import PyMongoError
 from shop_api.products.models import Product, ProductFilter, ProductIn, ProductQuery
 from shop_api.products.repository import ProductRepository
 from shop_api.settings import Settings
+from shop_api.storage.mongo import client as mongo
+from shop_api.storage.mongo.client import PyMongoError
 
 NOW = utc_now()
 CURSORS = Cursors(b"a secret")

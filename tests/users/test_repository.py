@@ -10,7 +10,7 @@ from factories import a_user
 from shop_api.audit.repository import AuditLog
 from shop_api.kernel.clock import utc_now
 from shop_api.kernel.errors import DuplicateUsername, LastAdmin
-from shop_api.mongo import PyMongoError
+from shop_api.storage.mongo.client import PyMongoError
 from shop_api.users.models import User, UserQuery
 from shop_api.users.repository import UserRepository
 

@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
-from shop_api import keyset, mongo
 from shop_api.audit.models import AuditEntry, AuditQuery
 from shop_api.kernel.pagination import Key
-from shop_api.mongo import Database, Document, IndexModel, Session
+from shop_api.storage.mongo import client as mongo
+from shop_api.storage.mongo import keyset
+from shop_api.storage.mongo.client import Database, Document, IndexModel, Session
 
 _SCHEMA: Mapping[str, Any] = {
     "bsonType": "object",

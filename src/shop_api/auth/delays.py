@@ -15,7 +15,7 @@ from datetime import timedelta
 from typing import NamedTuple, cast
 
 from shop_api.kernel.errors import RateLimited
-from shop_api.redis import Redis, Shared
+from shop_api.storage.redis.client import Redis, Shared
 
 
 class Rule(NamedTuple):

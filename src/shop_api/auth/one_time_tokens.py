@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, Literal, NamedTuple
 
-from shop_api import mongo
 from shop_api.kernel.clock import Clock
-from shop_api.mongo import Database, Document, IndexModel
+from shop_api.storage.mongo import client as mongo
+from shop_api.storage.mongo.client import Database, Document, IndexModel
 from shop_api.users.models import User
 
 Purpose = Literal["verify", "reset"]

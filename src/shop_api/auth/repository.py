@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from shop_api import mongo
 from shop_api.auth.models import Session
-from shop_api.mongo import Database, Document, IndexModel
+from shop_api.storage.mongo import client as mongo
+from shop_api.storage.mongo.client import Database, Document, IndexModel
 
 _SCHEMA: Mapping[str, Any] = {
     "bsonType": "object",

@@ -10,8 +10,8 @@ from typing import Annotated
 import typer
 
 from shop_api import __version__
-from shop_api.mongo import PyMongoError, snapshot_is_gone
 from shop_api.settings import Settings
+from shop_api.storage.mongo.client import PyMongoError, snapshot_is_gone
 from shop_api.terminal import engines, fail, say, settings_or_exit
 
 _TOO_SLOW = "it took longer than MongoDB keeps the state of one moment; use mongodump --oplog, see docs/operations.md"
@@ -54,9 +54,9 @@ def restore(
 
 
 async def _backup(settings: Settings, file: Path) -> int:
-    from shop_api import mongo
     from shop_api.backup import archive, repository
     from shop_api.kernel.clock import utc_now
+    from shop_api.storage.mongo import client as mongo
 
     about = {"version": __version__, "database": settings.mongo_db, "taken_at": _moment(utc_now())}
     async with mongo.open_database(settings.required()[0], settings.mongo_db, settings.mongo_driver) as database:
@@ -71,9 +71,9 @@ def _moment(at: datetime) -> str:
 
 
 async def _restore(settings: Settings, file: Path, force: bool) -> bool:
-    from shop_api import mongo
     from shop_api.backup import archive, repository
     from shop_api.shop import open_shop
+    from shop_api.storage.mongo import client as mongo
 
     async with mongo.open_database(settings.required()[0], settings.mongo_db, settings.mongo_driver) as database:
         if not await repository.is_empty(database):

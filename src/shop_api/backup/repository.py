@@ -4,8 +4,8 @@ from collections.abc import AsyncIterator, Iterable
 
 from bson import json_util
 
-from shop_api import mongo
-from shop_api.mongo import Database, Document
+from shop_api.storage.mongo import client as mongo
+from shop_api.storage.mongo.client import Database, Document
 
 _BATCH = 500
 

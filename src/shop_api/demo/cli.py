@@ -10,8 +10,8 @@ from pydantic import SecretStr
 from rich.console import Console
 from rich.progress import track
 
-from shop_api.mongo import PyMongoError
 from shop_api.settings import Settings
+from shop_api.storage.mongo.client import PyMongoError
 from shop_api.terminal import engines, fail, say, settings_or_exit
 
 if TYPE_CHECKING:

@@ -9,10 +9,10 @@ from typing import Any
 
 import structlog
 
-from shop_api import mongo
 from shop_api.http_cache.cache import HttpCache
 from shop_api.kernel import tasks
-from shop_api.mongo import Change, Changes, Collection, PyMongoError
+from shop_api.storage.mongo import client as mongo
+from shop_api.storage.mongo.client import Change, Changes, Collection, PyMongoError
 
 # So often it asks how far it is when changes leave no pause in which it would be sure to have seen all.
 _ASK_SECONDS = 0.2

@@ -23,7 +23,7 @@ from shop_api.http_cache.answer import Answer, Key, decode
 from shop_api.http_cache.counters import Counters
 from shop_api.kernel import tasks
 from shop_api.observability.calls import Calls
-from shop_api.redis import RedisError, connection
+from shop_api.storage.redis.client import RedisError, connection
 
 _TIMEOUT = 0.2
 # Nobody waits for that. Which server it is may have to be found out first.

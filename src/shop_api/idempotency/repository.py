@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 import pymongo
 from uuid_utils import uuid7
 
-from shop_api import mongo
 from shop_api.kernel.clock import Clock
 from shop_api.kernel.errors import IdempotencyInProgress, IdempotencyKeyReused
-from shop_api.mongo import Database, Document, IndexModel, PyMongoError
+from shop_api.storage.mongo import client as mongo
+from shop_api.storage.mongo.client import Database, Document, IndexModel, PyMongoError
 
 KEPT = timedelta(hours=24)
 # Who comes second is told to wait so long for who came first, which takes a fraction of that unless it has died. It

@@ -5,10 +5,10 @@ Which index serves which of them: docs/catalogue-queries.md.
 
 from typing import Any
 
-from shop_api.keyset import Selection
-from shop_api.mongo import Document, IndexModel
 from shop_api.products.models import ProductFilter
 from shop_api.products.search import TIERS, term, words
+from shop_api.storage.mongo.client import Document, IndexModel
+from shop_api.storage.mongo.keyset import Selection
 
 NEWEST, PRICE, NAME = "created_at", "price.amount", "name_key"
 """What lists are sorted by."""

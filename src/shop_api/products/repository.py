@@ -3,14 +3,15 @@
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from typing import Any
 
-from shop_api import bulk, keyset, mongo
 from shop_api.etags import Expected
 from shop_api.kernel.errors import DuplicateProduct
 from shop_api.kernel.pagination import Key
-from shop_api.mongo import Database, Document, Session
 from shop_api.products import queries
 from shop_api.products.models import Facets, Product, ProductFilter, ProductQuery
 from shop_api.products.search import TIERS, fold, terms
+from shop_api.storage.mongo import bulk, keyset
+from shop_api.storage.mongo import client as mongo
+from shop_api.storage.mongo.client import Database, Document, Session
 
 _SCHEMA: Mapping[str, Any] = {
     "bsonType": "object",

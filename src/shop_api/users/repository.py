@@ -4,12 +4,13 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 
-from shop_api import keyset, mongo
 from shop_api.audit.models import AuditEntry
 from shop_api.audit.repository import AuditLog
 from shop_api.kernel.errors import DuplicateUsername, LastAdmin
 from shop_api.kernel.pagination import Key
-from shop_api.mongo import Database, Document, IndexModel, Session
+from shop_api.storage.mongo import client as mongo
+from shop_api.storage.mongo import keyset
+from shop_api.storage.mongo.client import Database, Document, IndexModel, Session
 from shop_api.users.models import User, UserQuery
 
 T = TypeVar("T")

@@ -13,10 +13,10 @@ from shop_api.dependencies import ShopDep
 from shop_api.health import State
 from shop_api.kernel.errors import NotFound, ShopError
 from shop_api.kernel.schema import Schema
-from shop_api.mongo import PyMongoError
 from shop_api.problems import problems
 from shop_api.routing import StrictRoute
 from shop_api.settings import Settings
+from shop_api.storage.mongo.client import PyMongoError
 from shop_api.web.pages import Page, wanted
 
 router = APIRouter(tags=["Home"], route_class=StrictRoute)

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Literal, TextIO, cast
 
 import typer
 
-from shop_api.mongo import PyMongoError
 from shop_api.products.transfer.rows import Format, UnreadableFile, format_of, open_rows
 from shop_api.settings import Settings
+from shop_api.storage.mongo.client import PyMongoError
 from shop_api.terminal import engines, fail, say, settings_or_exit
 
 if TYPE_CHECKING:

@@ -19,9 +19,9 @@ from redis.backoff import ExponentialBackoff, NoBackoff
 
 from shop_api.observability.calls import Calls
 from shop_api.observability.redis import timed
-from shop_api.redis_cluster import Cluster, ToOwner, ToOwnerWithTls
-from shop_api.redis_sentinel import PrimaryPool, Sentinels, ToPrimary
 from shop_api.settings.redis_url import Address, parse
+from shop_api.storage.redis.cluster import Cluster, ToOwner, ToOwnerWithTls
+from shop_api.storage.redis.sentinel import PrimaryPool, Sentinels, ToPrimary
 
 RedisError = exceptions.RedisError
 T = TypeVar("T")

@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 
 import pymongo
 
-from shop_api import mongo
 from shop_api.kernel.pagination import Key
-from shop_api.mongo import Collection, Document
+from shop_api.storage.mongo import client as mongo
+from shop_api.storage.mongo.client import Collection, Document
 
 
 class Sort(NamedTuple):

@@ -6,7 +6,7 @@ from typing import Any
 import pymongo
 from pymongo import InsertOne, UpdateOne
 
-from shop_api.mongo import BulkWriteError, Collection, Document
+from shop_api.storage.mongo.client import BulkWriteError, Collection, Document
 
 # Many documents take longer than one, and more so on a machine that has other things to do.
 _TIMEOUT = 60
