@@ -11,6 +11,7 @@ from shop_api.auth.letters import Letters
 from shop_api.auth.one_time_tokens import OneTimeTokens
 from shop_api.auth.repository import SessionRepository
 from shop_api.auth.service import AuthService
+from shop_api.email.mail import Outbox, mailer
 from shop_api.http_cache.cache import HttpCache
 from shop_api.http_cache.counters import Counters
 from shop_api.http_cache.memory import MemoryTier
@@ -19,7 +20,6 @@ from shop_api.idempotency.repository import IdempotencyKeys
 from shop_api.kernel.clock import Clock, utc_now
 from shop_api.kernel.pagination import Cursors
 from shop_api.keys.folder import KeyFolder
-from shop_api.mail import Outbox, mailer
 from shop_api.observability.cache import CacheFigures
 from shop_api.observability.metrics import Metrics
 from shop_api.observability.redis import RedisConnections

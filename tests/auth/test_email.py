@@ -10,7 +10,7 @@ from conftest import client_of, running_app
 from factories import PASSWORD, a_user
 from mail_server import mail_server
 from processes import PATIENCE
-from shop_api import mail
+from shop_api.email import mail
 from shop_api.kernel.clock import utc_now
 from shop_api.users.repository import UserRepository
 

@@ -15,7 +15,7 @@ from factories import PASSWORD, a_user
 from http_cache.conftest import Commands
 from mail_server import mail_server
 from processes import PATIENCE, environment, started
-from shop_api import mail
+from shop_api.email import mail
 from shop_api.storage.mongo import client as mongo
 from shop_api.users.repository import UserRepository
 

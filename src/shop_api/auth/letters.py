@@ -1,6 +1,6 @@
 """What is written to users."""
 
-from shop_api.mail import Mail
+from shop_api.email.mail import Mail
 from shop_api.users.models import User
 
 
