@@ -20,11 +20,11 @@ from processes import PATIENCE
 from shop_api import embedded
 from shop_api.app import create_app
 from shop_api.kernel.clock import utc_now
+from shop_api.security.tokens import AccessTokens
 from shop_api.settings import Settings
 from shop_api.shop import Shop
 from shop_api.storage.mongo import client as mongo
 from shop_api.storage.mongo.client import Database
-from shop_api.tokens import AccessTokens
 from shop_api.users.models import Role
 from shop_api.users.repository import UserRepository
 

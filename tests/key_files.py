@@ -7,7 +7,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from shop_api.keys.files import PrivateKey
+from shop_api.security.signing_keys.files import PrivateKey
 
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 

@@ -120,7 +120,7 @@ class _Stop:
 
 def _check_first_admin(settings: Settings) -> None:
     """Refuses a name or password that could not be registered, before anything is started."""
-    from shop_api.passwords import weakness
+    from shop_api.security.passwords import weakness
     from shop_api.users.models import Registration
 
     name, password = settings.admin_username, settings.admin_password

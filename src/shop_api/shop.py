@@ -19,19 +19,19 @@ from shop_api.http_cache.redis import RedisTier
 from shop_api.idempotency.repository import IdempotencyKeys
 from shop_api.kernel.clock import Clock, utc_now
 from shop_api.kernel.pagination import Cursors
-from shop_api.keys.folder import KeyFolder
 from shop_api.observability.cache import CacheFigures
 from shop_api.observability.metrics import Metrics
 from shop_api.observability.redis import RedisConnections
-from shop_api.passwords import Passwords
 from shop_api.products.repository import ProductRepository
 from shop_api.products.service import ProductService
-from shop_api.rate_limits import RateLimits
+from shop_api.security.passwords import Passwords
+from shop_api.security.rate_limits import RateLimits
+from shop_api.security.signing_keys.folder import KeyFolder
+from shop_api.security.tokens import AccessTokens
 from shop_api.settings import Settings
 from shop_api.storage.mongo import client as mongo
 from shop_api.storage.mongo.client import Database
 from shop_api.storage.redis.client import Redis, open_redis
-from shop_api.tokens import AccessTokens
 from shop_api.users.repository import UserRepository
 from shop_api.users.service import UserService
 

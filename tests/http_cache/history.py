@@ -24,8 +24,8 @@ from faults import RedisServer, Wire
 from own_time import OwnTime, own_time
 from processes import PATIENCE
 from shop_api.kernel.clock import utc_now
+from shop_api.security.tokens import AccessTokens
 from shop_api.settings import Settings
-from shop_api.tokens import AccessTokens
 from shop_api.users.repository import UserRepository
 
 KEYS = [f"key-{n}" for n in range(20)]

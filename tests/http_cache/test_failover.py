@@ -19,10 +19,10 @@ from http_cache.history import Clients, Cluster, Instance
 from own_time import OwnTime, own_time
 from redis_servers import Watched, until, watched
 from shop_api.kernel.clock import utc_now
-from shop_api.rate_limits import RateLimits
+from shop_api.security.rate_limits import RateLimits
+from shop_api.security.tokens import AccessTokens
 from shop_api.settings import Settings
 from shop_api.storage.redis.client import connect
-from shop_api.tokens import AccessTokens
 from shop_api.users.repository import UserRepository
 
 pytestmark = pytest.mark.campaign

@@ -16,8 +16,8 @@ from http_cache.conftest import Commands, settled
 from shop_api.http_cache import cache
 from shop_api.http_cache.follower import Follower
 from shop_api.kernel.clock import utc_now
+from shop_api.security.tokens import AccessTokens
 from shop_api.shop import Shop
-from shop_api.tokens import AccessTokens
 
 pytestmark = pytest.mark.usefixtures("long_life")
 REAL_LIFE = cache.LIFE

@@ -10,8 +10,8 @@ from factories import TEST_SECRET
 from key_files import add_key
 from processes import SHOP_API
 from shop_api.kernel.clock import utc_now
-from shop_api.keys.files import read, read_all
-from shop_api.tokens import secret_kid
+from shop_api.security.signing_keys.files import read, read_all
+from shop_api.security.tokens import secret_kid
 
 
 def run(*words: object, **environment: object) -> subprocess.CompletedProcess[str]:

@@ -12,8 +12,8 @@ import pytest
 from factories import PASSWORD, TEST_SECRET, a_product
 from processes import SHOP_API, environment, serving
 from shop_api.kernel.clock import utc_now
+from shop_api.security.tokens import AccessTokens
 from shop_api.settings import Settings
-from shop_api.tokens import AccessTokens
 
 
 @pytest.fixture(scope="module")

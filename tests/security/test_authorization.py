@@ -15,8 +15,8 @@ import pytest
 from conftest import client_of
 from factories import PASSWORD, TEST_SECRET, a_product, a_user
 from shop_api.kernel.clock import utc_now
+from shop_api.security.tokens import AccessTokens
 from shop_api.shop import Shop
-from shop_api.tokens import AccessTokens
 from shop_api.users.repository import UserRepository
 
 CALLERS = ("anonymous", "user", "other", "admin", "disabled", "deleted")

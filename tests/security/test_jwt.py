@@ -23,8 +23,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from conftest import client_of, running_app
 from factories import PASSWORD, TEST_SECRET
 from key_files import add_key, private_key
-from shop_api.keys.files import PrivateKey
-from shop_api.tokens import secret_kid
+from shop_api.security.signing_keys.files import PrivateKey
+from shop_api.security.tokens import secret_kid
 
 Key = bytes | PrivateKey
 SECRET = TEST_SECRET.encode()

@@ -10,7 +10,7 @@ import unicodedata
 import pytest
 
 from factories import PASSWORD
-from shop_api.passwords import normalised
+from shop_api.security.passwords import normalised
 
 EMOJI, FAMILY, LIGATURE = "🐪", "👩‍👩‍👧", "ﷺ"  # one character each to see: 1 code point, 5, and 1 that stands for 18
 

@@ -7,7 +7,7 @@ from shop_api.auth.letters import Letters
 from shop_api.auth.one_time_tokens import OneTimeToken, OneTimeTokens, Purpose
 from shop_api.email.mail import Mail, Outbox
 from shop_api.kernel.errors import InvalidOneTimeToken, NoEmail, UserNotFound, WrongPassword
-from shop_api.rate_limits import RateLimits
+from shop_api.security.rate_limits import RateLimits
 from shop_api.users.models import User
 from shop_api.users.service import UserService
 

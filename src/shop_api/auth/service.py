@@ -19,8 +19,8 @@ from shop_api.kernel.errors import (
     SessionNotFound,
     WrongPassword,
 )
-from shop_api.rate_limits import RateLimits
-from shop_api.tokens import LIFETIME, AccessTokens
+from shop_api.security.rate_limits import RateLimits
+from shop_api.security.tokens import LIFETIME, AccessTokens
 from shop_api.users.models import User
 from shop_api.users.service import UserService
 

@@ -10,7 +10,7 @@ from shop_api.settings import Settings
 from shop_api.terminal import fail, say, settings_or_exit
 
 if TYPE_CHECKING:
-    from shop_api.keys.files import SigningKey
+    from shop_api.security.signing_keys.files import SigningKey
 
 _WITHOUT_A_FOLDER = """\
 there is no folder of keys: tokens are signed with SHOP_JWT_SECRET, which changes without a sign-in lost like this:
@@ -37,9 +37,9 @@ def rotate_keys(
     The instances notice by themselves. The new key begins to sign ten minutes after they have seen it.
     """
     from shop_api.kernel.clock import utc_now
-    from shop_api.keys.files import BadKey
-    from shop_api.keys.folder import ACTIVATION_DELAY
-    from shop_api.keys.rotation import rotate
+    from shop_api.security.signing_keys.files import BadKey
+    from shop_api.security.signing_keys.folder import ACTIVATION_DELAY
+    from shop_api.security.signing_keys.rotation import rotate
 
     place = folder or settings_or_exit().jwt_keys_dir
     if place is None:
@@ -76,8 +76,8 @@ def list_keys(folder: Folder = None) -> None:
 
 
 def _rows(folder: Path | None, settings: Settings | None) -> list[tuple[str, str, str, str]]:
-    from shop_api.keys.files import BadKey, read_all
-    from shop_api.tokens import secret_kid
+    from shop_api.security.signing_keys.files import BadKey, read_all
+    from shop_api.security.tokens import secret_kid
 
     place = folder or (settings.jwt_keys_dir if settings else None)
     try:
@@ -100,7 +100,7 @@ def _rows(folder: Path | None, settings: Settings | None) -> list[tuple[str, str
 def _states(found: "list[SigningKey]") -> list[str]:
     """What each key does in an instance that saw it when it was made."""
     from shop_api.kernel.clock import utc_now
-    from shop_api.keys.folder import ACTIVATION_DELAY
+    from shop_api.security.signing_keys.folder import ACTIVATION_DELAY
 
     now = utc_now()
     begins = [key.made if key is found[0] else key.made + ACTIVATION_DELAY for key in found]

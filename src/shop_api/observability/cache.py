@@ -6,7 +6,7 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from prometheus_client.registry import Collector
 
 from shop_api.http_cache.cache import HttpCache
-from shop_api.rate_limits import RateLimits
+from shop_api.security.rate_limits import RateLimits
 
 
 class CacheFigures(Collector):

@@ -35,7 +35,9 @@ def _strong(secret: SecretStr) -> SecretStr:
 def _readable(folder: Path | None) -> Path | None:
     """Refuses a folder in which something that should be a signing key is none."""
     if folder is not None:
-        from shop_api.keys.files import read_all  # what that needs is slow to load, and most do without
+        from shop_api.security.signing_keys.files import (
+            read_all,  # what that needs is slow to load, and most do without
+        )
 
         read_all(folder)
     return folder

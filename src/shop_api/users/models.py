@@ -8,7 +8,7 @@ from pydantic_core import PydanticCustomError
 
 from shop_api.kernel.pagination import CursorText, IncludeTotal, Limit, Page
 from shop_api.kernel.schema import Email, Line, Patch, Schema, Timestamp, Version, with_example
-from shop_api.passwords import MAX_LENGTH, MIN_LENGTH, normalised
+from shop_api.security.passwords import MAX_LENGTH, MIN_LENGTH, normalised
 
 Role = Literal["user", "admin"]
 

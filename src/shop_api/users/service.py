@@ -20,7 +20,7 @@ from shop_api.kernel.errors import (
     WrongPassword,
 )
 from shop_api.kernel.pagination import Cursors
-from shop_api.passwords import MAX_LENGTH, Passwords, normalised, weakness
+from shop_api.security.passwords import MAX_LENGTH, Passwords, normalised, weakness
 from shop_api.users.models import Registration, User, UserPatch, UserQuery
 from shop_api.users.repository import UserRepository
 

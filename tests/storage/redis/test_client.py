@@ -19,7 +19,7 @@ from shop_api.http_cache.redis import RedisTier
 from shop_api.kernel.errors import RateLimited
 from shop_api.observability.calls import Calls
 from shop_api.observability.redis import RedisConnections
-from shop_api.rate_limits import RateLimits
+from shop_api.security.rate_limits import RateLimits
 from shop_api.settings import Settings
 from shop_api.settings.redis_url import parse
 from shop_api.storage.redis.client import connect, connection

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from key_files import add_key, pem_of, private_key
-from shop_api.keys.files import BadKey, SigningKey, read, read_all
+from shop_api.security.signing_keys.files import BadKey, SigningKey, read, read_all
 
 NAME = "20300131T235959Z.pem"
 

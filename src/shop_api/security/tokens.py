@@ -17,8 +17,8 @@ from uuid_utils import uuid7
 
 from shop_api.kernel.clock import Clock
 from shop_api.kernel.errors import InvalidToken
-from shop_api.keys.files import SigningKey
-from shop_api.keys.folder import KeyFolder
+from shop_api.security.signing_keys.files import SigningKey
+from shop_api.security.signing_keys.folder import KeyFolder
 
 ISSUER = AUDIENCE = "shop_api"
 LIFETIME = timedelta(minutes=15)

@@ -6,7 +6,7 @@ from pathlib import Path
 import structlog
 
 from shop_api.kernel.clock import Clock
-from shop_api.keys.files import BadKey, SigningKey, is_key_name, read
+from shop_api.security.signing_keys.files import BadKey, SigningKey, is_key_name, read
 from shop_api.settings import PREFIX, SettingsError
 
 log = structlog.get_logger()

@@ -19,7 +19,7 @@ from processes import PATIENCE
 from shop_api import embedded
 from shop_api.embedded.child import child
 from shop_api.kernel.errors import RateLimited
-from shop_api.rate_limits import RateLimits
+from shop_api.security.rate_limits import RateLimits
 from shop_api.storage.redis.client import Redis, RedisError, connect
 
 # So long that no window ends within a test.

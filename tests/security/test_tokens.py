@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from factories import TEST_SECRET
 from shop_api.kernel.clock import utc_now
 from shop_api.kernel.errors import InvalidToken
-from shop_api.tokens import AUDIENCE, ISSUER, LIFETIME, AccessTokens
+from shop_api.security.tokens import AUDIENCE, ISSUER, LIFETIME, AccessTokens
 
 SECRET = TEST_SECRET.encode()
 

@@ -9,9 +9,9 @@ from typing import NamedTuple
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from shop_api.keys.files import STAMP, SUFFIX, Algorithm, PrivateKey, SigningKey, read, read_all
-from shop_api.keys.folder import ACTIVATION_DELAY, SETTLED
-from shop_api.tokens import LEEWAY, LIFETIME
+from shop_api.security.signing_keys.files import STAMP, SUFFIX, Algorithm, PrivateKey, SigningKey, read, read_all
+from shop_api.security.signing_keys.folder import ACTIVATION_DELAY, SETTLED
+from shop_api.security.tokens import LEEWAY, LIFETIME
 
 KEPT = SETTLED + ACTIVATION_DELAY + LIFETIME + timedelta(seconds=LEEWAY)
 """How long a key stays after its successor was made: until no instance signs with it, and then as long as a token."""

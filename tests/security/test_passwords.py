@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from factories import PASSWORD, password_hash
-from shop_api.passwords import Passwords, normalised, weakness
+from shop_api.security.passwords import Passwords, normalised, weakness
 
 
 @pytest.fixture(scope="module")
