@@ -188,7 +188,7 @@ def _serve(settings: Settings, listener: socket.socket, stop: _Stop) -> None:
     import uvicorn
 
     from shop_api.app import create_app
-    from shop_api.http_protocol import HeadWithBody
+    from shop_api.http.protocol import HeadWithBody
 
     app = create_app(settings)
 

@@ -6,12 +6,12 @@ from typing import Literal, NamedTuple
 
 from fastapi import APIRouter, Request, Response
 
-from shop_api.dependencies import ShopDep
+from shop_api.http.dependencies import ShopDep
+from shop_api.http.problems import problems
+from shop_api.http.routing import StrictRoute
 from shop_api.kernel.errors import NotReady
 from shop_api.kernel.schema import Schema
 from shop_api.observability.metrics import CONTENT_TYPE
-from shop_api.problems import problems
-from shop_api.routing import StrictRoute
 from shop_api.shop import Shop
 from shop_api.storage.mongo import client as mongo
 from shop_api.storage.redis.client import RedisError

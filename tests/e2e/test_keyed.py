@@ -22,7 +22,7 @@ from factories import PASSWORD, a_product
 from faults import Wire
 from mongo_wire import Fault, MongoWire
 from processes import PATIENCE, token_of
-from shop_api.idempotency.repository import LEASE
+from shop_api.http.idempotency.repository import LEASE
 
 pytestmark = [pytest.mark.e2e, pytest.mark.long]
 KEYED = amount("KEYED", 60)

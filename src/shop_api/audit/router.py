@@ -5,10 +5,10 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 
 from shop_api.audit.models import AuditEntryOut, AuditPage, AuditQuery
-from shop_api.dependencies import AdminDep, ShopDep
+from shop_api.http.dependencies import AdminDep, ShopDep
+from shop_api.http.problems import SIGNED_IN, problems
+from shop_api.http.routing import StrictRoute
 from shop_api.kernel.errors import Forbidden
-from shop_api.problems import SIGNED_IN, problems
-from shop_api.routing import StrictRoute
 
 router = APIRouter(prefix="/audit", tags=["Users"], route_class=StrictRoute)
 

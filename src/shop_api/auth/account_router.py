@@ -6,11 +6,11 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Response
 
 from shop_api.auth.models import Accepted, Export, ExportedEntry, PasswordChange, SessionList, SessionOut
-from shop_api.dependencies import AuthServiceDep, CurrentUserDep, EmailServiceDep, OriginDep, ShopDep, TokenDep
+from shop_api.http.dependencies import AuthServiceDep, CurrentUserDep, EmailServiceDep, OriginDep, ShopDep, TokenDep
+from shop_api.http.problems import BODY, SIGNED_IN, problems
+from shop_api.http.routing import StrictRoute
 from shop_api.kernel.clock import utc_now
 from shop_api.kernel.errors import NoEmail, RateLimited, SessionNotFound, WrongPassword
-from shop_api.problems import BODY, SIGNED_IN, problems
-from shop_api.routing import StrictRoute
 from shop_api.users.models import UserOut
 
 router = APIRouter(tags=["Account"], route_class=StrictRoute)

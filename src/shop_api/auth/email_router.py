@@ -3,10 +3,10 @@
 from fastapi import APIRouter, Request
 
 from shop_api.auth.models import Accepted, EmailToken, PasswordReset, ResetRequest
-from shop_api.dependencies import AddressDep, EmailServiceDep
+from shop_api.http.dependencies import AddressDep, EmailServiceDep
+from shop_api.http.problems import BODY, problems
+from shop_api.http.routing import StrictRoute
 from shop_api.kernel.errors import InvalidOneTimeToken, RateLimited
-from shop_api.problems import BODY, problems
-from shop_api.routing import StrictRoute
 
 router = APIRouter(tags=["Auth"], route_class=StrictRoute)
 

@@ -6,9 +6,9 @@ from urllib.parse import parse_qsl
 from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BaseModel, ValidationError
 
-from shop_api import strict_json
 from shop_api.auth.models import Credentials, PasswordForm, Refresh, RefreshForm, Tokens
-from shop_api.dependencies import (
+from shop_api.http import strict_json
+from shop_api.http.dependencies import (
     AddressDep,
     AuthServiceDep,
     CreationDep,
@@ -17,8 +17,11 @@ from shop_api.dependencies import (
     ShopDep,
     UserServiceDep,
 )
-from shop_api.etags import etag
-from shop_api.idempotency.route import PARAMETER, CreatingRoute
+from shop_api.http.etags import etag
+from shop_api.http.idempotency.route import PARAMETER, CreatingRoute
+from shop_api.http.openapi import LOCATION, PUBLIC, request_body
+from shop_api.http.problems import BODY, KEYED, field_errors, problems
+from shop_api.http.routing import FORM, JSON, media_type
 from shop_api.kernel.errors import (
     DuplicateUsername,
     FieldError,
@@ -30,9 +33,6 @@ from shop_api.kernel.errors import (
     RateLimited,
     UnsupportedMediaType,
 )
-from shop_api.openapi import LOCATION, PUBLIC, request_body
-from shop_api.problems import BODY, KEYED, field_errors, problems
-from shop_api.routing import FORM, JSON, media_type
 from shop_api.users.models import Registration, UserOut
 
 router = APIRouter(tags=["Auth"], route_class=CreatingRoute)

@@ -6,7 +6,7 @@ from hashlib import blake2b
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from shop_api.etags import none_match
+from shop_api.http.etags import none_match
 from shop_api.http_cache.answer import Answer, Headers, Hit, Key, without_content
 from shop_api.http_cache.cache import Found, HttpCache
 from shop_api.http_cache.marking import CacheableRoute

@@ -2,10 +2,10 @@
 
 from fastapi import APIRouter, Response
 
-from shop_api.dependencies import ShopDep
+from shop_api.http.dependencies import ShopDep
+from shop_api.http.problems import problems
+from shop_api.http.routing import StrictRoute
 from shop_api.keys.models import PublicKeys
-from shop_api.problems import problems
-from shop_api.routing import StrictRoute
 
 router = APIRouter(tags=["Auth"], route_class=StrictRoute)
 

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from typing import Any
 
-from shop_api.etags import Expected
+from shop_api.http.etags import Expected
 from shop_api.kernel.errors import DuplicateProduct
 from shop_api.kernel.pagination import Key
 from shop_api.products import queries

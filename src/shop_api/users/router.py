@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Body, Query, Response
 
-from shop_api.dependencies import (
+from shop_api.http.dependencies import (
     AddressedUserDep,
     AdminDep,
     AuthServiceDep,
@@ -14,11 +14,11 @@ from shop_api.dependencies import (
     OriginDep,
     UserServiceDep,
 )
-from shop_api.etags import etag
+from shop_api.http.etags import etag
+from shop_api.http.openapi import ETAG, NOT_MODIFIED
+from shop_api.http.problems import BODY, SIGNED_IN, problems
+from shop_api.http.routing import MERGE_PATCH, StrictRoute
 from shop_api.kernel.errors import Forbidden, LastAdmin, RateLimited, UserNotFound, VersionConflict, WrongPassword
-from shop_api.openapi import ETAG, NOT_MODIFIED
-from shop_api.problems import BODY, SIGNED_IN, problems
-from shop_api.routing import MERGE_PATCH, StrictRoute
 from shop_api.users.models import User, UserOut, UserPage, UserPatch, UserQuery
 
 router = APIRouter(prefix="/users", tags=["Users"], route_class=StrictRoute)

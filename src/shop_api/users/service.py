@@ -7,7 +7,7 @@ import structlog
 from uuid_utils import uuid7
 
 from shop_api.audit.models import Action, AuditEntry, Origin, State
-from shop_api.etags import Expected
+from shop_api.http.etags import Expected
 from shop_api.kernel.clock import Clock
 from shop_api.kernel.errors import (
     DuplicateUsername,

@@ -9,12 +9,12 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Path, Request, Response
 
 from shop_api import __version__, health
-from shop_api.dependencies import ShopDep
 from shop_api.health import State
+from shop_api.http.dependencies import ShopDep
+from shop_api.http.problems import problems
+from shop_api.http.routing import StrictRoute
 from shop_api.kernel.errors import NotFound, ShopError
 from shop_api.kernel.schema import Schema
-from shop_api.problems import problems
-from shop_api.routing import StrictRoute
 from shop_api.settings import Settings
 from shop_api.storage.mongo.client import PyMongoError
 from shop_api.web.pages import Page, wanted

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shop_api.etags import etag, none_match, parse_if_match
+from shop_api.http.etags import etag, none_match, parse_if_match
 from shop_api.kernel.errors import InvalidRequest
 
 

@@ -4,7 +4,7 @@ import asyncio
 
 import httpx
 
-from shop_api.middleware import Admission
+from shop_api.http.middleware import Admission
 
 
 async def test_one_too_many_is_refused_at_once_and_health_checks_are_not():

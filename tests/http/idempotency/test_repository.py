@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from shop_api.idempotency.repository import KEPT, LEASE, Answer, Claim, IdempotencyKeys
+from shop_api.http.idempotency.repository import KEPT, LEASE, Answer, Claim, IdempotencyKeys
 from shop_api.kernel.clock import utc_now
 from shop_api.kernel.errors import IdempotencyInProgress, IdempotencyKeyReused
 

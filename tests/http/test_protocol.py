@@ -8,7 +8,7 @@ import uvicorn
 
 from ports import free_port
 from processes import PATIENCE
-from shop_api.http_protocol import HeadWithBody, _Holding
+from shop_api.http.protocol import HeadWithBody, _Holding
 
 HEAD = b"HTTP/1.1 200 OK\r\n\r\n"
 

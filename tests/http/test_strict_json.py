@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shop_api import strict_json
+from shop_api.http import strict_json
 from shop_api.kernel.errors import MalformedBody
 
 SECRET = "hunter2hunter2"

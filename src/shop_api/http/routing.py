@@ -7,7 +7,7 @@ from fastapi import Request, Response
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 
-from shop_api import strict_json
+from shop_api.http import strict_json
 from shop_api.kernel.errors import FieldError, InvalidRequest, UnsupportedMediaType
 
 JSON = "application/json"

@@ -11,10 +11,10 @@ from typing import Any
 from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
 
-from shop_api.dependencies import bearer_token
-from shop_api.idempotency.repository import Answer, digest
+from shop_api.http.dependencies import bearer_token
+from shop_api.http.idempotency.repository import Answer, digest
+from shop_api.http.routing import StrictRoute
 from shop_api.kernel.errors import FieldError, InvalidRequest, ShopError
-from shop_api.routing import StrictRoute
 from shop_api.shop import Shop
 
 HEADER = "Idempotency-Key"

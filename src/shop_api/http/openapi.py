@@ -9,7 +9,7 @@ from pydantic.json_schema import models_json_schema
 
 from shop_api import __version__
 from shop_api.auth.models import Credentials, PasswordForm, Refresh, RefreshForm
-from shop_api.problems import Problem
+from shop_api.http.problems import Problem
 
 _DESCRIPTION = """\
 A commerce backend: users, sign-in and products.

@@ -12,7 +12,7 @@ from shop_api.audit.models import Origin
 from shop_api.auth.email_service import EmailService
 from shop_api.auth.models import Device
 from shop_api.auth.service import AuthService
-from shop_api.etags import IF_MATCH_PATTERN, Expected, parse_if_match
+from shop_api.http.etags import IF_MATCH_PATTERN, Expected, parse_if_match
 from shop_api.kernel.errors import Forbidden, Unauthenticated
 from shop_api.products.service import ProductService
 from shop_api.shop import Shop

@@ -6,9 +6,9 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from shop_api.etags import none_match
+from shop_api.http.etags import none_match
+from shop_api.http.problems import problem_response
 from shop_api.kernel.errors import BodyTooLarge, Overloaded
-from shop_api.problems import problem_response
 
 MAX_BODY_BYTES = 1024 * 1024
 _ALWAYS = frozenset({"/health/live", "/health/ready", "/metrics"})
