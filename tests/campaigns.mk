@@ -4,9 +4,9 @@
 # What happens under faults. Each file says how much of it there is; CHAOS_ variables say how much there is to be.
 CAMPAIGNS := tests/e2e/test_mongo_faults.py tests/e2e/test_redis_faults.py tests/e2e/test_restarts.py \
     tests/e2e/test_keyed.py tests/e2e/test_overload.py tests/e2e/test_instances.py \
-    tests/http_cache/test_failover.py tests/embedded/test_durability.py
+    tests/cache/test_failover.py tests/embedded/test_durability.py
 # Deliberately broken variants that a check has to find.
-MUTANTS := tests/http_cache/test_history.py::test_a_cache_that_breaks_them_is_found
+MUTANTS := tests/cache/test_history.py::test_a_cache_that_breaks_them_is_found
 # What pyproject.toml leaves out of the suite is in.
 CAMPAIGN := $(BIN)/pytest -m ""
 
@@ -26,7 +26,7 @@ mutants: $(VENV)/dev.stamp ## break the cache on purpose, in each way, and find 
 .PHONY: soak
 soak: $(VENV)/dev.stamp ## check the cache's promises under faults for ten minutes
 	SOAK_SECONDS=$${SOAK_SECONDS:-600} \
-	    $(CAMPAIGN) -s tests/http_cache/test_history.py::test_every_read_keeps_the_promises $(ARGS)
+	    $(CAMPAIGN) -s tests/cache/test_history.py::test_every_read_keeps_the_promises $(ARGS)
 
 .PHONY: soak-hour
 soak-hour: $(VENV)/dev.stamp ## an hour of steady load: memory and open files stay what they are

@@ -13,15 +13,15 @@ from shop_api.audit.router import router as audit
 from shop_api.auth.account_router import router as account
 from shop_api.auth.email_router import router as email
 from shop_api.auth.router import router as auth
+from shop_api.cache.follower import following
+from shop_api.cache.marking import cacheable_routes
+from shop_api.cache.middleware import CacheFirst
 from shop_api.health import router as health
 from shop_api.http import openapi
 from shop_api.http.draining import Draining
 from shop_api.http.middleware import Admission, BodyLimit, Cors, HeadAsGet, NotModified
 from shop_api.http.problems import add_problem_handlers
 from shop_api.http.request_context import RequestContext
-from shop_api.http_cache.follower import following
-from shop_api.http_cache.marking import cacheable_routes
-from shop_api.http_cache.middleware import CacheFirst
 from shop_api.keys.router import router as keys
 from shop_api.observability.metrics import Metrics
 from shop_api.products.cache_tags import product_tags

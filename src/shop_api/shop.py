@@ -11,15 +11,15 @@ from shop_api.auth.letters import Letters
 from shop_api.auth.one_time_tokens import OneTimeTokens
 from shop_api.auth.repository import SessionRepository
 from shop_api.auth.service import AuthService
+from shop_api.cache.cache import HttpCache
+from shop_api.cache.counters import Counters
+from shop_api.cache.memory import MemoryTier
+from shop_api.cache.metrics import CacheFigures
+from shop_api.cache.redis import RedisTier
 from shop_api.email.mail import Outbox, mailer
 from shop_api.http.idempotency.repository import IdempotencyKeys
-from shop_api.http_cache.cache import HttpCache
-from shop_api.http_cache.counters import Counters
-from shop_api.http_cache.memory import MemoryTier
-from shop_api.http_cache.redis import RedisTier
 from shop_api.kernel.clock import Clock, utc_now
 from shop_api.kernel.pagination import Cursors
-from shop_api.observability.cache import CacheFigures
 from shop_api.observability.metrics import Metrics
 from shop_api.observability.redis import RedisConnections
 from shop_api.products.repository import ProductRepository

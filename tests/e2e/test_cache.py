@@ -17,7 +17,7 @@ from e2e.stack import Instance, Shop, wait_until
 from factories import a_product
 from faults import RedisServer
 from processes import PATIENCE, token_of
-from shop_api.http_cache.cache import LIFE
+from shop_api.cache.cache import LIFE
 
 pytestmark = pytest.mark.e2e
 BOUND = 1.0

@@ -10,9 +10,9 @@ import httpx
 import pytest
 from pymongo import MongoClient
 
+from cache.conftest import Commands
 from conftest import client_of, running_app
 from factories import PASSWORD, a_user
-from http_cache.conftest import Commands
 from mail_server import mail_server
 from processes import PATIENCE, environment, started
 from shop_api.email import mail

@@ -9,9 +9,9 @@ import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uuid_utils import uuid7
 
+from shop_api.cache.answer import Headers, Hit
 from shop_api.http.draining import Draining
 from shop_api.http.problems import problem_response
-from shop_api.http_cache.answer import Headers, Hit
 from shop_api.kernel.errors import InternalError
 from shop_api.observability.logging import current_request_id
 from shop_api.observability.requests import Requests

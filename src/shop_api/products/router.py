@@ -4,13 +4,13 @@ from typing import Annotated
 
 from fastapi import APIRouter, Body, Path, Query, Response
 
+from shop_api.cache.marking import cacheable
 from shop_api.http.dependencies import AdminDep, CreationDep, ExpectedDep, ProductServiceDep, VisitorDep
 from shop_api.http.etags import etag
 from shop_api.http.idempotency.route import PARAMETER, CreatingRoute
 from shop_api.http.openapi import CONTENT_ETAG, ETAG, LOCATION, NOT_MODIFIED, PUBLIC
 from shop_api.http.problems import BODY, KEYED, SIGNED_IN, problems
 from shop_api.http.routing import MERGE_PATCH
-from shop_api.http_cache.marking import cacheable
 from shop_api.kernel.errors import DuplicateProduct, Forbidden, ProductNotFound, VersionConflict
 from shop_api.products import cache_tags
 from shop_api.products.models import (

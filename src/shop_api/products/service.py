@@ -6,8 +6,8 @@ from typing import Any
 from pydantic import ValidationError
 from uuid_utils import uuid7
 
+from shop_api.cache.cache import HttpCache
 from shop_api.http.etags import Expected
-from shop_api.http_cache.cache import HttpCache
 from shop_api.kernel.clock import Clock
 from shop_api.kernel.errors import (
     FieldError,

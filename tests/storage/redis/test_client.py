@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 from redis.exceptions import ConnectionError as RedisDown
 
+from cache.test_redis import failed, found, put
 from faults import RedisServer
-from http_cache.test_redis import failed, found, put
 from processes import PATIENCE
 from redis_servers import SERVICE, Sentinel, Watched, client, cluster, until, watched
 from shop_api import doctor
 from shop_api.auth.delays import SignInDelays
-from shop_api.http_cache.counters import Counters
-from shop_api.http_cache.redis import RedisTier
+from shop_api.cache.counters import Counters
+from shop_api.cache.redis import RedisTier
 from shop_api.kernel.errors import RateLimited
 from shop_api.observability.calls import Calls
 from shop_api.observability.redis import RedisConnections

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from shop_api.http_cache.cache import HttpCache
+from shop_api.cache.cache import HttpCache
 from shop_api.security.rate_limits import RateLimits
 
 

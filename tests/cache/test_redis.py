@@ -13,9 +13,9 @@ from structlog.testing import capture_logs
 from faults import RedisServer, Wire
 from own_time import own_time
 from processes import PATIENCE
-from shop_api.http_cache.answer import Answer
-from shop_api.http_cache.counters import Counters
-from shop_api.http_cache.redis import RedisTier, Ticket
+from shop_api.cache.answer import Answer
+from shop_api.cache.counters import Counters
+from shop_api.cache.redis import RedisTier, Ticket
 from shop_api.observability.calls import Calls
 
 TAGS = ("product:a",)

@@ -9,10 +9,10 @@ import time
 from collections.abc import Awaitable, Callable, Collection
 from typing import NamedTuple
 
-from shop_api.http_cache.answer import Answer, Key
-from shop_api.http_cache.counters import Counters
-from shop_api.http_cache.memory import Entry, MemoryTier
-from shop_api.http_cache.redis import RedisTier
+from shop_api.cache.answer import Answer, Key
+from shop_api.cache.counters import Counters
+from shop_api.cache.memory import Entry, MemoryTier
+from shop_api.cache.redis import RedisTier
 from shop_api.kernel.errors import DatabaseUnavailable
 
 LIFE = 1.0

@@ -3,9 +3,9 @@
 from collections import OrderedDict, deque
 from collections.abc import Iterable
 
-from shop_api.http_cache.answer import Answer, Headers, Key, without_content
+from shop_api.cache.answer import Answer, Headers, Key, without_content
 
-# What Python needs around the bytes of one answer, measured with tracemalloc in tests/http_cache/test_memory.py.
+# What Python needs around the bytes of one answer, measured with tracemalloc in tests/cache/test_memory.py.
 OVERHEAD_BYTES = 2_600
 # Of a key; so much is in the above.
 _USUAL_KEY_BYTES = 100

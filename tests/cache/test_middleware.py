@@ -10,11 +10,11 @@ from fastapi import FastAPI
 from pymongo.errors import AutoReconnect
 from structlog.testing import capture_logs
 
+from cache.conftest import Commands, settled
 from conftest import Client, client_of, running_app
 from factories import PASSWORD, TEST_SECRET, a_product, password_hash
-from http_cache.conftest import Commands, settled
-from shop_api.http_cache import cache
-from shop_api.http_cache.follower import Follower
+from shop_api.cache import cache
+from shop_api.cache.follower import Follower
 from shop_api.kernel.clock import utc_now
 from shop_api.security.tokens import AccessTokens
 from shop_api.shop import Shop

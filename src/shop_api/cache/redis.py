@@ -19,8 +19,8 @@ from typing import Any, NamedTuple
 import structlog
 
 from shop_api import __version__
-from shop_api.http_cache.answer import Answer, Key, decode
-from shop_api.http_cache.counters import Counters
+from shop_api.cache.answer import Answer, Key, decode
+from shop_api.cache.counters import Counters
 from shop_api.kernel import tasks
 from shop_api.observability.calls import Calls
 from shop_api.storage.redis.client import RedisError, connection

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from http_cache.history import Cluster, History, cluster, play
-from shop_api.http_cache.cache import HttpCache
-from shop_api.http_cache.redis import RedisTier
+from cache.history import Cluster, History, cluster, play
+from shop_api.cache.cache import HttpCache
+from shop_api.cache.redis import RedisTier
 from shop_api.products.cache_tags import product_tags
 from shop_api.products.models import Product
 from shop_api.products.repository import ProductRepository

@@ -6,11 +6,11 @@ from hashlib import blake2b
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from shop_api.cache.answer import Answer, Headers, Hit, Key, without_content
+from shop_api.cache.cache import Found, HttpCache
+from shop_api.cache.marking import CacheableRoute
+from shop_api.cache.memory import Entry
 from shop_api.http.etags import none_match
-from shop_api.http_cache.answer import Answer, Headers, Hit, Key, without_content
-from shop_api.http_cache.cache import Found, HttpCache
-from shop_api.http_cache.marking import CacheableRoute
-from shop_api.http_cache.memory import Entry
 from shop_api.shop import Shop
 
 # Anybody may keep it, and has to ask each time whether it is still current: nobody but us learns of changes.

@@ -9,7 +9,7 @@ from typing import Any
 
 import structlog
 
-from shop_api.http_cache.cache import HttpCache
+from shop_api.cache.cache import HttpCache
 from shop_api.kernel import tasks
 from shop_api.storage.mongo import client as mongo
 from shop_api.storage.mongo.client import Change, Changes, Collection, PyMongoError

@@ -8,10 +8,10 @@ import pytest
 from starlette.responses import JSONResponse
 from starlette.routing import compile_path
 
-from shop_api.http_cache.answer import Answer
-from shop_api.http_cache.marking import CacheableRoute
-from shop_api.http_cache.memory import OVERHEAD_BYTES, Entry, MemoryTier
-from shop_api.http_cache.middleware import CacheFirst, _key
+from shop_api.cache.answer import Answer
+from shop_api.cache.marking import CacheableRoute
+from shop_api.cache.memory import OVERHEAD_BYTES, Entry, MemoryTier
+from shop_api.cache.middleware import CacheFirst, _key
 
 MANY = 2**30
 

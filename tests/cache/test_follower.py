@@ -10,14 +10,14 @@ import pytest
 from pymongo import DeleteOne, InsertOne, MongoClient, UpdateOne
 from redis.asyncio import Redis
 
+from cache.conftest import settled
+from cache.history import FOLLOWING, Instance, cluster
 from conftest import Client, client_of
 from factories import a_product
-from http_cache.conftest import settled
-from http_cache.history import FOLLOWING, Instance, cluster
 from processes import PATIENCE
-from shop_api.http_cache import cache
-from shop_api.http_cache.answer import Answer
-from shop_api.http_cache.memory import Entry
+from shop_api.cache import cache
+from shop_api.cache.answer import Answer
+from shop_api.cache.memory import Entry
 from shop_api.kernel.clock import utc_now
 from shop_api.shop import Shop
 

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from cache.history import Clients, Cluster, Instance
 from conftest import running_app
 from factories import TEST_SECRET, a_user
 from faults import RedisServer
-from http_cache.history import Clients, Cluster, Instance
 from own_time import OwnTime, own_time
 from redis_servers import Watched, until, watched
 from shop_api.kernel.clock import utc_now
