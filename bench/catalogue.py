@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from shop_api.demo.catalogue import BRANDS, Uneven
+from shop_api.cli.demo.catalogue import BRANDS, Uneven
 
 _KINDS = (
     "tea coffee honey jam chocolate biscuits pasta olive-oil vinegar spices mugs teapots kettles plates bowls"

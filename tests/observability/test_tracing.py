@@ -208,7 +208,7 @@ class TestOff:
         for installed in Path(sysconfig.get_path("purelib")).iterdir():
             if not installed.name.startswith("opentelemetry_exporter"):
                 (tmp_path / installed.name).symlink_to(installed)
-        code = "from shop_api.cli import app; app(['serve'])"
+        code = "from shop_api.cli.main import app; app(['serve'])"
         done = python(code, [repository_root / "src", tmp_path], SHOP_OTLP_ENDPOINT="http://collector:4318")
         assert done.returncode == 1
         assert done.stderr == (

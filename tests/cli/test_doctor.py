@@ -7,8 +7,8 @@ from importlib.metadata import PackageNotFoundError
 import pytest
 
 from processes import SHOP_API, environment, started
-from shop_api import doctor
-from shop_api.doctor import Finding
+from shop_api.cli import doctor
+from shop_api.cli.doctor import Finding
 from shop_api.settings import Settings
 
 

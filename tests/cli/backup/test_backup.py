@@ -23,7 +23,7 @@ from pymongo import MongoClient
 from factories import a_product
 from faults import Wire
 from processes import PATIENCE, SHOP_API, started, token_of
-from shop_api.backup import archive, repository
+from shop_api.cli.backup import archive, repository
 from shop_api.settings import Settings
 from shop_api.storage.mongo import client as mongo
 

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from processes import PATIENCE, SHOP_API, environment, serving, token_of
-from shop_api.demo.catalogue import CATEGORIES, product
+from shop_api.cli.demo.catalogue import CATEGORIES, product
 from shop_api.kernel.money import EXPONENTS
 from shop_api.products.models import ProductIn
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from shop_api.cli.terminal import fail, say, settings_or_exit
 from shop_api.settings import Settings
-from shop_api.terminal import fail, say, settings_or_exit
 
 if TYPE_CHECKING:
     from shop_api.security.signing_keys.files import SigningKey

@@ -10,9 +10,9 @@ from pydantic import SecretStr
 from rich.console import Console
 from rich.progress import track
 
+from shop_api.cli.terminal import engines, fail, say, settings_or_exit
 from shop_api.settings import Settings
 from shop_api.storage.mongo.client import PyMongoError
-from shop_api.terminal import engines, fail, say, settings_or_exit
 
 if TYPE_CHECKING:
     from shop_api.shop import Shop
@@ -59,7 +59,7 @@ async def _fill(settings: Settings, products: int, seed: int, force: bool) -> li
 
 
 async def _add_products(shop: "Shop", count: int, seed: int) -> None:
-    from shop_api.demo.catalogue import product
+    from shop_api.cli.demo.catalogue import product
     from shop_api.kernel.clock import utc_now
     from shop_api.products.repository import ProductRepository
     from shop_api.products.transfer.importing import Importer, Rejected

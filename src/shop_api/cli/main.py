@@ -19,14 +19,14 @@ from typing import Annotated, Self, TypeVar
 import typer
 from pydantic import SecretStr, ValidationError
 
-from shop_api.backup.cli import backup, restore
-from shop_api.demo.cli import demo
+from shop_api.cli.backup.commands import backup, restore
+from shop_api.cli.demo.commands import demo
+from shop_api.cli.keys import keys
+from shop_api.cli.products import products
+from shop_api.cli.terminal import engines, fail, say, settings_or_exit
 from shop_api.kernel.errors import ShopError
-from shop_api.keys.cli import keys
 from shop_api.observability.logging import configure_logging
-from shop_api.products.transfer.cli import products
 from shop_api.settings import Settings, describe
-from shop_api.terminal import engines, fail, say, settings_or_exit
 
 T = TypeVar("T")
 
@@ -280,7 +280,7 @@ def openapi(
 @app.command()
 def doctor() -> None:
     """Say what is configured, what can be reached and what is missing, with a remedy for each; changes nothing."""
-    from shop_api import doctor
+    from shop_api.cli import doctor
 
     findings = asyncio.run(doctor.examine())
     doctor.show(findings)

@@ -10,9 +10,9 @@ from typing import Annotated
 import typer
 
 from shop_api import __version__
+from shop_api.cli.terminal import engines, fail, say, settings_or_exit
 from shop_api.settings import Settings
 from shop_api.storage.mongo.client import PyMongoError, snapshot_is_gone
-from shop_api.terminal import engines, fail, say, settings_or_exit
 
 _TOO_SLOW = "it took longer than MongoDB keeps the state of one moment; use mongodump --oplog, see docs/operations.md"
 
@@ -39,7 +39,7 @@ def restore(
 
     The whole file is checked before anything is changed.
     """
-    from shop_api.backup import archive
+    from shop_api.cli.backup import archive
 
     with _failures_in_words(file):
         try:
@@ -54,7 +54,7 @@ def restore(
 
 
 async def _backup(settings: Settings, file: Path) -> int:
-    from shop_api.backup import archive, repository
+    from shop_api.cli.backup import archive, repository
     from shop_api.kernel.clock import utc_now
     from shop_api.storage.mongo import client as mongo
 
@@ -71,7 +71,7 @@ def _moment(at: datetime) -> str:
 
 
 async def _restore(settings: Settings, file: Path, force: bool) -> bool:
-    from shop_api.backup import archive, repository
+    from shop_api.cli.backup import archive, repository
     from shop_api.shop import open_shop
     from shop_api.storage.mongo import client as mongo
 

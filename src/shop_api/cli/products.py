@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Literal, TextIO, cast
 
 import typer
 
+from shop_api.cli.terminal import engines, fail, say, settings_or_exit
 from shop_api.products.transfer.rows import Format, UnreadableFile, format_of, open_rows
 from shop_api.settings import Settings
 from shop_api.storage.mongo.client import PyMongoError
-from shop_api.terminal import engines, fail, say, settings_or_exit
 
 if TYPE_CHECKING:
     from shop_api.products.transfer.importing import Outcome, Plan, Rejected
@@ -48,7 +48,8 @@ def import_products(
 
     It can be stopped at any time and run again. Exits with 1 if rows were rejected, with 2 if it could not begin.
     """
-    from shop_api.products.transfer import importing, mapping, report
+    from shop_api.cli import import_report as report
+    from shop_api.products.transfer import importing, mapping
 
     listing = rejected or Path(f"{file.stem}.rejected.csv")
     if listing.exists() and file.exists() and listing.samefile(file):

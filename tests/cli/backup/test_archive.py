@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from shop_api.backup import archive
-from shop_api.backup.archive import BadArchive
+from shop_api.cli.backup import archive
+from shop_api.cli.backup.archive import BadArchive
 
 ABOUT = {"version": "1", "database": "shop", "taken_at": "2030-01-01T00:00:00+00:00"}
 
