@@ -26,13 +26,13 @@ run: $(VENV)/run.stamp ## serve on http://localhost:4000 with the embedded engin
 	@exec $(BIN)/shop-api serve
 
 test: $(VENV)/dev.stamp ## run the suite: a short version of everything
-	@$(MAKE) --no-print-directory --keep-going --jobs=3 clients tests/web/node_modules/stamp || \
+	@$(MAKE) --no-print-directory --keep-going --jobs=3 clients tests/features/home/node_modules/stamp || \
 	    echo "not all is there that npm gets: the tests that need it will be skipped"
 	@# Four at once: many tests wait for a server to start, stop or give up.
 	$(BIN)/pytest -n 4 --dist loadscope --no-loadscope-reorder $(COVERAGE) $(ARGS)
 
-t: $(VENV)/dev.stamp ## run a part of it, without npm: make t T=tests/products
-	$(BIN)/pytest $(or $(T),$(error name what to run, as in: make t T=tests/products)) $(ARGS)
+t: $(VENV)/dev.stamp ## run a part of it, without npm: make t T=tests/features/products
+	$(BIN)/pytest $(or $(T),$(error name what to run, as in: make t T=tests/features/products)) $(ARGS)
 
 check: lint openapi-check clients type ## everything that must be green before a commit lands
 	@$(MAKE) --no-print-directory test COVERAGE="--cov --cov-report="
@@ -57,8 +57,8 @@ docs: $(VENV)/run.stamp ## write the pages under docs/ that are made from the co
 	$(BIN)/python -m shop_api.settings.model > docs/configuration.md
 	$(BIN)/python -m shop_api.kernel.errors > docs/errors.md
 
-screenshots: $(VENV)/dev.stamp tests/web/node_modules/stamp ## take the pictures in docs/ of the pages again (needs Chromium)
-	SHOP_TEST_CHROMIUM=required SHOP_TEST_SCREENSHOTS=docs $(BIN)/pytest tests/web/test_in_a_browser.py
+screenshots: $(VENV)/dev.stamp tests/features/home/node_modules/stamp ## take the pictures in docs/ of the pages again (needs Chromium)
+	SHOP_TEST_CHROMIUM=required SHOP_TEST_SCREENSHOTS=docs $(BIN)/pytest tests/features/home/test_in_a_browser.py
 
 audit: .venv-audit/stamp ## look for known mistakes in the source and known holes in what it uses
 	@.ci/audit

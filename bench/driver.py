@@ -16,7 +16,7 @@ from typing import Any
 import pymongo
 import uvloop
 
-from shop_api.products.repository import ProductRepository
+from shop_api.features.products.repository import ProductRepository
 from shop_api.storage.mongo import client as mongo
 
 _AT_A_TIME = 1_000

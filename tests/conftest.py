@@ -19,14 +19,14 @@ from factories import TEST_SECRET, a_user
 from processes import PATIENCE
 from shop_api import embedded
 from shop_api.app import create_app
+from shop_api.container import Shop
+from shop_api.features.users.models import Role
+from shop_api.features.users.repository import UserRepository
 from shop_api.kernel.clock import utc_now
 from shop_api.security.tokens import AccessTokens
 from shop_api.settings import Settings
-from shop_api.shop import Shop
 from shop_api.storage.mongo import client as mongo
 from shop_api.storage.mongo.client import Database
-from shop_api.users.models import Role
-from shop_api.users.repository import UserRepository
 
 # By default httpx gives up after five seconds, which show nothing on a busy machine.
 for part in ("connect", "read", "write", "pool"):

@@ -6,8 +6,8 @@ from typing import Any
 from passlib.context import CryptContext
 from uuid_utils import uuid7
 
+from shop_api.features.users.models import Role, User
 from shop_api.kernel.clock import utc_now
-from shop_api.users.models import Role, User
 
 TEST_SECRET = "0123456789abcdef-a-secret-for-tests-only"
 PASSWORD = "correct horse battery"

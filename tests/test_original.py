@@ -7,8 +7,8 @@ import pytest
 
 from conftest import client_of, running_app
 from factories import PASSWORD, a_product, a_user
+from shop_api.features.users.repository import UserRepository
 from shop_api.observability.logging import configure_logging
-from shop_api.users.repository import UserRepository
 
 
 async def test_its_eleven_requests_work(anyone, shop, app):

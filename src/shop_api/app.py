@@ -9,29 +9,29 @@ from starlette.types import ASGIApp
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from shop_api import __version__
-from shop_api.audit.router import router as audit
-from shop_api.auth.account_router import router as account
-from shop_api.auth.email_router import router as email
-from shop_api.auth.router import router as auth
 from shop_api.cache.follower import following
 from shop_api.cache.marking import cacheable_routes
 from shop_api.cache.middleware import CacheFirst
-from shop_api.health import router as health
+from shop_api.container import open_shop
+from shop_api.features.auth.account_router import router as account
+from shop_api.features.auth.email_router import router as email
+from shop_api.features.auth.jwks_router import router as keys
+from shop_api.features.auth.router import router as auth
+from shop_api.features.home.router import router as web
+from shop_api.features.home.swagger_ui import mount_swagger_ui
+from shop_api.features.operations.audit_router import router as audit
+from shop_api.features.operations.health import router as health
+from shop_api.features.products.cache_tags import product_tags
+from shop_api.features.products.router import router as products
+from shop_api.features.users.models import Registration
+from shop_api.features.users.router import router as users
 from shop_api.http import openapi
 from shop_api.http.draining import Draining
 from shop_api.http.middleware import Admission, BodyLimit, Cors, HeadAsGet, NotModified
 from shop_api.http.problems import add_problem_handlers
 from shop_api.http.request_context import RequestContext
-from shop_api.keys.router import router as keys
 from shop_api.observability.metrics import Metrics
-from shop_api.products.cache_tags import product_tags
-from shop_api.products.router import router as products
 from shop_api.settings import Settings
-from shop_api.shop import open_shop
-from shop_api.users.models import Registration
-from shop_api.users.router import router as users
-from shop_api.web.router import router as web
-from shop_api.web.swagger_ui import mount_swagger_ui
 
 log = structlog.get_logger()
 

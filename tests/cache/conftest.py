@@ -12,8 +12,8 @@ from pymongo.monitoring import CommandListener
 from conftest import running_app
 from processes import PATIENCE
 from shop_api.cache import cache
+from shop_api.container import Shop
 from shop_api.settings import Settings
-from shop_api.shop import Shop
 from shop_api.storage.mongo import client as mongo
 
 

@@ -18,8 +18,8 @@ from processes import PATIENCE
 from shop_api.cache import cache
 from shop_api.cache.answer import Answer
 from shop_api.cache.memory import Entry
+from shop_api.container import Shop
 from shop_api.kernel.clock import utc_now
-from shop_api.shop import Shop
 
 BOUND = 1.0
 

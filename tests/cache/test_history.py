@@ -13,9 +13,9 @@ import pytest
 from cache.history import Cluster, History, cluster, play
 from shop_api.cache.cache import HttpCache
 from shop_api.cache.redis import RedisTier
-from shop_api.products.cache_tags import product_tags
-from shop_api.products.models import Product
-from shop_api.products.repository import ProductRepository
+from shop_api.features.products.cache_tags import product_tags
+from shop_api.features.products.models import Product
+from shop_api.features.products.repository import ProductRepository
 from shop_api.settings import Settings
 
 pytestmark = pytest.mark.long

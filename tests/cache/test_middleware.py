@@ -15,9 +15,9 @@ from conftest import Client, client_of, running_app
 from factories import PASSWORD, TEST_SECRET, a_product, password_hash
 from shop_api.cache import cache
 from shop_api.cache.follower import Follower
+from shop_api.container import Shop
 from shop_api.kernel.clock import utc_now
 from shop_api.security.tokens import AccessTokens
-from shop_api.shop import Shop
 
 pytestmark = pytest.mark.usefixtures("long_life")
 REAL_LIFE = cache.LIFE

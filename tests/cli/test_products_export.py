@@ -13,11 +13,11 @@ from pymongo import MongoClient
 
 from factories import a_product
 from processes import SHOP_API, environment
+from shop_api.features.products.repository import ProductRepository
+from shop_api.features.products.transfer import importing, rows
+from shop_api.features.products.transfer.exporting import export, whole_file
+from shop_api.features.products.transfer.importing import Importer
 from shop_api.kernel.clock import utc_now
-from shop_api.products.repository import ProductRepository
-from shop_api.products.transfer import importing, rows
-from shop_api.products.transfer.exporting import export, whole_file
-from shop_api.products.transfer.importing import Importer
 
 AWKWARD = [
     a_product(product_id="plain"),

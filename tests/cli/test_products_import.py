@@ -18,14 +18,14 @@ from pymongo import MongoClient
 
 from factories import a_product
 from processes import SHOP_API, environment, started
+from shop_api.container import Shop
+from shop_api.features.products.models import ProductFilter, ProductIn, ProductPatch
+from shop_api.features.products.repository import ProductRepository
+from shop_api.features.products.transfer import importing, rows
+from shop_api.features.products.transfer.importing import Importer, Rehearsal
+from shop_api.features.products.transfer.mapping import MappingError
+from shop_api.features.products.transfer.rows import UnreadableFile
 from shop_api.kernel.clock import utc_now
-from shop_api.products.models import ProductFilter, ProductIn, ProductPatch
-from shop_api.products.repository import ProductRepository
-from shop_api.products.transfer import importing, rows
-from shop_api.products.transfer.importing import Importer, Rehearsal
-from shop_api.products.transfer.mapping import MappingError
-from shop_api.products.transfer.rows import UnreadableFile
-from shop_api.shop import Shop
 
 pytestmark = pytest.mark.long
 

@@ -17,9 +17,9 @@ from structlog.testing import capture_logs
 from factories import a_user
 from mail_server import mail_server
 from processes import PATIENCE
-from shop_api.auth.letters import Letters
 from shop_api.email import mail
 from shop_api.email.mail import LogMailer, Mail, NoMailer, Outbox, SmtpMailer, mailer
+from shop_api.features.auth.letters import Letters
 from shop_api.settings import SettingsError, load
 
 LETTER = Mail("ada@shop.example", "Grüße", "Zwölf Boxkämpfer\n")

@@ -16,8 +16,8 @@ from factories import PASSWORD, a_user
 from mail_server import mail_server
 from processes import PATIENCE, environment, started
 from shop_api.email import mail
+from shop_api.features.users.repository import UserRepository
 from shop_api.storage.mongo import client as mongo
-from shop_api.users.repository import UserRepository
 
 SENDER = "shop@shop.example"
 VARYING = {"x-request-id", "date"}

@@ -10,8 +10,8 @@ from shop_api.cache.answer import Answer, Headers, Hit, Key, without_content
 from shop_api.cache.cache import Found, HttpCache
 from shop_api.cache.marking import CacheableRoute
 from shop_api.cache.memory import Entry
+from shop_api.container import Shop
 from shop_api.http.etags import none_match
-from shop_api.shop import Shop
 
 # Anybody may keep it, and has to ask each time whether it is still current: nobody but us learns of changes.
 _PUBLIC = b"public, no-cache"

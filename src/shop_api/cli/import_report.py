@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from shop_api.products.transfer.importing import Outcome, Rejected
-from shop_api.products.transfer.rows import RowFile
+from shop_api.features.products.transfer.importing import Outcome, Rejected
+from shop_api.features.products.transfer.rows import RowFile
 
 _SECONDS_BETWEEN_LINES = 10
 

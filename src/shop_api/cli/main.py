@@ -120,8 +120,8 @@ class _Stop:
 
 def _check_first_admin(settings: Settings) -> None:
     """Refuses a name or password that could not be registered, before anything is started."""
+    from shop_api.features.users.models import Registration
     from shop_api.security.passwords import weakness
-    from shop_api.users.models import Registration
 
     name, password = settings.admin_username, settings.admin_password
     if not name or not password:
@@ -177,8 +177,8 @@ def _make_first_admin(settings: Settings, stop: _Stop) -> None:
 
 
 async def _add_admin(settings: Settings, username: str, password: str) -> bool:
-    from shop_api.shop import open_shop
-    from shop_api.users.models import Registration
+    from shop_api.container import open_shop
+    from shop_api.features.users.models import Registration
 
     async with open_shop(settings) as shop:
         return await shop.users.ensure_admin(Registration(username=username, password=SecretStr(password)))

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Literal, TextIO, cast
 import typer
 
 from shop_api.cli.terminal import engines, fail, say, settings_or_exit
-from shop_api.products.transfer.rows import Format, UnreadableFile, format_of, open_rows
+from shop_api.features.products.transfer.rows import Format, UnreadableFile, format_of, open_rows
 from shop_api.settings import Settings
 from shop_api.storage.mongo.client import PyMongoError
 
 if TYPE_CHECKING:
-    from shop_api.products.transfer.importing import Outcome, Plan, Rejected
+    from shop_api.features.products.transfer.importing import Outcome, Plan, Rejected
 
 products = typer.Typer(no_args_is_help=True, help="The catalogue as a file.")
 
@@ -49,7 +49,7 @@ def import_products(
     It can be stopped at any time and run again. Exits with 1 if rows were rejected, with 2 if it could not begin.
     """
     from shop_api.cli import import_report as report
-    from shop_api.products.transfer import importing, mapping
+    from shop_api.features.products.transfer import importing, mapping
 
     listing = rejected or Path(f"{file.stem}.rejected.csv")
     if listing.exists() and file.exists() and listing.samefile(file):
@@ -90,10 +90,10 @@ async def _import(
     show: "Callable[[Outcome], None]",
     dry_run: bool,
 ) -> "Outcome":
+    from shop_api.container import open_shop
+    from shop_api.features.products.repository import ProductRepository
+    from shop_api.features.products.transfer.importing import Importer, Rehearsal
     from shop_api.kernel.clock import utc_now
-    from shop_api.products.repository import ProductRepository
-    from shop_api.products.transfer.importing import Importer, Rehearsal
-    from shop_api.shop import open_shop
 
     async with open_shop(settings) as shop:
         catalogue = ProductRepository(shop.database)
@@ -108,7 +108,7 @@ def export_products(
     form: Annotated[Format | None, typer.Option("--format", help="Else by the suffix of FILE, else jsonl.")] = None,
 ) -> None:
     """Write all products, whatever their status, in the form that `import` reads."""
-    from shop_api.products.transfer.exporting import whole_file
+    from shop_api.features.products.transfer.exporting import whole_file
 
     output = cast(TextIOWrapper, sys.stdout)
     output.reconfigure(encoding="utf-8", newline="")
@@ -130,9 +130,9 @@ def export_products(
 
 
 async def _export(settings: Settings, form: Format, out: TextIO) -> int:
-    from shop_api.products.repository import ProductRepository
-    from shop_api.products.transfer.exporting import export
-    from shop_api.shop import open_shop
+    from shop_api.container import open_shop
+    from shop_api.features.products.repository import ProductRepository
+    from shop_api.features.products.transfer.exporting import export
 
     async with open_shop(settings) as shop:
         return await export(ProductRepository(shop.database).each(), form, out)

@@ -9,15 +9,15 @@ from fastapi.security import OAuth2PasswordBearer
 from uuid_utils import uuid7
 
 from shop_api.audit.models import Origin
-from shop_api.auth.email_service import EmailService
-from shop_api.auth.models import Device
-from shop_api.auth.service import AuthService
+from shop_api.container import Shop
+from shop_api.features.auth.email_service import EmailService
+from shop_api.features.auth.models import Device
+from shop_api.features.auth.service import AuthService
+from shop_api.features.products.service import ProductService
+from shop_api.features.users.models import User, Visitor
+from shop_api.features.users.service import UserService
 from shop_api.http.etags import IF_MATCH_PATTERN, Expected, parse_if_match
 from shop_api.kernel.errors import Forbidden, Unauthenticated
-from shop_api.products.service import ProductService
-from shop_api.shop import Shop
-from shop_api.users.models import User, Visitor
-from shop_api.users.service import UserService
 
 # All of these are coroutines, also where nothing waits, since the framework runs others in threads. And each asks the
 # request itself, since every step between two of them is paid for at every request.

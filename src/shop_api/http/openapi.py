@@ -8,7 +8,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from shop_api import __version__
-from shop_api.auth.models import Credentials, PasswordForm, Refresh, RefreshForm
+from shop_api.features.auth.models import Credentials, PasswordForm, Refresh, RefreshForm
 from shop_api.http.problems import Problem
 
 _DESCRIPTION = """\

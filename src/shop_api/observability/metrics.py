@@ -14,11 +14,11 @@ from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from shop_api import __version__
+from shop_api.features.auth.metrics import SignIns
 from shop_api.observability.calls import Calls
 from shop_api.observability.event_loop import EventLoopLag
 from shop_api.observability.mongo import Commands, Connections
 from shop_api.observability.requests import Requests
-from shop_api.observability.sign_ins import SignIns
 
 __all__ = ["CONTENT_TYPE", "Metrics"]
 

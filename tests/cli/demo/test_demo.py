@@ -13,8 +13,8 @@ import pytest
 
 from processes import PATIENCE, SHOP_API, environment, serving, token_of
 from shop_api.cli.demo.catalogue import CATEGORIES, product
+from shop_api.features.products.models import ProductIn
 from shop_api.kernel.money import EXPONENTS
-from shop_api.products.models import ProductIn
 
 pytestmark = pytest.mark.long
 

@@ -12,10 +12,10 @@ from cache.test_redis import failed, found, put
 from faults import RedisServer
 from processes import PATIENCE
 from redis_servers import SERVICE, Sentinel, Watched, client, cluster, until, watched
-from shop_api.auth.delays import SignInDelays
 from shop_api.cache.counters import Counters
 from shop_api.cache.redis import RedisTier
 from shop_api.cli import doctor
+from shop_api.features.auth.delays import SignInDelays
 from shop_api.kernel.errors import RateLimited
 from shop_api.observability.calls import Calls
 from shop_api.observability.redis import RedisConnections

@@ -72,7 +72,7 @@ def _moment(at: datetime) -> str:
 
 async def _restore(settings: Settings, file: Path, force: bool) -> bool:
     from shop_api.cli.backup import archive, repository
-    from shop_api.shop import open_shop
+    from shop_api.container import open_shop
     from shop_api.storage.mongo import client as mongo
 
     async with mongo.open_database(settings.required()[0], settings.mongo_db, settings.mongo_driver) as database:

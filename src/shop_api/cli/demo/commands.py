@@ -15,7 +15,7 @@ from shop_api.settings import Settings
 from shop_api.storage.mongo.client import PyMongoError
 
 if TYPE_CHECKING:
-    from shop_api.shop import Shop
+    from shop_api.container import Shop
 
 _AT_A_TIME = 25
 _LINE_EVERY = 100
@@ -48,7 +48,7 @@ def demo(
 
 
 async def _fill(settings: Settings, products: int, seed: int, force: bool) -> list[tuple[str, str, str]]:
-    from shop_api.shop import open_shop
+    from shop_api.container import open_shop
 
     async with open_shop(settings) as shop:
         there = await shop.products.size()
@@ -60,11 +60,11 @@ async def _fill(settings: Settings, products: int, seed: int, force: bool) -> li
 
 async def _add_products(shop: "Shop", count: int, seed: int) -> None:
     from shop_api.cli.demo.catalogue import product
+    from shop_api.features.products.repository import ProductRepository
+    from shop_api.features.products.transfer.importing import Importer, Rejected
+    from shop_api.features.products.transfer.mapping import RowMapping
+    from shop_api.features.products.transfer.rows import Row
     from shop_api.kernel.clock import utc_now
-    from shop_api.products.repository import ProductRepository
-    from shop_api.products.transfer.importing import Importer, Rejected
-    from shop_api.products.transfer.mapping import RowMapping
-    from shop_api.products.transfer.rows import Row
 
     def reject(rejected: Rejected) -> None:
         fail(f"{rejected.product_id}: {rejected.reason}")
@@ -90,8 +90,8 @@ def _shown(numbers: range) -> Iterator[range]:
 
 async def _add_person(shop: "Shop", username: str, full_name: str, role: str) -> str:
     """The password of the new account; empty if there is one of this name already."""
+    from shop_api.features.users.models import Registration
     from shop_api.kernel.errors import DuplicateUsername
-    from shop_api.users.models import Registration
 
     password = secrets.token_urlsafe(12)
     given = Registration(username=username, password=SecretStr(password), full_name=full_name)

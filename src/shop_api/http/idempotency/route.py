@@ -11,11 +11,11 @@ from typing import Any
 from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
 
+from shop_api.container import Shop
 from shop_api.http.dependencies import bearer_token
 from shop_api.http.idempotency.repository import Answer, digest
 from shop_api.http.routing import StrictRoute
 from shop_api.kernel.errors import FieldError, InvalidRequest, ShopError
-from shop_api.shop import Shop
 
 HEADER = "Idempotency-Key"
 _SANE_KEY = re.compile(r"[!-~]{1,255}")

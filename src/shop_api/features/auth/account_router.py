@@ -1,0 +1,84 @@
+"""One's own account: all that is stored about oneself, password, sign-ins. What ends this sign-in comes last, so that
+the document can be tried from top to bottom."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Response
+
+from shop_api.features.auth.models import Accepted, Export, ExportedEntry, PasswordChange, SessionList, SessionOut
+from shop_api.features.users.models import UserOut
+from shop_api.http.dependencies import AuthServiceDep, CurrentUserDep, EmailServiceDep, OriginDep, ShopDep, TokenDep
+from shop_api.http.problems import BODY, SIGNED_IN, problems
+from shop_api.http.routing import StrictRoute
+from shop_api.kernel.clock import utc_now
+from shop_api.kernel.errors import NoEmail, RateLimited, SessionNotFound, WrongPassword
+
+router = APIRouter(tags=["Account"], route_class=StrictRoute)
+
+
+@router.get("/users/me/export", responses=problems(*SIGNED_IN))
+async def export_user(user: CurrentUserDep, token: TokenDep, shop: ShopDep, response: Response) -> Export:
+    """Returns everything that is stored about oneself, but for the hashes of secrets."""
+    response.headers["Cache-Control"] = "no-store"
+    current = shop.auth.session_of(token)
+    return Export(
+        exported_at=utc_now(),
+        user=UserOut.of(user),
+        sessions=[SessionOut.of(session, current) for session in await shop.auth.sessions(user)],
+        audit=[ExportedEntry.of(entry, user.id) for entry in await shop.audit.about(user.id)],
+    )
+
+
+@router.post("/users/me/email/verification", status_code=202, responses=problems(*SIGNED_IN, NoEmail, RateLimited))
+async def request_verification(user: CurrentUserDep, email: EmailServiceDep) -> Accepted:
+    """Sends a token to one's own e-mail address, which shows that mail reaches one; nothing if that is known. To try
+    it, give your account an address."""
+    await email.ask_verification(user)
+    return Accepted(status="accepted")
+
+
+@router.put("/users/me/password", status_code=204, responses=problems(*SIGNED_IN, *BODY, WrongPassword, RateLimited))
+async def change_password(
+    given: PasswordChange,
+    user: CurrentUserDep,
+    token: TokenDep,
+    origin: OriginDep,
+    auth: AuthServiceDep,
+    email: EmailServiceDep,
+) -> None:
+    """Changes one's own password and ends all other sessions. To try it, fill in your password."""
+    current, new = given.current_password, given.new_password.get_secret_value()
+    await auth.change_password(user, auth.session_of(token), current, new, origin)
+    email.tell_password_changed(user)
+
+
+@router.get("/users/me/sessions", responses=problems(*SIGNED_IN))
+async def list_sessions(
+    user: CurrentUserDep, token: TokenDep, auth: AuthServiceDep, response: Response
+) -> SessionList:
+    """Lists one's own sign-ins that are in force: since when, last used when, where and with what."""
+    response.headers["Cache-Control"] = "no-store"
+    current = auth.session_of(token)
+    return SessionList(items=[SessionOut.of(session, current) for session in await auth.sessions(user)])
+
+
+@router.delete("/users/me/sessions", status_code=204, responses=problems(*SIGNED_IN))
+async def end_all_sessions(user: CurrentUserDep, auth: AuthServiceDep) -> None:
+    """Signs out everywhere, here too."""
+    await auth.end_sessions(user)
+
+
+@router.delete("/users/me/sessions/{session_id}", status_code=204, responses=problems(*SIGNED_IN, SessionNotFound))
+async def end_session(
+    session_id: Annotated[str, Path(description="As `GET /users/me/sessions` lists it.")],
+    user: CurrentUserDep,
+    auth: AuthServiceDep,
+) -> None:
+    """Ends one of one's own sign-ins at once. To try it, fill in the id of one."""
+    await auth.end_session(user, session_id)
+
+
+@router.post("/auth/logout", status_code=204, responses=problems(*SIGNED_IN))
+async def sign_out(token: TokenDep, auth: AuthServiceDep) -> None:
+    """Ends this session at once, with its refresh token; no harm if it has ended already."""
+    await auth.sign_out(token)

@@ -1,0 +1,34 @@
+"""Verifying an e-mail address, and a new password by mail."""
+
+from fastapi import APIRouter, Request
+
+from shop_api.features.auth.models import Accepted, EmailToken, PasswordReset, ResetRequest
+from shop_api.http.dependencies import AddressDep, EmailServiceDep
+from shop_api.http.problems import BODY, problems
+from shop_api.http.routing import StrictRoute
+from shop_api.kernel.errors import InvalidOneTimeToken, RateLimited
+
+router = APIRouter(tags=["Auth"], route_class=StrictRoute)
+
+_ANSWER = Accepted(status="accepted")
+
+
+@router.post("/auth/email/verification", status_code=204, responses=problems(*BODY, InvalidOneTimeToken, RateLimited))
+async def verify_email(given: EmailToken, address: AddressDep, email: EmailServiceDep) -> None:
+    """Verifies the e-mail address that the token was sent to. To try it, fill in the token from the mail."""
+    await email.verify(given.token, address)
+
+
+@router.post("/auth/password/reset", status_code=202, responses=problems(*BODY, RateLimited))
+async def request_password_reset(given: ResetRequest, address: AddressDep, email: EmailServiceDep) -> Accepted:
+    """Sends a token for a new password to a verified e-mail address. The answer is the same if nobody has it."""
+    await email.ask_reset(given.email, address)
+    return _ANSWER
+
+
+@router.post(
+    "/auth/password/reset/confirm", status_code=204, responses=problems(*BODY, InvalidOneTimeToken, RateLimited)
+)
+async def reset_password(given: PasswordReset, address: AddressDep, email: EmailServiceDep, request: Request) -> None:
+    """Sets a new password and ends all sessions. To try it, fill in the token from the mail."""
+    await email.reset(given.token, given.new_password.get_secret_value(), address, request.state.request_id)

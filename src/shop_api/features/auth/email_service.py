@@ -1,0 +1,95 @@
+"""Addresses that are shown to be somebody's, and passwords that are set anew by mail."""
+
+from collections.abc import Sequence
+
+from shop_api.audit.models import Origin
+from shop_api.email.mail import Mail, Outbox
+from shop_api.features.auth.letters import Letters
+from shop_api.features.auth.one_time_tokens import OneTimeToken, OneTimeTokens, Purpose
+from shop_api.features.users.models import User
+from shop_api.features.users.service import UserService
+from shop_api.kernel.errors import InvalidOneTimeToken, NoEmail, UserNotFound, WrongPassword
+from shop_api.security.rate_limits import RateLimits
+
+VERIFICATIONS_PER_USER = "5 per hour"
+RESETS_PER_EMAIL = "5 per hour"
+RESETS_PER_ADDRESS = "20 per hour"
+TOKENS_PER_ADDRESS = "30 per minute"
+
+
+class EmailService:
+    def __init__(
+        self, users: UserService, tokens: OneTimeTokens, outbox: Outbox, letters: Letters, limits: RateLimits
+    ) -> None:
+        self._users = users
+        self._tokens = tokens
+        self._outbox = outbox
+        self._letters = letters
+        self._limits = limits
+
+    async def ask_verification(self, user: User) -> None:
+        """Writes to the address of `user`, unless it is verified already; NoEmail if there is none."""
+        if user.email is None:
+            raise NoEmail
+        if user.email_verified:
+            return
+        await self._limits.hit(VERIFICATIONS_PER_USER, "verification", user.id)
+
+        async def job() -> Sequence[Mail]:
+            return [self._letters.verification(user, await self._tokens.make("verify", user))]
+
+        self._outbox.put(job)
+
+    async def verify(self, text: str, address: str) -> None:
+        """Notes that mail reaches the user; InvalidOneTimeToken unless this was sent to the address they have now."""
+        token, user = await self._found("verify", text, address)
+        if not await self._tokens.spend(token) or not await self._users.verify_email(user, token.email):
+            raise InvalidOneTimeToken
+
+    async def ask_reset(self, email: str, address: str) -> None:
+        """Writes to everybody with this verified address. Whether there is anybody is found out afterwards."""
+        await self._limits.hit(RESETS_PER_ADDRESS, "reset address", address)
+        await self._limits.hit(RESETS_PER_EMAIL, "reset email", email.casefold())
+
+        async def job() -> Sequence[Mail]:
+            users = await self._users.reachable_by(email)
+            return [self._letters.reset(user, await self._tokens.make("reset", user)) for user in users]
+
+        self._outbox.put(job)
+
+    async def reset(self, text: str, password: str, address: str, request_id: str) -> None:
+        """Gives the user a new password and ends all sessions; InvalidRequest if it is weak, which spends nothing."""
+        token, user = await self._found("reset", text, address)
+        if not user.email_verified:  # it was another address in between
+            raise InvalidOneTimeToken
+        self._users.refuse_weak(user, password)
+        if not await self._tokens.spend(token):
+            raise InvalidOneTimeToken
+        try:
+            await self._users.set_password(user, password, Origin(user.id, address, request_id), "password_reset")
+        except (UserNotFound, WrongPassword):  # gone, or its owner has changed it at this moment
+            raise InvalidOneTimeToken from None
+        self.tell_password_changed(user)
+
+    def tell_password_changed(self, user: User) -> None:
+        """Writes to `user`, if their address is verified."""
+        self._tell(user, self._letters.password_changed(user))
+
+    def tell_address_changed(self, before: User) -> None:
+        """Writes to the address that a user had before, if it was verified."""
+        self._tell(before, self._letters.address_changed(before))
+
+    def _tell(self, user: User, letter: Mail) -> None:
+        async def job() -> Sequence[Mail]:
+            return [letter]
+
+        if user.email_verified:
+            self._outbox.put(job)
+
+    async def _found(self, purpose: Purpose, text: str, address: str) -> tuple[OneTimeToken, User]:
+        await self._limits.hit(TOKENS_PER_ADDRESS, "one-time tokens", address)
+        token = await self._tokens.find(purpose, text)
+        user = await self._users.active(token.user_id) if token else None
+        if token is None or user is None or not token.fits(user):
+            raise InvalidOneTimeToken
+        return token, user

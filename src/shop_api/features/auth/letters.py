@@ -1,0 +1,50 @@
+"""What is written to users."""
+
+from shop_api.email.mail import Mail
+from shop_api.features.users.models import User
+
+
+class Letters:
+    """Letters of the shop at `public_url`; with links to the pages of `front_end_url` if it has one."""
+
+    def __init__(self, public_url: str, front_end_url: str | None) -> None:
+        self._api, self._pages = public_url.rstrip("/"), front_end_url
+
+    def verification(self, user: User, token: str) -> Mail:
+        request = self._do("verify-email", token, "/auth/email/verification", "")
+        text = (
+            f"This address was given for the account {user.username} at {self._api}.\n"
+            "If it was not you, do nothing.\n\n"
+            f"To confirm that the address is yours, within 24 hours {request}"
+        )
+        return Mail(user.email or "", "Confirm your address", text)
+
+    def reset(self, user: User, token: str) -> Mail:
+        request = self._do("reset-password", token, "/auth/password/reset/confirm", ', "new_password": "…"')
+        text = (
+            f"A new password was asked for, for the account {user.username} at {self._api}.\n"
+            "If it was not you, do nothing: the password stays as it is.\n\n"
+            f"To choose a new password, within 30 minutes {request}"
+        )
+        return Mail(user.email or "", "Choose a new password", text)
+
+    def password_changed(self, user: User) -> Mail:
+        text = (
+            f"The password of the account {user.username} at {self._api} was changed.\n"
+            "All other sign-ins were ended.\n"
+            "If it was not you, ask for a new password at once.\n"
+        )
+        return Mail(user.email or "", "Your password was changed", text)
+
+    def address_changed(self, before: User) -> Mail:
+        text = (
+            f"The account {before.username} at {self._api} has another e-mail address now.\n"
+            "If it was not you, change the password at once, and tell the shop.\n"
+        )
+        return Mail(before.email or "", "Your address was changed", text)
+
+    def _do(self, page: str, token: str, path: str, more: str) -> str:
+        """The token is in the fragment of a link, since browsers do not send that to servers, which would log it."""
+        if self._pages:
+            return f"open\n\n{self._pages.rstrip('/')}/{page}#token={token}\n"
+        return f'send\n\nPOST {self._api}{path}\nContent-Type: application/json\n\n{{"token": "{token}"{more}}}\n'

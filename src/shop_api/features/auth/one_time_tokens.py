@@ -1,0 +1,76 @@
+"""The `one_time_tokens` collection: what was sent by mail to be given back once. Only hashes are stored."""
+
+import hashlib
+import secrets
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any, Literal, NamedTuple
+
+from shop_api.features.users.models import User
+from shop_api.kernel.clock import Clock
+from shop_api.storage.mongo import client as mongo
+from shop_api.storage.mongo.client import Database, Document, IndexModel
+
+Purpose = Literal["verify", "reset"]
+LIFETIMES: Mapping[Purpose, timedelta] = {"verify": timedelta(hours=24), "reset": timedelta(minutes=30)}
+
+_SCHEMA: Mapping[str, Any] = {
+    "bsonType": "object",
+    "required": ["_id", "purpose", "user_id", "email", "password", "expires_at"],
+    "properties": {"_id": {"bsonType": "string"}, "expires_at": {"bsonType": "date"}},
+}
+_INDEXES = [IndexModel([("user_id", 1)]), IndexModel([("expires_at", 1)], expireAfterSeconds=0)]
+
+
+class OneTimeToken(NamedTuple):
+    """One that was given back and is good, as long as its user is as they were when it was sent."""
+
+    id: str
+    user_id: str
+    email: str
+    password: str
+
+    def fits(self, user: User) -> bool:
+        """Whether `user` still has the address it was sent to, and the password of then."""
+        return self.email == user.email and self.password == _digest(user.password_hash)
+
+
+class OneTimeTokens:
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._tokens = database["one_time_tokens"]
+        self._clock = clock
+
+    async def prepare(self) -> None:
+        await mongo.prepare(self._database, "one_time_tokens", _SCHEMA, _INDEXES)
+
+    async def make(self, purpose: Purpose, user: User) -> str:
+        """A new token (256 bits) in place of the user's earlier ones of this purpose."""
+        token = secrets.token_urlsafe(32)
+        await self._tokens.delete_many({"user_id": user.id, "purpose": purpose})
+        await self._tokens.insert_one(
+            {
+                "_id": _digest(token),
+                "purpose": purpose,
+                "user_id": user.id,
+                "email": user.email,
+                "password": _digest(user.password_hash),
+                "expires_at": self._clock() + LIFETIMES[purpose],
+            }
+        )
+        return token
+
+    async def find(self, purpose: Purpose, token: str) -> OneTimeToken | None:
+        """The token, unless it is spent, expired or invented."""
+        stored: Document | None = await self._tokens.find_one({"_id": _digest(token)})
+        if stored is None or stored["purpose"] != purpose or stored["expires_at"] <= self._clock():
+            return None
+        return OneTimeToken(stored["_id"], stored["user_id"], stored["email"], stored["password"])
+
+    async def spend(self, token: OneTimeToken) -> bool:
+        """Takes it out of the world; of several at once one is True."""
+        return (await self._tokens.delete_one({"_id": token.id})).deleted_count == 1
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

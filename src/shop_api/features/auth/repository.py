@@ -1,0 +1,75 @@
+"""The `sessions` collection: where and when each sign-in was, and the hash of its one unspent refresh token.
+
+Which sessions are live is told by their user's document, which every request reads anyway; this collection only says
+more about them, and what has expired here goes by itself.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from shop_api.features.auth.models import Session
+from shop_api.storage.mongo import client as mongo
+from shop_api.storage.mongo.client import Database, Document, IndexModel
+
+_SCHEMA: Mapping[str, Any] = {
+    "bsonType": "object",
+    "required": ["_id", "user_id", "family_hash", "secret_hash", "created_at", "last_used_at", "expires_at"],
+    "properties": {
+        "_id": {"bsonType": "string"},
+        "user_id": {"bsonType": "string"},
+        "family_hash": {"bsonType": "string"},
+        "secret_hash": {"bsonType": "string"},
+        "created_at": {"bsonType": "date"},
+        "last_used_at": {"bsonType": "date"},
+        "expires_at": {"bsonType": "date"},
+    },
+}
+_INDEXES = [IndexModel([("user_id", 1)]), IndexModel([("expires_at", 1)], expireAfterSeconds=0)]
+
+
+class SessionRepository:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._sessions = database["sessions"]
+
+    async def prepare(self) -> None:
+        await mongo.prepare(self._database, "sessions", _SCHEMA, _INDEXES)
+
+    async def add(self, session: Session) -> None:
+        document = session.model_dump()
+        document["_id"] = document.pop("id")
+        await self._sessions.insert_one(document)
+
+    async def get(self, session_id: str) -> Session | None:
+        document = await self._sessions.find_one({"_id": session_id})
+        return _session(document) if document else None
+
+    async def find_many(self, session_ids: Sequence[str]) -> list[Session]:
+        """Those that exist, the newest first."""
+        documents = await self._sessions.find({"_id": {"$in": list(session_ids)}}).to_list(None)
+        return sorted(map(_session, documents), key=lambda session: session.created_at, reverse=True)
+
+    async def rotate(self, session: Session, secret_hash: str, used_at: datetime, expires_at: datetime) -> bool:
+        """Spends the refresh token with the hash `session.secret_hash` for the next one, and notes where it was used;
+        False if it was spent already. Of several at once one is True."""
+        # A pipeline, since with anything beside _id in the filter the embedded engine reads the whole collection.
+        unspent = {"$eq": ["$secret_hash", session.secret_hash]}
+        new = {
+            "secret_hash": secret_hash,
+            "last_used_at": used_at,
+            "expires_at": expires_at,
+            "address": {"$literal": session.address},
+            "user_agent": {"$literal": session.user_agent},
+        }
+        update = {name: {"$cond": [unspent, value, f"${name}"]} for name, value in new.items()}
+        result = await self._sessions.update_one({"_id": session.id}, [{"$set": update}])
+        return result.modified_count == 1
+
+    async def remove(self, session_ids: Sequence[str]) -> None:
+        await self._sessions.delete_many({"_id": {"$in": list(session_ids)}})
+
+
+def _session(document: Document) -> Session:
+    document["id"] = document.pop("_id")
+    return Session.model_validate(document)

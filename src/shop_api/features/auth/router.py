@@ -1,0 +1,131 @@
+"""/register and /auth: how an account and a session begin, and how a session goes on and ends."""
+
+from typing import Annotated, TypeVar
+from urllib.parse import parse_qsl
+
+from fastapi import APIRouter, Depends, Request, Response
+from pydantic import BaseModel, ValidationError
+
+from shop_api.features.auth.models import Credentials, PasswordForm, Refresh, RefreshForm, Tokens
+from shop_api.features.users.models import Registration, UserOut
+from shop_api.http import strict_json
+from shop_api.http.dependencies import (
+    AddressDep,
+    AuthServiceDep,
+    CreationDep,
+    DeviceDep,
+    OptionalUserDep,
+    ShopDep,
+    UserServiceDep,
+)
+from shop_api.http.etags import etag
+from shop_api.http.idempotency.route import PARAMETER, CreatingRoute
+from shop_api.http.openapi import LOCATION, PUBLIC, request_body
+from shop_api.http.problems import BODY, KEYED, field_errors, problems
+from shop_api.http.routing import FORM, JSON, media_type
+from shop_api.kernel.errors import (
+    DuplicateUsername,
+    FieldError,
+    Forbidden,
+    InvalidCredentials,
+    InvalidRefreshToken,
+    InvalidRequest,
+    InvalidToken,
+    RateLimited,
+    UnsupportedMediaType,
+)
+
+router = APIRouter(tags=["Auth"], route_class=CreatingRoute)
+AsJson = TypeVar("AsJson", bound=BaseModel)
+AsForm = TypeVar("AsForm", bound=BaseModel)
+
+
+@router.post(
+    "/register",
+    status_code=201,
+    responses=problems(*BODY, *KEYED, InvalidToken, Forbidden, DuplicateUsername, RateLimited) | {201: LOCATION},
+    openapi_extra=PUBLIC | PARAMETER,
+)
+async def register(
+    given: Registration,
+    caller: OptionalUserDep,
+    address: AddressDep,
+    creation: CreationDep,
+    auth: AuthServiceDep,
+    users: UserServiceDep,
+    response: Response,
+) -> UserOut:
+    """Adds an account. Anyone can add a user; only an admin another admin."""
+    await auth.limit_registration(given.username, address)
+    user = await users.register(given, caller, creation)
+    response.headers["Location"] = f"/users/{user.username}"
+    response.headers["ETag"] = etag(user.version)
+    response.headers["Cache-Control"] = "no-store"
+    return UserOut.of(user)
+
+
+async def _credentials(request: Request) -> Credentials | PasswordForm:
+    return await _either(request, Credentials, PasswordForm)
+
+
+async def _refresh(request: Request) -> Refresh | RefreshForm:
+    return await _either(request, Refresh, RefreshForm)
+
+
+async def _either(request: Request, as_json: type[AsJson], as_form: type[AsForm]) -> AsJson | AsForm:
+    """The body, as JSON or as an OAuth2 form."""
+    kind, body = media_type(request), await request.body()
+    try:
+        if kind == JSON:
+            return as_json.model_validate(strict_json.loads(body))
+        if kind == FORM:
+            return as_form.model_validate(_form(body))
+    except ValidationError as error:
+        raise InvalidRequest(field_errors(error.errors(), "body")) from None
+    raise UnsupportedMediaType([JSON, FORM])
+
+
+def _form(body: bytes) -> dict[str, str]:
+    try:
+        pairs = parse_qsl(body.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=20)
+    except ValueError:
+        raise InvalidRequest([FieldError(("body",), "malformed_form", "Not a form in UTF-8")]) from None
+    fields = dict(pairs)
+    if len(fields) != len(pairs):  # RFC 6749 §3.2: parameters must not be included more than once
+        raise InvalidRequest([FieldError(("body",), "repeated_parameter", "Give each parameter once")])
+    return fields
+
+
+@router.post(
+    "/auth",
+    responses=problems(*BODY, InvalidCredentials, RateLimited),
+    openapi_extra=request_body({JSON: Credentials, FORM: PasswordForm}),
+)
+async def sign_in(
+    given: Annotated[Credentials | PasswordForm, Depends(_credentials)],
+    device: DeviceDep,
+    auth: AuthServiceDep,
+    shop: ShopDep,
+    response: Response,
+) -> Tokens:
+    """Signs in with a username and a password, as JSON or as the OAuth2 password form (RFC 6749 §4.3)."""
+    response.headers["Cache-Control"] = "no-store"
+    attempt = auth.sign_in(given.username, given.password.get_secret_value(), device)
+    return await shop.metrics.sign_ins.counted(attempt)
+
+
+@router.post(
+    "/auth/refresh",
+    responses=problems(*BODY, InvalidRefreshToken),
+    openapi_extra=request_body({JSON: Refresh, FORM: RefreshForm}),
+)
+async def refresh_session(
+    given: Annotated[Refresh | RefreshForm, Depends(_refresh)],
+    device: DeviceDep,
+    auth: AuthServiceDep,
+    response: Response,
+) -> Tokens:
+    """Gives new tokens for a refresh token, which is spent by it, as JSON or as the OAuth2 form (RFC 6749 §6). To try
+    it, fill in the `refresh_token` of a sign-in."""
+    response.headers["Cache-Control"] = "no-store"
+    return await auth.refresh(given.refresh_token, device)

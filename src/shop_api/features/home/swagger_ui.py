@@ -1,0 +1,34 @@
+"""Swagger UI from assets in the installed package: it works without the internet."""
+
+from fastapi import FastAPI
+from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi.responses import HTMLResponse
+from starlette.staticfiles import StaticFiles
+
+from shop_api.features.home.pages import hashes, headers
+
+_PARAMETERS = {"persistAuthorization": False, "displayRequestDuration": True}
+
+
+def mount_swagger_ui(app: FastAPI) -> None:
+    """Serves /docs. Its addresses are relative, so that it works behind any proxy."""
+    page = get_swagger_ui_html(
+        openapi_url="openapi.json",
+        title="shop_api",
+        swagger_js_url="docs/assets/swagger-ui-bundle.js",
+        swagger_css_url="docs/assets/swagger-ui.css",
+        swagger_favicon_url="docs/assets/favicon-32x32.png",
+        swagger_ui_parameters=_PARAMETERS,
+    )
+    html = bytes(page.body).decode().strip().replace("<html>", '<html lang="en">', 1)
+    policy = (
+        f"default-src 'none'; script-src 'self' {hashes(html, 'script')}; style-src 'self';"
+        " img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
+
+    @app.get("/docs", include_in_schema=False)
+    async def swagger_ui() -> HTMLResponse:
+        return HTMLResponse(html, headers=headers(policy, "no-cache"))
+
+    assets = StaticFiles(packages=[("fastapi_swagger", "resources")])
+    app.mount("/docs/assets", assets, name="swagger_ui_assets")

@@ -1,0 +1,123 @@
+"""Filters → MongoDB queries. Pure functions, in forms that a replica set and the embedded engine run alike.
+
+Which index serves which of them: docs/catalogue-queries.md.
+"""
+
+from typing import Any
+
+from shop_api.features.products.models import ProductFilter
+from shop_api.features.products.search import TIERS, term, words
+from shop_api.storage.mongo.client import Document, IndexModel
+from shop_api.storage.mongo.keyset import Selection
+
+NEWEST, PRICE, NAME = "created_at", "price.amount", "name_key"
+"""What lists are sorted by."""
+
+# The most selective first. Each has an index for each order; without any, the status alone has.
+_EQUAL = ("brand", "tags", "category")
+# Equality, sort, id: a page is one walk in order, and both ends of it are known.
+INDEXES = [
+    *(
+        IndexModel([*((field, 1) for field in equal), ("status", 1), (order, direction), ("_id", direction)])
+        for equal in ((), *((field,) for field in _EQUAL))
+        for order, direction in ((NEWEST, -1), (PRICE, 1), (NAME, 1))
+    ),
+    IndexModel([("words", 1), ("status", 1), (NEWEST, -1), ("_id", -1)]),
+]
+
+# Lower edges of the price bands, in minor units.
+_BANDS = [0] + [m * 10**e for e in range(3, 9) for m in (1, 2, 5)]
+
+
+def select(wanted: ProductFilter, order: str | None = None, tier: int | None = None) -> Selection:
+    """The documents that `wanted` means, to be sorted by `order`; with `tier` only those whose words are all found
+    there or at a better place, and not all at a better one."""
+    found = _found(words(wanted.q), tier) if wanted.q is not None else []
+    given = {"brand": wanted.brand, "tags": wanted.tag, "category": wanted.category}
+    equal: list[Document] = [{field: given[field]} for field in _EQUAL if given[field] is not None]
+    status = {"status": wanted.status or "active"}
+    bounds: Document = {}
+    if wanted.min_price is not None:
+        bounds["$gte"] = wanted.min_price
+    if wanted.max_price is not None:
+        # With $lte the embedded engine loses what is equal, where the index has more fields behind.
+        bounds["$lt"] = wanted.max_price + 1
+    prices: list[Document] = [{PRICE: bounds}] if bounds else []
+    others: list[Document] = []
+    if wanted.currency is not None:
+        others.append({"price.currency": wanted.currency})
+    if wanted.in_stock is not None:
+        others.append({"stock": {"$gt": 0} if wanted.in_stock else 0})
+    if found and not equal:
+        return Selection(found[0], [status, *found[1:], *prices, *others], ordered=False)
+    walk = {field: value for part in (*equal[:1], status, *prices) for field, value in part.items()}
+    return Selection(walk, [*equal[1:], *found, *others], ordered=not prices or order == PRICE)
+
+
+def _found(wanted: list[str], tier: int | None) -> list[Document]:
+    """Conditions that hold where the words are found, beginning with one to look up; at `tier`, or anywhere."""
+    if not wanted:  # nothing but punctuation: no product has that
+        return [{"words": {"$in": []}}]
+    if tier is None:
+        return _within(wanted, TIERS)
+    not_better = [{"$nor": [{"$and": _within(wanted, TIERS[:tier])}]}] if tier else []
+    if len(wanted) > 1:
+        return [*_within(wanted, TIERS[: tier + 1]), *not_better]
+    # The range alone could also be met by two elements, one above and one below; but only a range alone makes the
+    # embedded engine use the index.
+    here = _beginning(term(tier, wanted[0]))
+    return [{"words": here}, {"words": {"$elemMatch": here}}, *not_better]
+
+
+def _within(wanted: list[str], tiers: tuple[int, ...]) -> list[Document]:
+    *whole, last = wanted
+    begun = [{"words": {"$elemMatch": _beginning(term(tier, last))}} for tier in tiers]
+    whole.sort(key=len, reverse=True)  # the longest is likely to be the rarest
+    return [*({"words": {"$in": [term(tier, word) for tier in tiers]}} for word in whole), {"$or": begun}]
+
+
+def _beginning(text: str) -> Document:
+    return {"$gte": text, "$lt": text + "\U0010ffff"}
+
+
+def facets(wanted: ProductFilter, most: int) -> list[Document]:
+    """One aggregation that counts all facets, at most `most` values of each."""
+    return [
+        *select(wanted).stages(),
+        {
+            "$facet": {
+                "total": [{"$count": "count"}],
+                "categories": _counts("$category", most),
+                "brands": _counts("$brand", most),
+                "tags": [{"$unwind": "$tags"}, *_counts("$tags", most)],
+                "price_bands": [
+                    {
+                        "$group": {
+                            "_id": {"currency": "$price.currency", "min": _band()},
+                            "count": {"$sum": 1},
+                        }
+                    },
+                    {"$sort": {"_id.currency": 1, "_id.min": 1}},
+                ],
+            }
+        },
+    ]
+
+
+def _counts(value: str, most: int) -> list[Document]:
+    return [
+        {"$match": {value[1:]: {"$ne": None}}},
+        {"$group": {"_id": value, "count": {"$sum": 1}}},
+        {"$sort": {"count": -1, "_id": 1}},
+        {"$limit": most},
+    ]
+
+
+def _band() -> dict[str, Any]:
+    branches = [{"case": {"$lt": ["$price.amount", above]}, "then": low} for low, above in bands() if above]
+    return {"$switch": {"branches": branches, "default": _BANDS[-1]}}
+
+
+def bands() -> list[tuple[int, int | None]]:
+    """The price bands: from an amount (included) to another (excluded), the last one open."""
+    return list(zip(_BANDS, [*_BANDS[1:], None], strict=True))

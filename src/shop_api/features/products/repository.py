@@ -1,0 +1,180 @@
+"""The `products` collection: its documents, queries and indexes."""
+
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from typing import Any
+
+from shop_api.features.products import queries
+from shop_api.features.products.models import Facets, Product, ProductFilter, ProductQuery
+from shop_api.features.products.search import TIERS, fold, terms
+from shop_api.http.etags import Expected
+from shop_api.kernel.errors import DuplicateProduct
+from shop_api.kernel.pagination import Key
+from shop_api.storage.mongo import bulk, keyset
+from shop_api.storage.mongo import client as mongo
+from shop_api.storage.mongo.client import Database, Document, Session
+
+_SCHEMA: Mapping[str, Any] = {
+    "bsonType": "object",
+    "required": ["_id", "name", "price", "stock", "status", "version", "created_at", "updated_at", "words"],
+    "properties": {
+        "_id": {"bsonType": "string"},
+        "name": {"bsonType": "string", "minLength": 1},
+        "price": {
+            "bsonType": "object",
+            "required": ["amount", "currency"],
+            "properties": {
+                "amount": {"bsonType": ["int", "long"], "minimum": 0},
+                "currency": {"bsonType": "string", "minLength": 3, "maxLength": 3},
+            },
+        },
+        "stock": {"bsonType": ["int", "long"], "minimum": 0},
+        "status": {"enum": ["draft", "active", "archived"]},
+        "version": {"bsonType": ["int", "long"], "minimum": 1},
+        "created_at": {"bsonType": "date"},
+        "updated_at": {"bsonType": "date"},
+        "words": {"bsonType": "array"},
+    },
+}
+_SORTS = {
+    "newest": keyset.Sort(queries.NEWEST, -1),
+    "price": keyset.Sort(queries.PRICE, 1),
+    "-price": keyset.Sort(queries.PRICE, -1),
+    "name": keyset.Sort(queries.NAME, 1),
+    "-name": keyset.Sort(queries.NAME, -1),
+}
+# What only queries need stays where it is.
+_VISIBLE: Document = {"words": 0}
+_MOST_FACETS = 100
+_MOST_COUNTED = 10_000
+_COUNTING_TIMEOUT = 1.0
+
+
+class ProductRepository:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._products = database["products"]
+
+    async def prepare(self) -> None:
+        await mongo.prepare(self._database, "products", _SCHEMA, queries.INDEXES)
+
+    async def get(self, product_id: str) -> Product | None:
+        document = await self._products.find_one({"_id": product_id}, _VISIBLE)
+        return _product(document) if document else None
+
+    async def list_page(self, query: ProductQuery, after: Key | None) -> tuple[list[Product], Key | None]:
+        """A page of products and the key of its last one, None when no more follow."""
+        if query.sort == "relevance":
+            return await self._by_relevance(query, after)
+        sort = _SORTS[query.sort or "newest"]
+        selection = queries.select(query, sort.field)
+        documents, key = await keyset.page(self._products, selection, sort, after, query.limit, _VISIBLE)
+        return [_product(document) for document in documents], key
+
+    async def _by_relevance(self, query: ProductQuery, after: Key | None) -> tuple[list[Product], Key | None]:
+        """Tier by tier, the newest first within each; the key begins with the tier."""
+        sort = _SORTS["newest"]
+        first, after = (after[0], after[1:]) if after else (0, None)
+        found: list[tuple[int, Document]] = []
+        for tier in TIERS[first:]:
+            selection, room = queries.select(query, sort.field, tier), query.limit + 1 - len(found)
+            documents = await keyset.following(self._products, selection, sort, after, room, _VISIBLE)
+            found += [(tier, document) for document in documents]
+            if len(found) > query.limit:
+                tier, last = found[query.limit - 1]
+                key = [tier, *keyset.key_of(last, sort)]
+                return [_product(document) for _, document in found[: query.limit]], key
+            after = None
+        return [_product(document) for _, document in found], None
+
+    async def count(self, query: ProductFilter) -> int | None:
+        """How many products are meant, counted to 10,000; None when that takes longer than a second."""
+        return await keyset.count(self._products, queries.select(query), _MOST_COUNTED, _COUNTING_TIMEOUT)
+
+    async def size(self) -> int:
+        """About how many there are, as the database knows without counting."""
+        return await self._products.estimated_document_count()
+
+    async def facets(self, wanted: ProductFilter) -> Facets:
+        [counted] = await mongo.aggregate(self._products, queries.facets(wanted, _MOST_FACETS))
+        above = dict(queries.bands())
+        return Facets.model_validate(
+            {
+                "total": counted["total"][0]["count"] if counted["total"] else 0,
+                **{
+                    kind: [{"value": row["_id"], "count": row["count"]} for row in counted[kind]]
+                    for kind in ("categories", "brands", "tags")
+                },
+                "price_bands": [
+                    {**row["_id"], "max": above[row["_id"]["min"]], "count": row["count"]}
+                    for row in counted["price_bands"]
+                ],
+            }
+        )
+
+    async def add(self, product: Product, creation: str | None = None) -> Product:
+        """Stores a new product; DuplicateProduct when its id is taken. If that was by an earlier attempt at the same
+        `creation`, what that has stored is returned as it is now."""
+        try:
+            await self._products.insert_one({**_document(product), "creation": creation})
+        except mongo.DuplicateKeyError:
+            stored = await self._products.find_one({"_id": product.product_id}, _VISIBLE)
+            if creation is None or stored is None or stored.get("creation") != creation:
+                raise DuplicateProduct from None
+            return _product(stored)
+        return product
+
+    async def replace(self, product: Product) -> bool:
+        """Puts `product` in place of the version just before it; False when that is not there, or not any more."""
+        # With anything beside _id in the filter the embedded engine reads the whole collection.
+        is_before = {"$eq": ["$version", product.version - 1]}
+        either = {"$cond": [is_before, {"$literal": _document(product)}, "$$ROOT"]}
+        result = await self._products.update_one({"_id": product.product_id}, [{"$replaceWith": either}])
+        return result.modified_count == 1
+
+    async def remove(self, product_id: str, expected: Expected) -> bool:
+        """Deletes a product if its version is one of `expected`; whether it did."""
+        if expected is None:
+            return (await self._products.delete_one({"_id": product_id})).deleted_count == 1
+
+        async def work(session: Session) -> bool:
+            document = await self._products.find_one({"_id": product_id}, {"version": 1}, session=session)
+            if document is None or document["version"] not in expected:
+                return False
+            return (await self._products.delete_one({"_id": product_id}, session=session)).deleted_count == 1
+
+        return await mongo.transaction(self._database, work)
+
+    async def find_many(self, product_ids: Collection[str]) -> dict[str, Product]:
+        """Those that exist, by id."""
+        documents = await self._products.find({"_id": {"$in": list(product_ids)}}, _VISIBLE).to_list(None)
+        return {document["_id"]: _product(document) for document in documents}
+
+    async def put_many(self, new: Sequence[Product], changed: Sequence[Product]) -> set[str]:
+        """Stores `new` products, and `changed` ones in place of the version before; the ids of those that somebody
+        else was faster to write, which are left as they are."""
+        return await bulk.write(self._products, [*map(_document, new)], [*map(_document, changed)])
+
+    async def each(self) -> AsyncIterator[Product]:
+        """Every product, by id."""
+        async for document in self._products.find({}, _VISIBLE).sort("_id", 1):
+            yield _product(document)
+
+
+def _document(product: Product) -> Document:
+    return {
+        "_id": product.product_id,
+        **product.fields(),
+        # What is stored for queries only.
+        "name_key": fold(product.name),
+        "words": terms(product.name, product.brand, [product.category or "", *product.tags]),
+        "version": product.version,
+        "created_at": product.created_at,
+        "updated_at": product.updated_at,
+    }
+
+
+def _product(document: Document) -> Product:
+    document["product_id"] = document.pop("_id")
+    for internal in ("name_key", "creation"):
+        document.pop(internal, None)
+    return Product.model_validate(document)

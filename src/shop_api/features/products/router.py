@@ -1,0 +1,126 @@
+"""/products: the catalogue."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Body, Path, Query, Response
+
+from shop_api.cache.marking import cacheable
+from shop_api.features.products import cache_tags
+from shop_api.features.products.models import (
+    Facets,
+    Product,
+    ProductFilter,
+    ProductIn,
+    ProductOut,
+    ProductPage,
+    ProductPatch,
+    ProductQuery,
+)
+from shop_api.http.dependencies import AdminDep, CreationDep, ExpectedDep, ProductServiceDep, VisitorDep
+from shop_api.http.etags import etag
+from shop_api.http.idempotency.route import PARAMETER, CreatingRoute
+from shop_api.http.openapi import CONTENT_ETAG, ETAG, LOCATION, NOT_MODIFIED, PUBLIC
+from shop_api.http.problems import BODY, KEYED, SIGNED_IN, problems
+from shop_api.http.routing import MERGE_PATCH
+from shop_api.kernel.errors import DuplicateProduct, Forbidden, ProductNotFound, VersionConflict
+
+router = APIRouter(prefix="/products", tags=["Products"], route_class=CreatingRoute)
+
+_AS_ADMIN = (*SIGNED_IN, Forbidden)
+_PUBLIC_LIST = problems(*_AS_ADMIN) | {200: CONTENT_ETAG, 304: NOT_MODIFIED}
+_ProductId = Annotated[
+    str, Path(pattern="^[A-Za-z0-9._-]{1,64}$", description="The product's id.", examples=["tea-assam-250"])
+]
+
+
+@router.get("", response_model_exclude_unset=True, responses=_PUBLIC_LIST, openapi_extra=PUBLIC)
+@cacheable(cache_tags.ALL)
+async def list_products(
+    query: Annotated[ProductQuery, Query()], visitor: VisitorDep, products: ProductServiceDep
+) -> ProductPage:
+    """Lists products, page by page. All filters can be combined, with any sort."""
+    found, next_cursor = await products.list_page(query, visitor)
+    page = ProductPage(items=list(found), next_cursor=next_cursor)
+    if query.include_total:
+        page.total = await products.count(query)
+    return page
+
+
+@router.get("/facets", responses=_PUBLIC_LIST, openapi_extra=PUBLIC)
+@cacheable(cache_tags.ALL)
+async def count_facets(
+    wanted: Annotated[ProductFilter, Query()], visitor: VisitorDep, products: ProductServiceDep
+) -> Facets:
+    """Counts products by category, brand, tag and price band, under the same filters as the list."""
+    return await products.facets(wanted, visitor)
+
+
+@router.get(
+    "/{product_id}",
+    responses=problems(*SIGNED_IN, ProductNotFound) | {200: ETAG, 304: NOT_MODIFIED},
+    openapi_extra=PUBLIC,
+)
+@cacheable(cache_tags.ONE)
+async def get_product(
+    product_id: _ProductId, visitor: VisitorDep, products: ProductServiceDep, response: Response
+) -> ProductOut:
+    """Returns one product. Only an admin sees one that is not active."""
+    return _answer(response, await products.get(product_id, visitor))
+
+
+@router.post(
+    "",
+    status_code=201,
+    responses=problems(*_AS_ADMIN, *BODY, *KEYED, DuplicateProduct) | {201: LOCATION},
+    openapi_extra=PARAMETER,
+)
+async def add_product(
+    given: ProductIn, admin: AdminDep, creation: CreationDep, products: ProductServiceDep, response: Response
+) -> ProductOut:
+    """Adds a product, with an id of its own if none is given."""
+    product = await products.add(given, creation)
+    response.headers["Location"] = f"/products/{product.product_id}"
+    return _answer(response, product)
+
+
+_CHANGING = problems(*_AS_ADMIN, *BODY, ProductNotFound, VersionConflict) | {200: ETAG}
+
+
+@router.put("/{product_id}", responses=_CHANGING)
+async def replace_product(
+    product_id: _ProductId,
+    given: ProductIn,
+    admin: AdminDep,
+    expected: ExpectedDep,
+    products: ProductServiceDep,
+    response: Response,
+) -> ProductOut:
+    """Replaces all of a product: what is left out gets its default. Nothing changes when nothing differs."""
+    return _answer(response, await products.replace(product_id, given, expected))
+
+
+@router.patch("/{product_id}", responses=_CHANGING)
+async def patch_product(
+    product_id: _ProductId,
+    patch: Annotated[ProductPatch, Body(media_type=MERGE_PATCH)],
+    admin: AdminDep,
+    expected: ExpectedDep,
+    products: ProductServiceDep,
+    response: Response,
+) -> ProductOut:
+    """Changes parts of a product (JSON Merge Patch, RFC 7396): what is absent stays, null removes."""
+    return _answer(response, await products.patch(product_id, patch, expected))
+
+
+@router.delete("/{product_id}", status_code=204, responses=problems(*_AS_ADMIN, ProductNotFound, VersionConflict))
+async def delete_product(
+    product_id: _ProductId, admin: AdminDep, expected: ExpectedDep, products: ProductServiceDep
+) -> None:
+    """Deletes a product."""
+    await products.remove(product_id, expected)
+
+
+def _answer(response: Response, product: Product) -> ProductOut:
+    response.headers["ETag"] = etag(product.version)
+    response.headers["Cache-Control"] = "no-cache"  # may be kept, but is asked for again with its ETag
+    return product

@@ -1,0 +1,143 @@
+"""The rules of the catalogue: who sees what, and how a product changes."""
+
+from collections.abc import Callable
+from typing import Any
+
+from pydantic import ValidationError
+from uuid_utils import uuid7
+
+from shop_api.cache.cache import HttpCache
+from shop_api.features.products.cache_tags import product_tags
+from shop_api.features.products.models import Facets, Product, ProductFilter, ProductIn, ProductPatch, ProductQuery
+from shop_api.features.products.repository import ProductRepository
+from shop_api.features.users.models import Visitor
+from shop_api.http.etags import Expected
+from shop_api.kernel.clock import Clock
+from shop_api.kernel.errors import (
+    FieldError,
+    Forbidden,
+    InvalidRequest,
+    ProductNotFound,
+    Unauthenticated,
+    VersionConflict,
+)
+from shop_api.kernel.pagination import Cursors
+from shop_api.kernel.schema import merged
+
+
+class ProductService:
+    def __init__(self, products: ProductRepository, cursors: Cursors, cache: HttpCache, clock: Clock) -> None:
+        self._products = products
+        self._cursors = cursors
+        self._cache = cache
+        self._clock = clock
+
+    async def get(self, product_id: str, visitor: Visitor) -> Product:
+        """The product, if the visitor may see it: others than active ones are for admins."""
+        product = await self._products.get(product_id)
+        if product is not None and product.is_public:
+            return product
+        caller = await visitor()  # in both cases, so that the answer does not tell which it is
+        if product is None or not (caller and caller.is_admin):
+            raise ProductNotFound
+        return product
+
+    async def list_page(self, query: ProductQuery, visitor: Visitor) -> tuple[list[Product], str | None]:
+        """A page of products and the cursor of the next one."""
+        await _check_filter(query, visitor)
+        query = query.model_copy(update={"sort": query.sort or ("relevance" if query.q else "newest")})
+        if query.sort == "relevance" and not query.q:
+            message = "relevance needs q"
+            raise InvalidRequest([FieldError(("query", "sort"), "relevance_without_q", message)])
+        scope = query.model_dump_json(exclude={"limit", "cursor", "include_total"})
+        after = self._cursors.decode(scope, query.cursor) if query.cursor else None
+        products, key = await self._products.list_page(query, after)
+        return products, self._cursors.encode(scope, key) if key else None
+
+    async def count(self, query: ProductQuery) -> int | None:
+        return await self._products.count(query)
+
+    async def size(self) -> int:
+        """About how many there are, whatever their status."""
+        return await self._products.size()
+
+    async def facets(self, wanted: ProductFilter, visitor: Visitor) -> Facets:
+        await _check_filter(wanted, visitor)
+        return await self._products.facets(wanted)
+
+    async def add(self, given: ProductIn, creation: str | None = None) -> Product:
+        """Adds a product, with an id of its own if none is given; DuplicateProduct if that is taken. However often it
+        is tried with the same `creation` (a UUID), it happens once."""
+        creation = creation or str(uuid7())
+        now = self._clock()
+        product = Product(
+            **given.model_dump(exclude={"product_id"}),
+            product_id=given.product_id or creation,
+            version=1,
+            created_at=now,
+            updated_at=now,
+        )
+        product = await self._products.add(product, creation)
+        await self._cache.invalidate(product_tags(product.product_id))
+        return product
+
+    async def replace(self, product_id: str, given: ProductIn, expected: Expected) -> Product:
+        """Puts `given` in place of all that is said about the product. When nothing differs, nothing changes."""
+        _check_id(product_id, given.product_id)
+        return await self._change(product_id, expected, lambda _: given)
+
+    async def patch(self, product_id: str, patch: ProductPatch, expected: Expected) -> Product:
+        """Changes what `patch` names. Patches of different fields at the same time all take effect."""
+        _check_id(product_id, patch.product_id)
+        changes = patch.changes()
+        changes.pop("product_id", None)
+        return await self._change(product_id, expected, lambda current: _validated(merged(current.fields(), changes)))
+
+    async def remove(self, product_id: str, expected: Expected) -> None:
+        if not await self._products.remove(product_id, expected):
+            await self._current(product_id, expected)  # says why
+            raise ProductNotFound
+        await self._cache.invalidate(product_tags(product_id))
+
+    async def _change(self, product_id: str, expected: Expected, new: Callable[[Product], ProductIn]) -> Product:
+        """Makes of the product what `new` says, once more when somebody else changed it meanwhile."""
+        while True:
+            current = await self._current(product_id, expected)
+            changed = current.changed(new(current), self._clock())
+            if current.says(changed.fields()):
+                return current
+            if await self._products.replace(changed):
+                await self._cache.invalidate(product_tags(product_id))
+                return changed
+
+    async def _current(self, product_id: str, expected: Expected) -> Product:
+        product = await self._products.get(product_id)
+        if product is None:
+            raise ProductNotFound
+        if expected is not None and product.version not in expected:
+            raise VersionConflict(product.version)
+        return product
+
+
+async def _check_filter(wanted: ProductFilter, visitor: Visitor) -> None:
+    if wanted.status is not None:
+        caller = await visitor()
+        if not (caller and caller.is_admin):
+            raise Forbidden("Only an admin can filter by status.") if caller else Unauthenticated
+    if wanted.min_price is not None and wanted.max_price is not None and wanted.min_price > wanted.max_price:
+        message = "must not be above max_price"
+        raise InvalidRequest([FieldError(("query", "min_price"), "empty_range", message)])
+
+
+def _check_id(product_id: str, given: str | None) -> None:
+    if given is not None and given != product_id:
+        message = "must be the one in the path, or absent"
+        raise InvalidRequest([FieldError(("body", "product_id"), "different_id", message)])
+
+
+def _validated(fields: dict[str, Any]) -> ProductIn:
+    try:
+        return ProductIn.model_validate(fields)
+    except ValidationError as error:
+        errors = [FieldError(("body", *e["loc"]), e["type"], e["msg"]) for e in error.errors()]
+        raise InvalidRequest(errors) from None

@@ -1,0 +1,66 @@
+"""The catalogue as a file that can be imported again, unchanged."""
+
+import csv
+import json
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TextIO
+
+from shop_api.features.products.models import Product
+from shop_api.features.products.transfer.rows import Format
+
+_COLUMNS = (
+    *("product_id", "name", "description", "price.amount", "price.currency", "stock", "category", "brand", "tags"),
+    *("images", "attributes", "status"),
+)
+
+
+async def export(products: AsyncIterator[Product], form: Format, out: TextIO) -> int:
+    """Writes each of `products` to `out` as it comes, with the fields of ProductIn and nothing else; how many."""
+    count = 0
+    write_csv = csv.writer(out).writerow
+    if form == "csv":
+        write_csv(_COLUMNS)
+    async for product in products:
+        fields = {"product_id": product.product_id, **product.fields()}
+        match form:
+            case "csv":
+                write_csv(_cells(fields))
+            case "jsonl":
+                out.write(_json(fields) + "\n")
+            case "json":
+                out.write((",\n" if count else "[\n") + _json(fields))
+        count += 1
+    if form == "json":
+        out.write("\n]\n" if count else "[]\n")
+    return count
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def _cells(fields: dict[str, Any]) -> list[Any]:
+    flat = fields | {f"price.{part}": value for part, value in fields["price"].items()}
+    flat["tags"] = ",".join(fields["tags"])
+    # An address can hold a comma, but no space; yet a comma before http would be taken for one between two.
+    flat["images"] = _json(fields["images"]) if ",http" in str(fields["images"]) else " ".join(fields["images"])
+    flat["attributes"] = _json(fields["attributes"]) if fields["attributes"] else ""
+    return [flat[column] for column in _COLUMNS]
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[TextIO]:
+    """`path`, open for writing; it appears, or replaces what was there, only when all of it has been written."""
+    if path.exists() and not path.is_file():  # a pipe or a device
+        with path.open("w", encoding="utf-8", newline="") as out:
+            yield out
+        return
+    part = path.with_name(f"{path.name}.part")
+    try:
+        with part.open("w", encoding="utf-8", newline="") as out:
+            yield out
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)

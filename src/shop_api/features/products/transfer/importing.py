@@ -1,0 +1,210 @@
+"""Rows into the catalogue, in batches: new ids are added, products that differ are replaced, others are left alone.
+
+Whatever happened to an import half way, running it again is right: what is stored already is unchanged.
+"""
+
+import asyncio
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import islice
+from typing import Literal, NamedTuple, Protocol
+
+from uuid_utils import uuid7
+
+from shop_api.features.products.models import Product, ProductIn
+from shop_api.features.products.repository import ProductRepository
+from shop_api.features.products.transfer import shopify
+from shop_api.features.products.transfer.conversion import Unfit
+from shop_api.features.products.transfer.mapping import MappingError, RowMapping, parse_assignments
+from shop_api.features.products.transfer.rows import Row, RowFile
+from shop_api.kernel.clock import Clock
+
+Preset = Literal["shopify"]
+
+_BATCH = 1000
+
+
+@dataclass
+class Outcome:
+    """How many rows did what."""
+
+    created: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    rejected: int = 0
+    without_id: int = 0
+    """Of those created, how many had no id of their own, so that another import would create them again."""
+
+    @property
+    def rows(self) -> int:
+        return self.created + self.updated + self.unchanged + self.rejected
+
+
+class Rejected(NamedTuple):
+    """A row that was not imported, and why."""
+
+    number: int
+    product_id: str
+    reason: str
+
+
+class Plan(NamedTuple):
+    """How to read one file."""
+
+    rows: Iterator[Row]
+    mapping: RowMapping
+
+
+def plan(source: RowFile, preset: Preset | None, columns: Sequence[str], constants: Sequence[str]) -> Plan:
+    """`columns` and `constants` are assignments to fields; MappingError where they make no sense for `source`."""
+    mapping = RowMapping(
+        parse_assignments(columns),
+        parse_assignments(constants),
+        strict=not columns and preset is None,
+        typed=source.columns is None,
+    )
+    if source.columns is not None:
+        mapping.check(source.columns)
+    if preset is None:
+        return Plan(source.rows, mapping)
+    if missing := [name for name in shopify.COLUMNS if name not in (source.columns or [])]:
+        raise MappingError(f"this is no CSV export of Shopify: there is no column {missing[0]}")
+    return Plan(shopify.variants(source.rows), mapping)
+
+
+class Candidate(NamedTuple):
+    """A row that describes a product."""
+
+    number: int
+    product_id: str
+    given: ProductIn
+
+
+class Batch(NamedTuple):
+    """Some rows, read."""
+
+    candidates: list[Candidate]
+    rejected: list[Rejected]
+
+
+class Products(Protocol):
+    """Where an import stores: the repository, or in a dry run the Rehearsal."""
+
+    async def find_many(self, product_ids: Collection[str]) -> dict[str, Product]: ...
+
+    async def put_many(self, new: Sequence[Product], changed: Sequence[Product]) -> set[str]: ...
+
+
+class Rehearsal:
+    """Stores nothing, and behaves as if it had, as far as it remembers: the last 10,000 products."""
+
+    _MOST = 10_000
+
+    def __init__(self, products: ProductRepository) -> None:
+        self._products = products
+        self._written: dict[str, Product] = {}
+
+    async def find_many(self, product_ids: Collection[str]) -> dict[str, Product]:
+        written = {id_: self._written[id_] for id_ in product_ids if id_ in self._written}
+        return await self._products.find_many(product_ids) | written
+
+    async def put_many(self, new: Sequence[Product], changed: Sequence[Product]) -> set[str]:
+        self._written |= {product.product_id: product for product in (*new, *changed)}
+        for id_ in list(self._written)[: -self._MOST]:
+            del self._written[id_]
+        return set()
+
+
+class Importer:
+    """One run over the rows of one file."""
+
+    def __init__(
+        self, products: Products, mapping: RowMapping, clock: Clock, reject: Callable[[Rejected], None]
+    ) -> None:
+        self.outcome = Outcome()
+        self._products = products
+        self._mapping = mapping
+        self._clock = clock
+        self._write_rejected = reject
+
+    async def run(self, rows: Iterator[Row], after_batch: Callable[[Outcome], None]) -> None:
+        """Imports all `rows`. While one batch is stored the next one is read."""
+        batch = self._read(rows)
+        while batch is not None:
+            batch, _ = await asyncio.gather(asyncio.to_thread(self._read, rows), self._store(batch))
+            after_batch(self.outcome)
+
+    def _read(self, rows: Iterator[Row]) -> Batch | None:
+        batch = Batch([], [])
+        for row in islice(rows, _BATCH):
+            if row.problem is not None:
+                batch.rejected.append(Rejected(row.number, "", row.problem))
+                continue
+            try:
+                given = self._mapping.product(row.values)
+            except Unfit as error:
+                batch.rejected.append(Rejected(row.number, self._mapping.id_in(row.values), str(error)))
+            else:
+                batch.candidates.append(Candidate(row.number, given.product_id or str(uuid7()), given))
+        return batch if batch.candidates or batch.rejected else None
+
+    async def _store(self, batch: Batch) -> None:
+        for rejected in batch.rejected:
+            self._reject(rejected)
+        for candidates in _rounds(batch.candidates):
+            beaten = await self._put(candidates)
+            # Somebody changed these between our reading and our writing: once more, on top of that change.
+            for id_ in await self._put({id_: candidates[id_] for id_ in beaten}):
+                reason = "was changed by others again and again while it was imported; import it once more"
+                self._reject(Rejected(candidates[id_].number, id_, reason))
+
+    def _reject(self, rejected: Rejected) -> None:
+        self.outcome.rejected += 1
+        self._write_rejected(rejected)
+
+    async def _put(self, candidates: dict[str, Candidate]) -> set[str]:
+        """Stores and counts; returns the ids of those for which somebody else was faster."""
+        if not candidates:
+            return set()
+        stored = await self._products.find_many(candidates)
+        now = self._clock()
+        new: list[Product] = []
+        changed: list[Product] = []
+        for id_, candidate in candidates.items():
+            before = stored.get(id_)
+            after = _next(candidate, before, now)
+            if before is None:
+                new.append(after)
+            elif not before.says(after.fields()):
+                changed.append(after)
+        beaten = await self._products.put_many(new, changed)
+        self.outcome.created += sum(product.product_id not in beaten for product in new)
+        self.outcome.updated += sum(product.product_id not in beaten for product in changed)
+        self.outcome.unchanged += len(candidates) - len(new) - len(changed)
+        self.outcome.without_id += sum(candidate.given.product_id is None for candidate in candidates.values())
+        return beaten
+
+
+def _next(candidate: Candidate, before: Product | None, now: datetime) -> Product:
+    return Product.model_construct(
+        **dict(candidate.given)
+        | {
+            "product_id": candidate.product_id,
+            "version": before.version + 1 if before else 1,
+            "created_at": before.created_at if before else now,
+            "updated_at": now,
+        }
+    )
+
+
+def _rounds(candidates: Sequence[Candidate]) -> list[dict[str, Candidate]]:
+    """All candidates by id, in the fewest rounds in which no id occurs twice and the later row comes later."""
+    rounds: list[dict[str, Candidate]] = []
+    seen: dict[str, int] = {}
+    for candidate in candidates:
+        place = seen[candidate.product_id] = seen.get(candidate.product_id, -1) + 1
+        if place == len(rounds):
+            rounds.append({})
+        rounds[place][candidate.product_id] = candidate
+    return rounds

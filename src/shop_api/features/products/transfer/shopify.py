@@ -1,0 +1,123 @@
+"""Shopify's product export (CSV), where a product has a row for each variant and for each further image.
+
+(Source: Shopify Help Center, "Using CSV files to import and export products".) What becomes of it:
+
+- Every variant is a product of its own. Its id is the SKU; without one, the handle, and from the product's second
+  variant on the handle with the variant's place: `assam`, `assam-2`.
+- Its name is the title with the options, as Shopify shows it in an order: `Assam - 250 g / Tin`. Each option becomes
+  an attribute, as text, and the handle another, by which the variants of a product are found together.
+- Description, vendor, type, tags and status stand only in the first row of a handle and hold for all its variants.
+  The description becomes plain text. The category is the type, else the last part of the product category.
+- The variant's image comes first, then those of all rows of the handle, 20 in all.
+- Stock below zero, which Shopify writes for what is oversold, is 0. What is active but not published is a draft.
+- The file names no currency: give `--set price.currency=USD`. Further columns can be mapped by their own names:
+  `--map "attributes.weight_g=Variant Grams"`.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from html.parser import HTMLParser
+from typing import Any
+
+from shop_api.features.products.transfer.rows import Row
+
+COLUMNS = ("Handle", "Title", "Variant Price")
+"""Without these a file is no such export."""
+
+_MOST_IMAGES = 20
+_OF_ONE_ROW = ("Variant", "Option", "Image")
+
+
+def variants(rows: Iterator[Row]) -> Iterator[Row]:
+    """The rows of an export as one row per variant, which has the fields of a product beside Shopify's columns."""
+    group: list[Row] = []
+    for row in rows:
+        if row.problem:
+            yield row
+            continue
+        if group and row.values.get("Handle") != group[0].values.get("Handle"):
+            yield from _variants_of(group)
+            group = []
+        group.append(row)
+    if group:
+        yield from _variants_of(group)
+
+
+def _variants_of(group: Sequence[Row]) -> Iterator[Row]:
+    first = group[0].values
+    if "Handle" not in first:
+        yield from (Row(row.number, {}, "Handle is missing") for row in group)
+        return
+    images = [row.values["Image Src"] for row in group if "Image Src" in row.values]
+    shared = {name: value for name, value in first.items() if not name.startswith(_OF_ONE_ROW)}
+    shared |= _shared_fields(first)
+    own = [row for row in group if row is group[0] or row.values.keys() & {"Variant SKU", "Variant Price"}]
+    for place, row in enumerate(own, 1):
+        yield Row(row.number, row.values | shared | _own_fields(row.values, first, place, images))
+
+
+def _shared_fields(first: Mapping[str, str]) -> dict[str, Any]:
+    status = first.get("Status", "active").lower()
+    if status == "active" and first.get("Published", "true").lower() == "false":
+        status = "draft"
+    return {
+        "description": _plain(first.get("Body (HTML)", "")),
+        "brand": first.get("Vendor"),
+        "category": first.get("Type") or first.get("Product Category", "").rpartition(">")[2].strip(),
+        "tags": first.get("Tags"),
+        "status": status,
+    }
+
+
+def _own_fields(row: Mapping[str, str], first: Mapping[str, str], place: int, images: list[str]) -> dict[str, Any]:
+    handle = first["Handle"]
+    options = {
+        re.sub(r"[.$]", "", first[f"Option{n} Name"]): row[f"Option{n} Value"]
+        for n in (1, 2, 3)
+        if f"Option{n} Name" in first and row.get(f"Option{n} Value", "Default Title") != "Default Title"
+    }
+    stock = row.get("Variant Inventory Qty", "0")
+    pictures = dict.fromkeys([row["Variant Image"], *images] if "Variant Image" in row else images)
+    return {
+        # Shopify puts an apostrophe before a SKU that a spreadsheet would take for a number.
+        "product_id": row.get("Variant SKU", "").lstrip("'") or (handle if place == 1 else f"{handle}-{place}"),
+        "name": " - ".join(filter(None, [first.get("Title"), " / ".join(options.values())])),
+        "price": row.get("Variant Price"),
+        "stock": "0" if stock.startswith("-") else stock,
+        "images": [*pictures][:_MOST_IMAGES],
+        "attributes": {"handle": handle, **options},
+    }
+
+
+class _Text(HTMLParser):
+    """Collects the text of an HTML fragment, a line for each block."""
+
+    _BLOCKS = frozenset({"br", "div", "h1", "h2", "h3", "h4", "h5", "h6", "li", "ol", "p", "table", "tr", "ul"})
+    _HIDDEN = frozenset({"script", "style"})
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.text = ""
+        self._hidden = False
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self._hidden = tag in self._HIDDEN
+        if tag in self._BLOCKS:
+            self.text += "\n- " if tag == "li" else "\n"
+
+    def handle_endtag(self, tag: str) -> None:
+        self._hidden = False
+        if tag in self._BLOCKS:
+            self.text += "\n"
+
+    def handle_data(self, data: str) -> None:
+        if not self._hidden:
+            self.text += re.sub(r"\s+", " ", data)
+
+
+def _plain(html: str) -> str:
+    parser = _Text()
+    parser.feed(html)
+    parser.close()
+    lines = (line.strip() for line in parser.text.splitlines())
+    return "\n".join(line for line in lines if line)

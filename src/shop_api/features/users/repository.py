@@ -1,0 +1,236 @@
+"""The `users` collection: its documents, queries and indexes."""
+
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from datetime import datetime
+from typing import Any, TypeVar
+
+from shop_api.audit.models import AuditEntry
+from shop_api.audit.repository import AuditLog
+from shop_api.features.users.models import User, UserQuery
+from shop_api.kernel.errors import DuplicateUsername, LastAdmin
+from shop_api.kernel.pagination import Key
+from shop_api.storage.mongo import client as mongo
+from shop_api.storage.mongo import keyset
+from shop_api.storage.mongo.client import Database, Document, IndexModel, Session
+
+T = TypeVar("T")
+
+_SCHEMA: Mapping[str, Any] = {
+    "bsonType": "object",
+    "required": [
+        "_id",
+        "username",
+        "password_hash",
+        "role",
+        "disabled",
+        "version",
+        "created_at",
+        "updated_at",
+    ],
+    "properties": {
+        "_id": {"bsonType": "string"},
+        "username": {"bsonType": "string", "minLength": 3, "maxLength": 32},
+        "password_hash": {"bsonType": "string"},
+        "role": {"enum": ["user", "admin"]},
+        "disabled": {"bsonType": "bool"},
+        "email": {"bsonType": ["string", "null"]},
+        "email_verified": {"bsonType": "bool"},
+        "sessions": {"bsonType": "array", "items": {"bsonType": "string"}},
+        "full_name": {"bsonType": ["string", "null"]},
+        "version": {"bsonType": ["int", "long"], "minimum": 1},
+        "created_at": {"bsonType": "date"},
+        "updated_at": {"bsonType": "date"},
+    },
+}
+_INDEXES = [
+    IndexModel([("username", 1)], unique=True),
+    IndexModel([("created_at", -1), ("_id", -1)]),
+    IndexModel([("email_key", 1)]),
+    IndexModel([("role", 1), ("disabled", 1), ("created_at", -1), ("_id", -1)]),
+]
+# At one more, the oldest ends.
+_MOST_SESSIONS = 100
+# What else is stored about a user, by `user_id`.
+_OWNED = ("sessions", "one_time_tokens")
+_ACTIVE_ADMIN = {"role": "admin", "disabled": False}
+_SORTS = {
+    "newest": keyset.Sort("created_at", -1),
+    "username": keyset.Sort("username", 1),
+    "-username": keyset.Sort("username", -1),
+}
+
+
+class UserRepository:
+    def __init__(self, database: Database, audit: AuditLog) -> None:
+        self._database = database
+        self._audit = audit
+        self._users = database["users"]
+        self._guards = database["guards"]
+
+    async def prepare(self) -> None:
+        await mongo.prepare(self._database, "users", _SCHEMA, _INDEXES)
+        # Made here since a transaction on MongoDB is no place to make a collection.
+        await self._guards.update_one({"_id": "admins"}, {"$setOnInsert": {"changes": 0}}, upsert=True)
+
+    async def get(self, user_id: str) -> User | None:
+        document = await self._users.find_one({"_id": user_id})
+        return _user(document) if document else None
+
+    async def find(self, username: str) -> User | None:
+        document = await self._users.find_one({"username": username})
+        return _user(document) if document else None
+
+    async def find_by_email(self, email: str) -> list[User]:
+        """Everybody who has given this address, in any case, verified or not."""
+        documents = await self._users.find({"email_key": _folded(email)}).to_list(None)
+        return [_user(document) for document in documents]
+
+    async def list_page(self, query: UserQuery, after: Key | None) -> tuple[list[User], Key | None]:
+        """A page of users and the key of its last one, None when no more follow."""
+        selection = keyset.Selection(_match(query))
+        documents, key = await keyset.page(self._users, selection, _SORTS[query.sort], after, query.limit)
+        return [_user(document) for document in documents], key
+
+    async def count(self, query: UserQuery) -> int:
+        return await self._users.count_documents(_match(query))
+
+    async def size(self) -> int:
+        """About how many there are, as the database knows without counting."""
+        return await self._users.estimated_document_count()
+
+    async def add(self, user: User) -> None:
+        """Stores a new user; DuplicateUsername when the name is taken."""
+        document = user.model_dump()
+        document["_id"] = document.pop("id")
+        document["email_key"] = _folded(user.email)
+        try:
+            await self._users.insert_one(document)
+        except mongo.DuplicateKeyError:
+            raise DuplicateUsername from None
+
+    async def change(
+        self, user: User, changes: Mapping[str, Any], now: datetime, entries: Sequence[AuditEntry] = ()
+    ) -> User | None:
+        """Applies `changes` to exactly this version of `user`, and writes `entries` to the audit log; None, and
+        nothing is written, when there is another version by now.
+
+        Raises LastAdmin if no active admin would be left.
+        """
+        changed = user.model_copy(update={**changes, "version": user.version + 1, "updated_at": now})
+
+        fields = {**changes, "version": changed.version, "updated_at": now}
+        if "email" in changes:
+            fields["email_key"] = _folded(changed.email)
+
+        async def write(session: Session | None) -> User | None:
+            update = {"$set": fields}
+            result = await self._users.update_one(_exactly(user), update, session=session)
+            return changed if result.matched_count else None
+
+        leaves = _is_active_admin(user) and not _is_active_admin(changed)
+        if not leaves and not entries:
+            return await write(None)
+        return await self._recorded(user, write, entries, leaves=leaves)
+
+    async def remove(self, user: User, entries: Sequence[AuditEntry] = ()) -> bool:
+        """Deletes exactly this version of `user` and all that is theirs, and writes `entries` to the audit log;
+        False, and nothing is written, when there is another version by now.
+
+        Raises LastAdmin if no active admin would be left.
+        """
+
+        async def write(session: Session | None) -> bool:
+            if not (await self._users.delete_one(_exactly(user), session=session)).deleted_count:
+                return False
+            for name in _OWNED:
+                await self._database[name].delete_many({"user_id": user.id}, session=session)
+            return True
+
+        return await self._recorded(user, write, entries, leaves=_is_active_admin(user))
+
+    async def open_session(self, user: User, session_id: str) -> bool:
+        """Adds a sign-in that was made with `user`'s password; False if that is another by now, or `user` is gone or
+        disabled: whoever changes it ends all sign-ins, also one that is under way."""
+        # A pipeline, since with anything beside _id in the filter the embedded engine reads the whole collection.
+        as_checked = {
+            "$and": [
+                {"$eq": ["$password_hash", {"$literal": user.password_hash}]},
+                {"$eq": ["$disabled", {"$literal": False}]},
+            ]
+        }
+        before: Document = {"$ifNull": ["$sessions", []]}
+        after = {"$slice": [{"$concatArrays": [before, [session_id]]}, -_MOST_SESSIONS]}
+        update = {"$set": {"sessions": {"$cond": [as_checked, after, before]}}}
+        return (await self._users.update_one({"_id": user.id}, [update])).modified_count == 1
+
+    async def end_session(self, user_id: str, session_id: str) -> bool:
+        """Ends a sign-in at once; False if there is none."""
+        result = await self._users.update_one({"_id": user_id}, {"$pull": {"sessions": session_id}})
+        return result.modified_count == 1
+
+    async def end_sessions(self, user_id: str) -> None:
+        """Ends all sign-ins of a user at once."""
+        await self._users.update_one({"_id": user_id}, {"$set": {"sessions": []}})
+
+    async def usernames(self, user_ids: Collection[str]) -> dict[str, str]:
+        """The names of those that exist, by id."""
+        found = self._users.find({"_id": {"$in": list(user_ids)}}, {"username": 1})
+        return {document["_id"]: document["username"] async for document in found}
+
+    async def has_admin(self) -> bool:
+        return await self._users.find_one(_ACTIVE_ADMIN) is not None
+
+    async def _recorded(
+        self,
+        user: User,
+        write: Callable[[Session | None], Awaitable[T]],
+        entries: Sequence[AuditEntry],
+        *,
+        leaves: bool,
+    ) -> T:
+        """Runs `write`, and tells the audit log if it did something; LastAdmin if `user` leaves the active admins and
+        is the last."""
+
+        async def work(session: Session) -> T:
+            if leaves:
+                # All who would take an admin away write this one document, so that only one of them goes at a time.
+                await self._guards.update_one({"_id": "admins"}, {"$inc": {"changes": 1}}, session=session)
+                if await self._users.find_one({**_ACTIVE_ADMIN, "_id": {"$ne": user.id}}, session=session) is None:
+                    raise LastAdmin
+            result = await write(session)
+            if result:
+                for entry in entries:
+                    await self._audit.add(entry, session)
+            return result
+
+        return await mongo.transaction(self._database, work)
+
+
+def _is_active_admin(user: User) -> bool:
+    return user.role == "admin" and not user.disabled
+
+
+def _exactly(user: User) -> Document:
+    return {"_id": user.id, "version": user.version}
+
+
+def _folded(email: str | None) -> str | None:
+    return email.casefold() if email else None
+
+
+def _user(document: Document) -> User:
+    document.pop("email_key", None)
+    document["id"] = document.pop("_id")
+    return User.model_validate(document)
+
+
+def _match(query: UserQuery) -> Document:
+    match: Document = {}
+    if query.role is not None:
+        match["role"] = query.role
+    if query.disabled is not None:
+        match["disabled"] = query.disabled
+    if query.q:
+        prefix = query.q.lower()
+        match["username"] = {"$gte": prefix, "$lt": prefix + "\U0010ffff"}
+    return match

@@ -1,0 +1,90 @@
+"""/users: accounts, by their admin and by themselves."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Body, Query, Response
+
+from shop_api.features.users.models import User, UserOut, UserPage, UserPatch, UserQuery
+from shop_api.http.dependencies import (
+    AddressedUserDep,
+    AdminDep,
+    AuthServiceDep,
+    CurrentUserDep,
+    EmailServiceDep,
+    ExpectedDep,
+    OriginDep,
+    UserServiceDep,
+)
+from shop_api.http.etags import etag
+from shop_api.http.openapi import ETAG, NOT_MODIFIED
+from shop_api.http.problems import BODY, SIGNED_IN, problems
+from shop_api.http.routing import MERGE_PATCH, StrictRoute
+from shop_api.kernel.errors import Forbidden, LastAdmin, RateLimited, UserNotFound, VersionConflict, WrongPassword
+
+router = APIRouter(prefix="/users", tags=["Users"], route_class=StrictRoute)
+
+_ACCESS = (*SIGNED_IN, Forbidden)
+
+
+@router.get("", response_model_exclude_unset=True, responses=problems(*_ACCESS))
+async def list_users(
+    query: Annotated[UserQuery, Query()], admin: AdminDep, users: UserServiceDep, response: Response
+) -> UserPage:
+    """Lists users, page by page. For admins."""
+    found, next_cursor = await users.list_page(query)
+    page = UserPage(items=[UserOut.of(user) for user in found], next_cursor=next_cursor)
+    if query.include_total:
+        page.total = await users.count(query)
+    response.headers["Cache-Control"] = "no-store"
+    return page
+
+
+@router.get("/{username}", responses=problems(*_ACCESS, UserNotFound) | {200: ETAG, 304: NOT_MODIFIED})
+async def get_user(user: AddressedUserDep, response: Response) -> UserOut:
+    """Returns a user: oneself, or anyone for an admin."""
+    return _answer(response, user)
+
+
+@router.patch(
+    "/{username}",
+    responses=problems(*_ACCESS, *BODY, WrongPassword, UserNotFound, VersionConflict, LastAdmin, RateLimited)
+    | {200: ETAG},
+)
+async def patch_user(
+    user: AddressedUserDep,
+    patch: Annotated[UserPatch, Body(media_type=MERGE_PATCH)],
+    caller: CurrentUserDep,
+    expected: ExpectedDep,
+    origin: OriginDep,
+    users: UserServiceDep,
+    auth: AuthServiceDep,
+    email: EmailServiceDep,
+    response: Response,
+) -> UserOut:
+    """Changes a user (JSON Merge Patch, RFC 7396): `role` and `disabled` as an admin, the rest as oneself; another
+    `email` with one's `current_password`."""
+    if caller.id == user.id and patch.changes().get("email", user.email) != user.email:
+        await auth.confirm_password(user, patch.current_password, origin)
+    changed = await users.patch(user, patch, caller, expected, origin)
+    if changed.email != user.email:
+        email.tell_address_changed(user)
+    return _answer(response, changed)
+
+
+@router.delete(
+    "/{username}",
+    status_code=204,
+    responses=problems(*_ACCESS, UserNotFound, VersionConflict, LastAdmin),
+)
+async def delete_user(
+    user: AddressedUserDep, expected: ExpectedDep, origin: OriginDep, users: UserServiceDep
+) -> None:
+    """Deletes a user with all that is stored about them: oneself, or anyone for an admin. Its tokens stop working at
+    once."""
+    await users.remove(user, expected, origin)
+
+
+def _answer(response: Response, user: User) -> UserOut:
+    response.headers["ETag"] = etag(user.version)
+    response.headers["Cache-Control"] = "no-store"
+    return UserOut.of(user)

@@ -1,0 +1,245 @@
+"""The rules of accounts: who may become what, who may change what, and that a shop keeps an admin."""
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import structlog
+from uuid_utils import uuid7
+
+from shop_api.audit.models import Action, AuditEntry, Origin, State
+from shop_api.features.users.models import Registration, User, UserPatch, UserQuery
+from shop_api.features.users.repository import UserRepository
+from shop_api.http.etags import Expected
+from shop_api.kernel.clock import Clock
+from shop_api.kernel.errors import (
+    DuplicateUsername,
+    FieldError,
+    Forbidden,
+    InvalidCredentials,
+    InvalidRequest,
+    UserNotFound,
+    VersionConflict,
+    WrongPassword,
+)
+from shop_api.kernel.pagination import Cursors
+from shop_api.security.passwords import MAX_LENGTH, Passwords, normalised, weakness
+
+log = structlog.get_logger()
+
+_ADMIN_ONLY = {"role", "disabled"}
+_SELF_ONLY = {"email", "full_name"}
+_AUDITED: Mapping[str, Mapping[object, Action]] = {
+    "role": {"user": "role_changed", "admin": "role_changed"},
+    "disabled": {True: "user_disabled", False: "user_enabled"},
+}
+
+
+class UserService:
+    def __init__(self, users: UserRepository, passwords: Passwords, cursors: Cursors, clock: Clock) -> None:
+        self._users = users
+        self._passwords = passwords
+        self._cursors = cursors
+        self._clock = clock
+
+    async def register(self, given: Registration, caller: User | None, creation: str | None = None) -> User:
+        """Adds a user on behalf of `caller`: Forbidden if anyone but an admin asks for an admin, InvalidRequest if
+        the password is weak, DuplicateUsername if the name is taken. However often it is tried with the same
+        `creation` (a UUID), it happens once."""
+        if given.role == "admin" and not (caller and caller.is_admin):
+            raise Forbidden("Only an admin can register an admin.")
+        return await self._add(given, creation)
+
+    async def ensure_admin(self, given: Registration) -> bool:
+        """Makes the first admin, unless there is a user of this name; whether it did."""
+        if await self._users.find(given.username) is not None:
+            return False
+        try:
+            await self._add(given.model_copy(update={"role": "admin"}))
+        except DuplicateUsername:  # another instance that starts at the same time was faster
+            return False
+        return True
+
+    async def has_admin(self) -> bool:
+        return await self._users.has_admin()
+
+    async def _add(self, given: Registration, creation: str | None = None) -> User:
+        password = given.password.get_secret_value()
+        _refuse_weak(password, given.username, "password")
+        now = self._clock()
+        user = User(
+            id=creation or str(uuid7()),
+            username=given.username,
+            password_hash=await self._passwords.hash(password),
+            role=given.role,
+            disabled=False,
+            email=given.email,
+            full_name=given.full_name,
+            version=1,
+            created_at=now,
+            updated_at=now,
+        )
+        try:
+            await self._users.add(user)
+        except DuplicateUsername:
+            earlier = await self._users.get(user.id)
+            if earlier is None:  # else it was added by an attempt before this one
+                raise
+            return earlier
+        return user
+
+    async def authenticate(self, username: str, password: str) -> User:
+        """The user with this password; InvalidCredentials whatever is wrong, after the same work, so that neither
+        the answer nor its time tells whether the user exists."""
+        if len(normalised(password)) > MAX_LENGTH:  # nobody has such a password, and hashing it would only cost
+            raise InvalidCredentials
+        user = await self._users.find(username.lower())
+        right = await self._passwords.verify(password, user.password_hash if user else None)
+        if user is None or not right or user.disabled:
+            log.info(
+                "a sign-in was refused", user_id=user.id if user else None, disabled=bool(user and user.disabled)
+            )
+            raise InvalidCredentials
+        return user
+
+    async def active(self, user_id: str) -> User | None:
+        """The user with this id as of now; None when gone or disabled."""
+        user = await self._users.get(user_id)
+        return None if user is None or user.disabled else user
+
+    async def get(self, username: str) -> User:
+        user = await self._users.find(username)
+        if user is None:
+            raise UserNotFound
+        return user
+
+    async def list_page(self, query: UserQuery) -> tuple[list[User], str | None]:
+        """A page of users and the cursor of the next one."""
+        scope = query.model_dump_json(exclude={"limit", "cursor", "include_total"})
+        after = self._cursors.decode(scope, query.cursor) if query.cursor else None
+        users, key = await self._users.list_page(query, after)
+        return users, self._cursors.encode(scope, key) if key else None
+
+    async def count(self, query: UserQuery) -> int:
+        return await self._users.count(query)
+
+    async def size(self) -> int:
+        """About how many there are."""
+        return await self._users.size()
+
+    async def usernames(self, user_ids: Collection[str]) -> dict[str, str]:
+        """The names of those that exist, by id."""
+        return await self._users.usernames(user_ids)
+
+    async def open_session(self, user: User, session_id: str) -> bool:
+        """Adds a sign-in; False if the password that `user` was checked with is not right any more."""
+        return await self._users.open_session(user, session_id)
+
+    async def end_session(self, user_id: str, session_id: str) -> bool:
+        """Ends a sign-in at once; False if there is none."""
+        return await self._users.end_session(user_id, session_id)
+
+    async def end_sessions(self, user_id: str) -> None:
+        await self._users.end_sessions(user_id)
+
+    async def has_password(self, user: User, password: str) -> bool:
+        """Whether that is `user`'s password."""
+        return len(normalised(password)) <= MAX_LENGTH and await self._passwords.verify(password, user.password_hash)
+
+    async def set_password(
+        self, user: User, password: str, origin: Origin, action: Action, *, keep: str | None = None
+    ) -> None:
+        """Gives `user` a new password and ends all sign-ins, except the one with the id `keep`; InvalidRequest if it
+        is weak, UserNotFound if the user has gone, WrongPassword if somebody else was faster."""
+        self.refuse_weak(user, password)
+        password_hash = await self._passwords.hash(password)
+        changed = None
+        while changed is None:
+            kept = [session_id for session_id in user.sessions if session_id == keep]
+            changes = {"password_hash": password_hash, "sessions": kept}
+            entry = self._entry(action, user, origin, {}, {})
+            changed = await self._users.change(user, changes, self._clock(), [entry])
+            if changed is None:
+                now = await self.get(user.username)
+                if now.password_hash != user.password_hash:  # somebody else was faster
+                    raise WrongPassword
+                user = now
+
+    def refuse_weak(self, user: User, password: str) -> None:
+        """InvalidRequest if that is too weak a new password for `user`."""
+        _refuse_weak(password, user.username, "new_password")
+
+    async def reachable_by(self, email: str) -> list[User]:
+        """The active users whose verified address that is, in any case."""
+        found = await self._users.find_by_email(email)
+        return [user for user in found if user.email_verified and not user.disabled]
+
+    async def verify_email(self, user: User, email: str) -> bool:
+        """Notes that `email` is `user`'s; False if they have another by now, or are gone."""
+        now: User | None = user
+        while now is not None and now.email == email:
+            if now.email_verified or await self._users.change(now, {"email_verified": True}, self._clock()):
+                return True
+            now = await self._users.get(user.id)
+        return False
+
+    async def patch(self, user: User, patch: UserPatch, caller: User, expected: Expected, origin: Origin) -> User:
+        """Changes what `caller` may change about `user`: role and disabled as an admin, the rest as oneself. Who is
+        disabled or demoted is signed out everywhere."""
+        changes = patch.changes()
+        _refuse_foreign_fields(changes, user, caller)
+        while True:
+            _check(user, expected)
+            differing = {name: value for name, value in changes.items() if getattr(user, name) != value}
+            if not differing:
+                return user
+            entries = [
+                self._entry(_AUDITED[name][value], user, origin, {name: getattr(user, name)}, {name: value})
+                for name, value in differing.items()
+                if name in _AUDITED
+            ]
+            if differing.get("disabled") or (user.is_admin and "role" in differing):
+                differing["sessions"] = []
+            if "email" in differing:
+                differing["email_verified"] = False
+            changed = await self._users.change(user, differing, self._clock(), entries)
+            if changed is not None:
+                return changed
+            user = await self.get(user.username)
+
+    async def remove(self, user: User, expected: Expected, origin: Origin) -> None:
+        """Deletes `user` with all that is stored about them; what the audit log says of them is without a name."""
+        while True:
+            _check(user, expected)
+            before: State = {"role": user.role, "disabled": user.disabled}
+            if await self._users.remove(user, [self._entry("user_deleted", user, origin, before, {})]):
+                return
+            user = await self.get(user.username)
+
+    def _entry(self, action: Action, user: User, origin: Origin, before: State, after: State) -> AuditEntry:
+        return AuditEntry(
+            id=str(uuid7()),
+            at=self._clock(),
+            action=action,
+            subject_id=user.id,
+            before=before,
+            after=after,
+            **origin._asdict(),
+        )
+
+
+def _refuse_weak(password: str, username: str, field: str) -> None:
+    if reason := weakness(password, username):
+        raise InvalidRequest([FieldError(("body", field), "weak_password", f"The password {reason}")])
+
+
+def _check(user: User, expected: Expected) -> None:
+    if expected is not None and user.version not in expected:
+        raise VersionConflict(user.version)
+
+
+def _refuse_foreign_fields(changes: Mapping[str, Any], user: User, caller: User) -> None:
+    for name in changes:
+        if name in _ADMIN_ONLY and not caller.is_admin:
+            raise Forbidden(f"Only an admin can change {name}.")
+        if name in _SELF_ONLY and caller.id != user.id:
+            raise Forbidden(f"Only the user can change {name}.")

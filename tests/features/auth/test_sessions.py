@@ -1,0 +1,302 @@
+"""Sessions: refresh tokens, signing out, one's own list of sign-ins, and the password."""
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+
+from conftest import client_of, running_app
+from factories import PASSWORD, a_user
+from shop_api.features.auth.refresh_tokens import RefreshToken
+from shop_api.features.auth.service import IDLE, LONGEST
+from shop_api.features.users.repository import UserRepository
+from shop_api.kernel.clock import utc_now
+
+NEW_PASSWORD = "a wholly different one"
+
+
+@pytest.fixture
+async def ada(shop):
+    user = a_user("ada", sessions=[])
+    await UserRepository(shop.database, shop.audit).add(user)
+    return user
+
+
+@pytest.fixture
+async def signed_in(anyone, ada):
+    """`await signed_in()`: the tokens of another sign-in of ada's."""
+
+    async def sign_in(password=PASSWORD, **headers):
+        response = await anyone.post("/auth", json={"username": "ada", "password": password}, headers=headers)
+        assert response.status_code == 200, response.text
+        return response.json()
+
+    return sign_in
+
+
+def bearer(tokens):
+    return {"Authorization": f"Bearer {tokens['access_token']}"}
+
+
+async def refreshed(client, tokens):
+    return await client.post("/auth/refresh", json={"refresh_token": tokens["refresh_token"]})
+
+
+async def works(client, tokens):
+    status = (await client.get("/users/me", headers=bearer(tokens))).status_code
+    assert status in (200, 401)
+    return status == 200
+
+
+class TestRefresh:
+    async def test_gives_a_new_pair_and_spends_the_old_one(self, anyone, signed_in):
+        first = await signed_in()
+        response = await refreshed(anyone, first)
+        second = response.json()
+        assert response.status_code == 200
+        assert response.headers["cache-control"] == "no-store"
+        assert set(second) == {"access_token", "token_type", "expires_in", "refresh_token"}
+        assert second["refresh_token"] != first["refresh_token"]
+        assert await works(anyone, second)
+        assert (await refreshed(anyone, second)).status_code == 200
+
+    async def test_takes_the_oauth2_form(self, anyone, signed_in):
+        data = {"grant_type": "refresh_token", "refresh_token": (await signed_in())["refresh_token"]}
+        assert (await anyone.post("/auth/refresh", data=data)).status_code == 200
+
+    async def test_a_spent_one_ends_its_session_and_no_other(self, anyone, signed_in):
+        first, other = await signed_in(), await signed_in()
+        second = (await refreshed(anyone, first)).json()
+        refused = await refreshed(anyone, first)
+        assert (refused.status_code, refused.json()["code"]) == (401, "invalid_refresh_token")
+        assert refused.headers["www-authenticate"].startswith("Bearer")
+        assert not await works(anyone, second)
+        assert (await refreshed(anyone, second)).status_code == 401
+        assert await works(anyone, other)
+        assert (await refreshed(anyone, other)).status_code == 200
+
+    async def test_also_one_that_was_spent_long_ago(self, anyone, signed_in):
+        first = tokens = await signed_in()
+        for _ in range(20):
+            tokens = (await refreshed(anyone, tokens)).json()
+        assert (await refreshed(anyone, first)).status_code == 401
+        assert not await works(anyone, tokens)
+
+    async def test_an_invented_one_ends_nothing(self, anyone, signed_in):
+        tokens = await signed_in()
+        real = RefreshToken.read(tokens["refresh_token"])
+        for invented in (real._replace(family="A" * 22), RefreshToken.first(real.session_id)):
+            response = await anyone.post("/auth/refresh", json={"refresh_token": str(invented)})
+            assert response.status_code == 401
+        assert await works(anyone, tokens)
+        assert (await refreshed(anyone, tokens)).status_code == 200
+
+    async def test_of_twenty_at_once_one_wins_and_at_most_one_family_lives(self, anyone, signed_in, shop):
+        tokens = await signed_in()
+        answers = await asyncio.gather(*(refreshed(anyone, tokens) for _ in range(20)))
+        won = [answer.json() for answer in answers if answer.status_code == 200]
+        assert len(won) <= 1
+        assert {answer.status_code for answer in answers} <= {200, 401}
+        living = [tokens for tokens in won if await works(anyone, tokens)]
+        assert len(living) <= 1
+        assert await shop.database["sessions"].count_documents({}) == len(living)
+
+    @pytest.mark.parametrize("token", ["x", "a.b.c", "." * 100, "é" * 50, f"{'0' * 36}.{'A' * 22}.{'B' * 43}"])
+    async def test_anything_else_is_401(self, anyone, token):
+        assert (await anyone.post("/auth/refresh", json={"refresh_token": token})).status_code == 401
+
+    async def test_an_access_token_is_no_refresh_token_and_the_other_way_round(self, anyone, signed_in):
+        tokens = await signed_in()
+        body = {"refresh_token": tokens["access_token"]}
+        assert (await anyone.post("/auth/refresh", json=body)).status_code in (401, 422)
+        assert not await works(anyone, {"access_token": tokens["refresh_token"]})
+
+    async def test_only_hashes_are_stored(self, signed_in, shop):
+        tokens = await signed_in()
+        stored = str([document async for document in shop.database["sessions"].find({})])
+        _, family, secret = tokens["refresh_token"].split(".")
+        assert family not in stored
+        assert secret not in stored
+
+    async def test_ends_when_it_is_not_used_and_at_the_latest_after_half_a_year(self, anyone, signed_in, shop):
+        tokens = await signed_in()
+        stored = await shop.database["sessions"].find_one({})
+        assert stored["expires_at"] - stored["created_at"] == IDLE
+        began = utc_now() - LONGEST + timedelta(hours=1)
+        await shop.database["sessions"].update_one({}, {"$set": {"created_at": began}})
+        tokens = (await refreshed(anyone, tokens)).json()
+        stored = await shop.database["sessions"].find_one({})
+        assert stored["expires_at"] - stored["created_at"] == LONGEST
+        await shop.database["sessions"].update_one({}, {"$set": {"expires_at": utc_now()}})
+        assert (await refreshed(anyone, tokens)).status_code == 401
+
+
+class TestSignOut:
+    async def test_ends_this_session_at_once_and_no_other(self, anyone, signed_in):
+        tokens, other = await signed_in(), await signed_in()
+        assert (await anyone.post("/auth/logout", headers=bearer(tokens))).status_code == 204
+        assert not await works(anyone, tokens)
+        assert (await refreshed(anyone, tokens)).status_code == 401
+        assert await works(anyone, other)
+
+    async def test_twice_is_no_error(self, anyone, signed_in):
+        tokens = await signed_in()
+        for _ in range(2):
+            assert (await anyone.post("/auth/logout", headers=bearer(tokens))).status_code == 204
+
+    async def test_without_a_good_token_it_is_401(self, anyone):
+        assert (await anyone.post("/auth/logout")).status_code == 401
+        assert (await anyone.post("/auth/logout", headers={"Authorization": "Bearer x"})).status_code == 401
+
+
+class TestSessions:
+    async def test_shows_since_when_and_from_where(self, anyone, signed_in):
+        old = await signed_in(**{"User-Agent": "old phone"})
+        await signed_in(**{"User-Agent": "x" * 2000})
+        response = await anyone.get("/users/me/sessions", headers=bearer(old))
+        shown = response.json()["items"]
+        assert response.headers["cache-control"] == "no-store"
+        assert [(item["current"], item["user_agent"]) for item in shown] == [(False, "x" * 500), (True, "old phone")]
+        fields = {"id", "current", "address", "user_agent", "created_at", "last_used_at", "expires_at"}
+        assert {*shown[0]} == fields
+        assert shown[0]["address"] == "127.0.0.1"
+
+    async def test_a_refresh_is_a_use(self, anyone, signed_in):
+        tokens = await signed_in(**{"User-Agent": "one"})
+        body = {"refresh_token": tokens["refresh_token"]}
+        await anyone.post("/auth/refresh", json=body, headers={"User-Agent": "two"})
+        [shown] = (await anyone.get("/users/me/sessions", headers=bearer(tokens))).json()["items"]
+        assert shown["user_agent"] == "two"
+        assert shown["last_used_at"] > shown["created_at"]
+
+    async def test_one_can_be_ended(self, anyone, signed_in):
+        here, there = await signed_in(), await signed_in()
+        sessions = (await anyone.get("/users/me/sessions", headers=bearer(here))).json()["items"]
+        [other] = [session["id"] for session in sessions if not session["current"]]
+        for status in (204, 404):
+            response = await anyone.delete(f"/users/me/sessions/{other}", headers=bearer(here))
+            assert response.status_code == status
+        assert response.json()["code"] == "session_not_found"
+        assert not await works(anyone, there)
+        assert await works(anyone, here)
+
+    async def test_of_somebody_else_it_is_404(self, anyone, signed_in, user_b):
+        tokens = await signed_in()
+        [mine] = (await anyone.get("/users/me/sessions", headers=bearer(tokens))).json()["items"]
+        assert (await user_b.delete(f"/users/me/sessions/{mine['id']}")).status_code == 404
+        assert await works(anyone, tokens)
+
+    @pytest.fixture
+    async def user_b(self, sign_in):
+        return await sign_in("bob")
+
+    async def test_all_can_be_ended(self, anyone, signed_in, shop):
+        all_of_them = [await signed_in() for _ in range(3)]
+        assert (await anyone.delete("/users/me/sessions", headers=bearer(all_of_them[0]))).status_code == 204
+        assert not any([await works(anyone, tokens) for tokens in all_of_them])
+        assert await shop.database["sessions"].count_documents({}) == 0
+
+    async def test_the_oldest_ends_when_there_are_too_many(self, anyone, signed_in, shop):
+        first = await signed_in()
+        await shop.database["users"].update_one(
+            {"username": "ada"}, {"$push": {"sessions": {"$each": [f"s{n}" for n in range(99)]}}}
+        )
+        assert await works(anyone, first)
+        assert await works(anyone, await signed_in())
+        assert not await works(anyone, first)
+
+    async def test_a_sign_in_under_way_while_the_password_changes_gives_nothing(self, shop, ada):
+        users = UserRepository(shop.database, shop.audit)
+        await users.change(ada, {"password_hash": "another"}, utc_now())
+        assert not await users.open_session(ada, "too-late")
+        assert (await users.get(ada.id)).sessions == []
+
+    async def test_nor_while_the_user_is_disabled(self, shop, ada):
+        users = UserRepository(shop.database, shop.audit)
+        await users.change(ada, {"disabled": True}, utc_now())
+        assert not await users.open_session(ada, "too-late")
+
+
+class TestPassword:
+    async def change(self, client, tokens, current=PASSWORD, new=NEW_PASSWORD):
+        body = {"current_password": current, "new_password": new}
+        return await client.put("/users/me/password", json=body, headers=bearer(tokens))
+
+    async def test_ends_all_other_sessions(self, anyone, signed_in, shop):
+        here, there = await signed_in(), await signed_in()
+        assert (await self.change(anyone, here)).status_code == 204
+        assert await works(anyone, here)
+        assert (await refreshed(anyone, here)).status_code == 200
+        assert not await works(anyone, there)
+        assert (await refreshed(anyone, there)).status_code == 401
+        assert await shop.database["sessions"].count_documents({}) == 1
+        assert await works(anyone, await signed_in(NEW_PASSWORD))
+        old = await anyone.post("/auth", json={"username": "ada", "password": PASSWORD})
+        assert old.status_code == 401
+
+    async def test_a_wrong_current_one_changes_nothing(self, anyone, signed_in):
+        tokens = await signed_in()
+        refused = await self.change(anyone, tokens, current="wrong password")
+        assert (refused.status_code, refused.json()["code"]) == (403, "wrong_password")
+        assert await works(anyone, await signed_in())
+
+    @pytest.mark.parametrize("weak", ["short", "password1", "x" * 129])
+    async def test_a_weak_new_one_is_422(self, anyone, signed_in, weak):
+        tokens = await signed_in()
+        response = await self.change(anyone, tokens, new=weak)
+        assert (response.status_code, response.json()["errors"][0]["loc"]) == (422, ["body", "new_password"])
+        assert weak not in response.text
+        assert await works(anyone, await signed_in())
+
+    async def test_of_twenty_at_once_with_the_same_old_one_one_wins(self, anyone, signed_in, shop):
+        tokens = [await signed_in() for _ in range(4)]
+        news = [f"{NEW_PASSWORD} {n}" for n in range(4)]
+        answers = await asyncio.gather(
+            *(self.change(anyone, held, new=new) for held, new in zip(tokens, news, strict=True))
+        )
+        statuses = [answer.status_code for answer in answers]
+        assert statuses.count(204) == 1
+        assert set(statuses) <= {204, 401, 403}
+        winner = statuses.index(204)
+        assert [await works(anyone, held) for held in tokens] == [n == winner for n in range(4)]
+        assert await works(anyone, await signed_in(news[winner]))
+
+    async def test_attempts_are_delayed_like_sign_ins(self, engines, app, anyone, signed_in):
+        tokens = await signed_in()
+        settings = engines.model_copy(update={"rate_limits": "on"})
+        async with running_app(settings) as limited, client_of(limited) as client:
+            statuses = [(await self.change(client, tokens, current=f"wrong {n}")).status_code for n in range(7)]
+        assert statuses == [403] * 6 + [429]
+
+
+class TestExport:
+    async def test_has_everything_and_no_secret(self, anyone, signed_in, admin, ada):
+        await signed_in()
+        await admin.patch("/users/ada", json={"role": "admin"})
+        tokens = await signed_in()
+        response = await anyone.get("/users/me/export", headers=bearer(tokens))
+        export = response.json()
+        assert response.headers["cache-control"] == "no-store"
+        assert export["user"]["username"] == "ada"
+        assert len(export["sessions"]) == 2
+        [entry] = export["audit"]
+        assert (entry["action"], entry["about_me"], entry["by_me"]) == ("role_changed", True, False)
+        assert (entry["before"], entry["after"], entry["address"]) == ({"role": "user"}, {"role": "admin"}, None)
+        assert "hash" not in response.text
+        assert ada.password_hash not in response.text
+
+
+class TestErasure:
+    async def test_nothing_personal_stays(self, anyone, signed_in, shop, ada):
+        await anyone.patch(
+            "/users/me",
+            json={"full_name": "Ada Lovelace", "email": "ada@shop.example", "current_password": PASSWORD},
+            headers=bearer(await signed_in(**{"User-Agent": "her own phone"})),
+        )
+        tokens = await signed_in()
+        assert (await anyone.delete("/users/me", headers=bearer(tokens))).status_code == 204
+        left = []
+        for name in await shop.database.list_collection_names():
+            left += [str(document) async for document in shop.database[name].find({})]
+        for personal in ("lovelace", "shop.example", "her own phone", "'ada'", "argon2"):
+            assert [text for text in left if personal in text.lower()] == []
