@@ -15,8 +15,6 @@ import structlog
 from fastapi import FastAPI
 
 import signals
-from factories import TEST_SECRET, a_user
-from processes import PATIENCE
 from shop_api import embedded
 from shop_api.app import create_app
 from shop_api.container import Shop
@@ -27,6 +25,8 @@ from shop_api.security.tokens import AccessTokens
 from shop_api.settings import Settings
 from shop_api.storage.mongo import client as mongo
 from shop_api.storage.mongo.client import Database
+from support.factories import TEST_SECRET, a_user
+from support.processes import PATIENCE
 
 # By default httpx gives up after five seconds, which show nothing on a busy machine.
 for part in ("connect", "read", "write", "pool"):

@@ -8,9 +8,9 @@ import pytest
 from pydantic import SecretStr
 
 from conftest import client_of, running_app
-from factories import PASSWORD, a_product
 from shop_api import embedded
 from shop_api.kernel.errors import ShopError
+from support.factories import PASSWORD, a_product
 
 MEMBERS = {"type", "title", "status", "detail", "instance", "code", "request_id"}
 

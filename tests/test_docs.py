@@ -9,10 +9,10 @@ import subprocess
 
 import pytest
 
-from processes import SHOP_API
 from shop_api.kernel import errors
 from shop_api.settings import model as settings
-from walkthrough import blocks, walkthrough
+from support.processes import SHOP_API
+from support.walkthrough import blocks, walkthrough
 
 pytestmark = pytest.mark.long
 

@@ -6,9 +6,9 @@ import logging
 import pytest
 
 from conftest import client_of, running_app
-from factories import PASSWORD, a_product, a_user
 from shop_api.features.users.repository import UserRepository
 from shop_api.observability.logging import configure_logging
+from support.factories import PASSWORD, a_product, a_user
 
 
 async def test_its_eleven_requests_work(anyone, shop, app):

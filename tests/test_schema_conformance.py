@@ -14,8 +14,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from factories import PASSWORD, a_product
-from processes import serving, token_of
+from support.factories import PASSWORD, a_product
+from support.processes import serving, token_of
 
 pytestmark = pytest.mark.long
 

@@ -10,11 +10,11 @@ from fastapi import FastAPI
 from pymongo.monitoring import CommandListener
 
 from conftest import running_app
-from processes import PATIENCE
 from shop_api.cache import cache
 from shop_api.container import Shop
 from shop_api.settings import Settings
 from shop_api.storage.mongo import client as mongo
+from support.processes import PATIENCE
 
 
 class Commands(CommandListener):

@@ -14,16 +14,16 @@ import pytest
 
 from cache.history import Clients, Cluster, Instance
 from conftest import running_app
-from factories import TEST_SECRET, a_user
-from faults import RedisServer
 from own_time import OwnTime, own_time
-from redis_servers import Watched, until, watched
 from shop_api.features.users.repository import UserRepository
 from shop_api.kernel.clock import utc_now
 from shop_api.security.rate_limits import RateLimits
 from shop_api.security.tokens import AccessTokens
 from shop_api.settings import Settings
 from shop_api.storage.redis.client import connect
+from support.factories import TEST_SECRET, a_user
+from support.faults import RedisServer
+from support.redis_servers import Watched, until, watched
 
 pytestmark = pytest.mark.campaign
 FAILOVERS = int(os.environ.get("CHAOS_FAILOVERS", "2"))

@@ -13,13 +13,13 @@ from redis.asyncio import Redis
 from cache.conftest import settled
 from cache.history import FOLLOWING, Instance, cluster
 from conftest import Client, client_of
-from factories import a_product
-from processes import PATIENCE
 from shop_api.cache import cache
 from shop_api.cache.answer import Answer
 from shop_api.cache.memory import Entry
 from shop_api.container import Shop
 from shop_api.kernel.clock import utc_now
+from support.factories import a_product
+from support.processes import PATIENCE
 
 BOUND = 1.0
 

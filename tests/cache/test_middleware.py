@@ -12,12 +12,12 @@ from structlog.testing import capture_logs
 
 from cache.conftest import Commands, settled
 from conftest import Client, client_of, running_app
-from factories import PASSWORD, TEST_SECRET, a_product, password_hash
 from shop_api.cache import cache
 from shop_api.cache.follower import Follower
 from shop_api.container import Shop
 from shop_api.kernel.clock import utc_now
 from shop_api.security.tokens import AccessTokens
+from support.factories import PASSWORD, TEST_SECRET, a_product, password_hash
 
 pytestmark = pytest.mark.usefixtures("long_life")
 REAL_LIFE = cache.LIFE

@@ -10,13 +10,13 @@ import pytest
 from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
-from faults import RedisServer, Wire
 from own_time import own_time
-from processes import PATIENCE
 from shop_api.cache.answer import Answer
 from shop_api.cache.counters import Counters
 from shop_api.cache.redis import RedisTier, Ticket
 from shop_api.observability.calls import Calls
+from support.faults import RedisServer, Wire
+from support.processes import PATIENCE
 
 TAGS = ("product:a",)
 KEY = ("/products/a", b"")

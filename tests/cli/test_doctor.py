@@ -6,10 +6,10 @@ from importlib.metadata import PackageNotFoundError
 
 import pytest
 
-from processes import SHOP_API, environment, started
 from shop_api.cli import doctor
 from shop_api.cli.doctor import Finding
 from shop_api.settings import Settings
+from support.processes import SHOP_API, environment, started
 
 
 @pytest.fixture

@@ -6,12 +6,12 @@ from datetime import timedelta
 
 import pytest
 
-from factories import TEST_SECRET
-from key_files import add_key
-from processes import SHOP_API
 from shop_api.kernel.clock import utc_now
 from shop_api.security.signing_keys.files import read, read_all
 from shop_api.security.tokens import secret_kid
+from support.factories import TEST_SECRET
+from support.key_files import add_key
+from support.processes import SHOP_API
 
 
 def run(*words: object, **environment: object) -> subprocess.CompletedProcess[str]:

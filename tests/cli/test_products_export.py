@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 from pymongo import MongoClient
 
-from factories import a_product
-from processes import SHOP_API, environment
 from shop_api.features.products.repository import ProductRepository
 from shop_api.features.products.transfer import importing, rows
 from shop_api.features.products.transfer.exporting import export, whole_file
 from shop_api.features.products.transfer.importing import Importer
 from shop_api.kernel.clock import utc_now
+from support.factories import a_product
+from support.processes import SHOP_API, environment
 
 AWKWARD = [
     a_product(product_id="plain"),

@@ -16,8 +16,6 @@ import httpx
 import pytest
 from pymongo import MongoClient
 
-from factories import a_product
-from processes import SHOP_API, environment, started
 from shop_api.container import Shop
 from shop_api.features.products.models import ProductFilter, ProductIn, ProductPatch
 from shop_api.features.products.repository import ProductRepository
@@ -26,6 +24,8 @@ from shop_api.features.products.transfer.importing import Importer, Rehearsal
 from shop_api.features.products.transfer.mapping import MappingError
 from shop_api.features.products.transfer.rows import UnreadableFile
 from shop_api.kernel.clock import utc_now
+from support.factories import a_product
+from support.processes import SHOP_API, environment, started
 
 pytestmark = pytest.mark.long
 

@@ -15,10 +15,10 @@ from typing import NamedTuple
 import httpx
 import pytest
 
-from pids import alive, engines_on, soon
-from ports import free_port
-from processes import PATIENCE, SHOP_API, environment, listens, started, under_way
 from shop_api.settings import Settings
+from support.pids import alive, engines_on, soon
+from support.ports import free_port
+from support.processes import PATIENCE, SHOP_API, environment, listens, started, under_way
 
 pytestmark = pytest.mark.long
 

@@ -10,8 +10,8 @@ import pytest
 from pymongo import MongoClient
 
 from e2e.stack import Instance, Shop, nginx
-from processes import PATIENCE, environment, token_of
 from shop_api.settings import Settings
+from support.processes import PATIENCE, environment, token_of
 
 ADMIN = ("owner", "a long password of the owner")
 

@@ -17,8 +17,8 @@ from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ports import free_port
-from processes import PATIENCE, started
+from support.ports import free_port
+from support.processes import PATIENCE, started
 
 ROOT = Path(__file__).parents[2]
 CONFIGURATION = ROOT / "deploy" / "nginx.conf"

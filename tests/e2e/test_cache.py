@@ -14,10 +14,10 @@ from pymongo.collection import Collection
 
 from e2e.conftest import ADMIN
 from e2e.stack import Instance, Shop, wait_until
-from factories import a_product
-from faults import RedisServer
-from processes import PATIENCE, token_of
 from shop_api.cache.cache import LIFE
+from support.factories import a_product
+from support.faults import RedisServer
+from support.processes import PATIENCE, token_of
 
 pytestmark = pytest.mark.e2e
 BOUND = 1.0

@@ -10,9 +10,9 @@ import httpx
 import pytest
 
 from e2e.stack import Instance, Shop, nginx, wait_until
-from factories import PASSWORD, a_product
-from ports import free_port
-from processes import PATIENCE
+from support.factories import PASSWORD, a_product
+from support.ports import free_port
+from support.processes import PATIENCE
 
 pytestmark = pytest.mark.e2e
 

@@ -18,11 +18,11 @@ from e2e.conftest import ADMIN
 from e2e.scale import amount
 from e2e.stack import Instance, nginx
 from e2e.traffic import CUT_OFF, Client, Reply
-from factories import PASSWORD, a_product
-from faults import Wire
-from mongo_wire import Fault, MongoWire
-from processes import PATIENCE, token_of
 from shop_api.http.idempotency.repository import LEASE
+from support.factories import PASSWORD, a_product
+from support.faults import Wire
+from support.mongo_wire import Fault, MongoWire
+from support.processes import PATIENCE, token_of
 
 pytestmark = [pytest.mark.e2e, pytest.mark.long]
 KEYED = amount("KEYED", 60)

@@ -13,7 +13,7 @@ import pytest
 
 from e2e.stack import Shop, nginx
 from e2e.test_edge import problem_of, raw
-from factories import a_product
+from support.factories import a_product
 
 pytestmark = pytest.mark.e2e
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="needs more than one loopback address")

@@ -12,10 +12,10 @@ from e2e.conftest import ADMIN
 from e2e.scale import amount
 from e2e.stack import two_behind_nginx
 from e2e.traffic import Traffic, summary
-from faults import MongoServer
-from mongo_wire import NOT_PRIMARY, SHUTTING_DOWN, WRITES, Fault, MongoWire
-from processes import environment, token_of
 from shop_api.settings import Settings
+from support.faults import MongoServer
+from support.mongo_wire import NOT_PRIMARY, SHUTTING_DOWN, WRITES, Fault, MongoWire
+from support.processes import environment, token_of
 
 pytestmark = [pytest.mark.e2e, pytest.mark.long]
 ROUNDS = amount("FAULTS", 1)

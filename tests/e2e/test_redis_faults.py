@@ -13,9 +13,9 @@ from e2e.conftest import ADMIN
 from e2e.scale import amount
 from e2e.stack import Instance, two_behind_nginx, wait_until
 from e2e.traffic import Traffic, summary
-from faults import RedisServer, Wire
-from processes import token_of
-from redis_servers import until, watched
+from support.faults import RedisServer, Wire
+from support.processes import token_of
+from support.redis_servers import until, watched
 
 pytestmark = [pytest.mark.e2e, pytest.mark.long]
 ROUNDS = amount("FAULTS", 1)

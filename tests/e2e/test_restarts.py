@@ -15,7 +15,7 @@ from e2e.plain_compose import plain_compose, with_processes
 from e2e.scale import amount
 from e2e.stack import ROOT, Instance, Shop, checked, nginx
 from e2e.traffic import Traffic, summary
-from processes import token_of
+from support.processes import token_of
 
 pytestmark = [
     pytest.mark.campaign,

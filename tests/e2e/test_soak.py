@@ -16,8 +16,8 @@ from e2e.scale import IN_THE_SUITE, amount
 from e2e.stack import Instance, nginx
 from e2e.traffic import Client, Reply
 from e2e.usage import memory, open_files
-from factories import PASSWORD, a_product
-from processes import token_of
+from support.factories import PASSWORD, a_product
+from support.processes import token_of
 
 pytestmark = [
     pytest.mark.e2e,

@@ -17,10 +17,10 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from e2e.conftest import ADMIN
-from factories import a_product
-from faults import Wire
-from key_files import pem_of, private_key
-from processes import SHOP_API, started, token_of
+from support.factories import a_product
+from support.faults import Wire
+from support.key_files import pem_of, private_key
+from support.processes import SHOP_API, started, token_of
 
 pytestmark = pytest.mark.e2e
 

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 from pymongo.collection import Collection
 
 from e2e.scale import IN_THE_SUITE
-from factories import a_product
-from processes import PATIENCE
+from support.factories import a_product
+from support.processes import PATIENCE
 
 PAUSE = 0.1 if IN_THE_SUITE else 0.01
 CUT_OFF = "cut off"

@@ -14,13 +14,13 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from structlog.testing import capture_logs
 
-from factories import a_user
-from mail_server import mail_server
-from processes import PATIENCE
 from shop_api.email import mail
 from shop_api.email.mail import LogMailer, Mail, NoMailer, Outbox, SmtpMailer, mailer
 from shop_api.features.auth.letters import Letters
 from shop_api.settings import SettingsError, load
+from support.factories import a_user
+from support.mail_server import mail_server
+from support.processes import PATIENCE
 
 LETTER = Mail("ada@shop.example", "Grüße", "Zwölf Boxkämpfer\n")
 SENDER = "Shop <shop@shop.example>"

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from pids import alive, soon
-from processes import PATIENCE
 from shop_api.embedded import watchdog
 from shop_api.embedded.child import child
+from support.pids import alive, soon
+from support.processes import PATIENCE
 
 # A child that says its process id and then waits, with an eye or none for SIGTERM.
 OBEDIENT = "import os, time; print(os.getpid(), flush=True); time.sleep(600)"

@@ -15,11 +15,11 @@ import httpx
 import pytest
 from pymongo import MongoClient
 
-from factories import PASSWORD, a_product
-from pids import engines_on
-from processes import PATIENCE, environment, started
 from shop_api import embedded
 from shop_api.settings import Settings
+from support.factories import PASSWORD, a_product
+from support.pids import engines_on
+from support.processes import PATIENCE, environment, started
 
 pytestmark = pytest.mark.long
 

@@ -16,11 +16,11 @@ import pytest
 from pymongo import MongoClient
 from redis import Redis
 
-from pids import engines_on
-from processes import PATIENCE
 from shop_api import embedded
 from shop_api.embedded import EngineError, FolderInUse
 from shop_api.settings import Settings
+from support.pids import engines_on
+from support.processes import PATIENCE
 
 SECRET = "a-secret-of-my-own-0123456789-abcdef"
 

@@ -14,9 +14,9 @@ from typing import NamedTuple
 import httpx
 import pytest
 
-from pids import soon
-from processes import PATIENCE, environment, started, under_way
 from shop_api.settings import Settings
+from support.pids import soon
+from support.processes import PATIENCE, environment, started, under_way
 
 
 class KeepAlive(threading.Thread):

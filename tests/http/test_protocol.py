@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator
 import pytest
 import uvicorn
 
-from ports import free_port
-from processes import PATIENCE
 from shop_api.http.protocol import HeadWithBody, _Holding
+from support.ports import free_port
+from support.processes import PATIENCE
 
 HEAD = b"HTTP/1.1 200 OK\r\n\r\n"
 

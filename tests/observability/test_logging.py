@@ -11,9 +11,9 @@ import pytest
 import structlog
 
 from conftest import Client, client_of, running_app
-from factories import PASSWORD
 from shop_api.observability.logging import configure_logging
 from shop_api.settings import Settings
+from support.factories import PASSWORD
 
 HOSTILE = "ada\r\n2026-01-31 09:30:00 [info     ] request method=GET\x1b[2J\x1b]0;owned\x07\u2028\x85\u202e"
 

@@ -12,11 +12,11 @@ from prometheus_client.parser import text_string_to_metric_families
 from pydantic import SecretStr
 
 from conftest import Client, client_of, running_app
-from factories import PASSWORD, a_product
 from shop_api import embedded
 from shop_api.app import create_app
 from shop_api.observability.durations import BOUNDS
 from shop_api.settings import Settings
+from support.factories import PASSWORD, a_product
 
 Labels = dict[str, str]
 

@@ -16,9 +16,9 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from conftest import Client, client_of, running_app
-from factories import PASSWORD, a_product
-from processes import environment, started
 from shop_api.settings import Settings
+from support.factories import PASSWORD, a_product
+from support.processes import environment, started
 
 TRACE, CALLER = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 SAMPLED = {"traceparent": f"00-{TRACE}-{CALLER}-01"}

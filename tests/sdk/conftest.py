@@ -9,11 +9,11 @@ from datetime import timedelta
 import httpx
 import pytest
 
-from factories import PASSWORD, TEST_SECRET, a_product
-from processes import SHOP_API, environment, serving
 from shop_api.kernel.clock import utc_now
 from shop_api.security.tokens import AccessTokens
 from shop_api.settings import Settings
+from support.factories import PASSWORD, TEST_SECRET, a_product
+from support.processes import SHOP_API, environment, serving
 
 
 @pytest.fixture(scope="module")

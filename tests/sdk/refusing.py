@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import NamedTuple
 
-from factories import a_product
+from support.factories import a_product
 
 CODES = {
     409: "idempotency_in_progress",

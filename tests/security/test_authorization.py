@@ -13,11 +13,11 @@ import httpx
 import pytest
 
 from conftest import client_of
-from factories import PASSWORD, TEST_SECRET, a_product, a_user
 from shop_api.container import Shop
 from shop_api.features.users.repository import UserRepository
 from shop_api.kernel.clock import utc_now
 from shop_api.security.tokens import AccessTokens
+from support.factories import PASSWORD, TEST_SECRET, a_product, a_user
 
 CALLERS = ("anonymous", "user", "other", "admin", "disabled", "deleted")
 """`user` is ada, whom the paths name; `other` is somebody else without rights."""

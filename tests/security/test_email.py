@@ -12,12 +12,12 @@ from pymongo import MongoClient
 
 from cache.conftest import Commands
 from conftest import client_of, running_app
-from factories import PASSWORD, a_user
-from mail_server import mail_server
-from processes import PATIENCE, environment, started
 from shop_api.email import mail
 from shop_api.features.users.repository import UserRepository
 from shop_api.storage.mongo import client as mongo
+from support.factories import PASSWORD, a_user
+from support.mail_server import mail_server
+from support.processes import PATIENCE, environment, started
 
 SENDER = "shop@shop.example"
 VARYING = {"x-request-id", "date"}

@@ -12,8 +12,8 @@ from statistics import median
 
 import pytest
 
-from factories import PASSWORD, a_user
 from shop_api.features.users.repository import UserRepository
+from support.factories import PASSWORD, a_user
 
 QUIET = "SHOP_TEST_SIGN_INS" in os.environ
 SIGN_INS = int(os.environ.get("SHOP_TEST_SIGN_INS", "15"))

@@ -18,7 +18,7 @@ from pydantic import SecretStr
 from pymongo import monitoring
 
 from conftest import client_of, running_app
-from factories import PASSWORD, a_product
+from support.factories import PASSWORD, a_product
 
 pytestmark = pytest.mark.long
 

@@ -21,10 +21,10 @@ from cryptography.hazmat.primitives.hashes import SHA256, SHA384, SHA512, HashAl
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from conftest import client_of, running_app
-from factories import PASSWORD, TEST_SECRET
-from key_files import add_key, private_key
 from shop_api.security.signing_keys.files import PrivateKey
 from shop_api.security.tokens import secret_kid
+from support.factories import PASSWORD, TEST_SECRET
+from support.key_files import add_key, private_key
 
 Key = bytes | PrivateKey
 SECRET = TEST_SECRET.encode()

@@ -10,7 +10,7 @@ import httpx
 import jsonschema_rs
 import pytest
 
-from factories import PASSWORD, a_product
+from support.factories import PASSWORD, a_product
 
 NOT_FOR_CLIENTS: dict[str, Any] = {
     "_id": "0",

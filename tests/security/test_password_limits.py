@@ -9,8 +9,8 @@ import unicodedata
 
 import pytest
 
-from factories import PASSWORD
 from shop_api.security.passwords import normalised
+from support.factories import PASSWORD
 
 EMOJI, FAMILY, LIGATURE = "🐪", "👩‍👩‍👧", "ﷺ"  # one character each to see: 1 code point, 5, and 1 that stands for 18
 

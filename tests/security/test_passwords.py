@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from factories import PASSWORD, password_hash
 from shop_api.security.passwords import Passwords, normalised, weakness
+from support.factories import PASSWORD, password_hash
 
 
 @pytest.fixture(scope="module")

@@ -14,13 +14,13 @@ import pytest
 from limits.aio.strategies import SlidingWindowCounterRateLimiter
 
 from own_time import own_time
-from pids import stop
-from processes import PATIENCE
 from shop_api import embedded
 from shop_api.embedded.child import child
 from shop_api.kernel.errors import RateLimited
 from shop_api.security.rate_limits import RateLimits
 from shop_api.storage.redis.client import Redis, RedisError, connect
+from support.pids import stop
+from support.processes import PATIENCE
 
 # So long that no window ends within a test.
 FIVE = "5 per 100 days"

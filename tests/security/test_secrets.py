@@ -12,7 +12,7 @@ import pymongo
 import pytest
 from redis import Redis
 
-from processes import environment, started
+from support.processes import environment, started
 
 FIRST, SECOND, WRONG, ELSEWHERE = (f"canary-{word}-horse-5d1f" for word in ("first", "second", "wrong", "elsewhere"))
 JSON, FORM = "application/json", "application/x-www-form-urlencoded"

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from factories import TEST_SECRET
 from shop_api.kernel.clock import utc_now
 from shop_api.kernel.errors import InvalidToken
 from shop_api.security.tokens import AUDIENCE, ISSUER, LIFETIME, AccessTokens
+from support.factories import TEST_SECRET
 
 SECRET = TEST_SECRET.encode()
 

@@ -8,8 +8,8 @@ import sys
 import pytest
 from pydantic import SecretStr
 
-from key_files import add_key
 from shop_api.settings import Settings, SettingsError, load
+from support.key_files import add_key
 
 STRONG = "0f1e2d3c4b5a69788796a5b4c3d2e1f00f1e2d3c4b5a6978"
 GIVEN = {"mongo_url": "mongodb://db/", "redis_url": "redis://cache/0", "jwt_secret": STRONG}

@@ -20,12 +20,12 @@ import pytest
 from bson import Binary, Decimal128, Int64, ObjectId
 from pymongo import MongoClient
 
-from factories import a_product
-from faults import Wire
-from processes import PATIENCE, SHOP_API, started, token_of
 from shop_api.cli.backup import archive, repository
 from shop_api.settings import Settings
 from shop_api.storage.mongo import client as mongo
+from support.factories import a_product
+from support.faults import Wire
+from support.processes import PATIENCE, SHOP_API, started, token_of
 
 pytestmark = pytest.mark.long
 

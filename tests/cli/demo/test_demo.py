@@ -11,10 +11,10 @@ from collections import Counter
 import httpx
 import pytest
 
-from processes import PATIENCE, SHOP_API, environment, serving, token_of
 from shop_api.cli.demo.catalogue import CATEGORIES, product
 from shop_api.features.products.models import ProductIn
 from shop_api.kernel.money import EXPONENTS
+from support.processes import PATIENCE, SHOP_API, environment, serving, token_of
 
 pytestmark = pytest.mark.long
 

@@ -7,12 +7,12 @@ from datetime import timedelta
 import pytest
 
 from conftest import client_of, running_app
-from factories import PASSWORD, a_user
-from mail_server import mail_server
-from processes import PATIENCE
 from shop_api.email import mail
 from shop_api.features.users.repository import UserRepository
 from shop_api.kernel.clock import utc_now
+from support.factories import PASSWORD, a_user
+from support.mail_server import mail_server
+from support.processes import PATIENCE
 
 EMAIL, NEW_PASSWORD = "Ada@shop.example", "a wholly different one"
 

@@ -7,9 +7,9 @@ import pytest
 from jose import jwk, jwt
 
 from conftest import client_of, running_app
-from key_files import add_key
-from processes import PATIENCE
 from shop_api.kernel.clock import utc_now
+from support.key_files import add_key
+from support.processes import PATIENCE
 
 ADDRESS = "/.well-known/jwks.json"
 PRIVATE = {"d", "p", "q", "dp", "dq", "qi", "oth", "k"}

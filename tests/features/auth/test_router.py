@@ -6,8 +6,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from conftest import client_of, running_app
-from factories import PASSWORD, a_user
 from shop_api.features.users.repository import UserRepository
+from support.factories import PASSWORD, a_user
 
 
 class TestRegister:

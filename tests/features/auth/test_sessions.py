@@ -6,11 +6,11 @@ from datetime import timedelta
 import pytest
 
 from conftest import client_of, running_app
-from factories import PASSWORD, a_user
 from shop_api.features.auth.refresh_tokens import RefreshToken
 from shop_api.features.auth.service import IDLE, LONGEST
 from shop_api.features.users.repository import UserRepository
 from shop_api.kernel.clock import utc_now
+from support.factories import PASSWORD, a_user
 
 NEW_PASSWORD = "a wholly different one"
 

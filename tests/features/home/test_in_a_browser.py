@@ -10,9 +10,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from chromium import chromium, skip_or_fail
-from factories import PASSWORD
-from processes import serving
+from support.chromium import chromium, skip_or_fail
+from support.factories import PASSWORD
+from support.processes import serving
 
 pytestmark = pytest.mark.long
 

@@ -9,9 +9,9 @@ import pytest
 from pydantic import SecretStr
 
 from conftest import client_of, running_app
-from factories import a_product
 from shop_api import embedded
 from shop_api.settings import Settings
+from support.factories import a_product
 
 BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from factories import PASSWORD
+from support.factories import PASSWORD
 
 
 async def entries(admin, **query):

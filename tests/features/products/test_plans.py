@@ -13,7 +13,6 @@ import pytest
 from pymongo import AsyncMongoClient
 from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStartedEvent, CommandSucceededEvent
 
-from factories import a_product
 from shop_api.features.products import queries
 from shop_api.features.products.models import Product, ProductFilter, ProductIn
 from shop_api.features.products.queries import NAME, NEWEST, PRICE
@@ -24,6 +23,7 @@ from shop_api.storage.mongo import client as mongo
 from shop_api.storage.mongo import keyset
 from shop_api.storage.mongo.client import Database, Document
 from shop_api.storage.mongo.keyset import Selection, Sort
+from support.factories import a_product
 
 NOW = utc_now()
 ORDERS = {

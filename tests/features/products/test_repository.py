@@ -13,7 +13,6 @@ from typing import Any, ClassVar
 
 import pytest
 
-from factories import a_product
 from shop_api.features.products.models import Product, ProductFilter, ProductIn, ProductQuery
 from shop_api.features.products.repository import ProductRepository
 from shop_api.kernel.clock import utc_now
@@ -22,6 +21,7 @@ from shop_api.kernel.pagination import Cursors
 from shop_api.settings import Settings
 from shop_api.storage.mongo import client as mongo
 from shop_api.storage.mongo.client import PyMongoError
+from support.factories import a_product
 
 NOW = utc_now()
 CURSORS = Cursors(b"a secret")

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from factories import a_product
+from support.factories import a_product
 
 
 async def add(admin, *products):

@@ -4,9 +4,9 @@ import asyncio
 
 import pytest
 
-from factories import a_product
 from shop_api.features.products.models import ProductIn
 from shop_api.kernel.errors import ProductNotFound, VersionConflict
+from support.factories import a_product
 
 
 def given(**fields: object) -> ProductIn:

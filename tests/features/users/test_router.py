@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from factories import PASSWORD, a_user
 from shop_api.features.users.repository import UserRepository
+from support.factories import PASSWORD, a_user
 
 CONFIRMED = {"current_password": PASSWORD}
 SHOWN = {

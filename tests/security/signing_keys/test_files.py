@@ -15,8 +15,8 @@ from cryptography.hazmat.primitives.serialization import (
     load_der_private_key,
 )
 
-from key_files import add_key, pem_of, private_key
 from shop_api.security.signing_keys.files import BadKey, SigningKey, read, read_all
+from support.key_files import add_key, pem_of, private_key
 
 NAME = "20300131T235959Z.pem"
 

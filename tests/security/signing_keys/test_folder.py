@@ -5,13 +5,13 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from factories import TEST_SECRET
-from key_files import add_key, pem_of, private_key
 from shop_api.kernel.errors import InvalidToken
 from shop_api.security.signing_keys.files import read
 from shop_api.security.signing_keys.folder import ACTIVATION_DELAY, SETTLED, KeyFolder
 from shop_api.security.tokens import AccessTokens, secret_kid
 from shop_api.settings import SettingsError
+from support.factories import TEST_SECRET
+from support.key_files import add_key, pem_of, private_key
 
 SECRET = TEST_SECRET.encode()
 START = datetime(2030, 1, 1, 12, tzinfo=UTC)

@@ -6,12 +6,12 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from factories import TEST_SECRET
-from key_files import add_key
 from shop_api.security.signing_keys.files import BadKey, read_all
 from shop_api.security.signing_keys.folder import ACTIVATION_DELAY, SETTLED, KeyFolder
 from shop_api.security.signing_keys.rotation import KEPT, rotate
 from shop_api.security.tokens import LEEWAY, LIFETIME, AccessTokens
+from support.factories import TEST_SECRET
+from support.key_files import add_key
 
 NOW = datetime(2030, 1, 1, 12, tzinfo=UTC)
 DAY = timedelta(days=1)

@@ -15,11 +15,11 @@ import pytest
 from pymongo.errors import OperationFailure
 
 from own_time import own_time
-from pids import engines_on, stop
 from shop_api import embedded
 from shop_api.settings import Settings
 from shop_api.storage.mongo import client as mongo
 from shop_api.storage.mongo.client import DuplicateKeyError, IndexModel, PyMongoError
+from support.pids import engines_on, stop
 
 SCHEMA = {"bsonType": "object", "required": ["n"], "properties": {"n": {"bsonType": "int"}}}
 INDEXES = [IndexModel([("n", 1)], unique=True), IndexModel([("m", -1), ("_id", -1)])]

@@ -9,9 +9,6 @@ import pytest
 from redis.exceptions import ConnectionError as RedisDown
 
 from cache.test_redis import failed, found, put
-from faults import RedisServer
-from processes import PATIENCE
-from redis_servers import SERVICE, Sentinel, Watched, client, cluster, until, watched
 from shop_api.cache.counters import Counters
 from shop_api.cache.redis import RedisTier
 from shop_api.cli import doctor
@@ -23,6 +20,9 @@ from shop_api.security.rate_limits import RateLimits
 from shop_api.settings import Settings
 from shop_api.settings.redis_url import parse
 from shop_api.storage.redis.client import connect, connection
+from support.faults import RedisServer
+from support.processes import PATIENCE
+from support.redis_servers import SERVICE, Sentinel, Watched, client, cluster, until, watched
 
 NAMESPACE = "shop"
 

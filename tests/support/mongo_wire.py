@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 import bson
 
-from faults import Wire
+from support.faults import Wire
 
 WRITES = frozenset({"insert", "update", "delete"})
 _HEADER = struct.Struct("<iiii")

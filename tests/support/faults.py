@@ -15,10 +15,10 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from pids import engines_on
-from ports import free_port
 from shop_api import embedded
 from shop_api.embedded.child import child
+from support.pids import engines_on
+from support.ports import free_port
 
 
 class RedisServer:

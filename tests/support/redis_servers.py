@@ -9,11 +9,11 @@ from redis import Redis
 from redis.crc import key_slot
 from redis.exceptions import RedisError
 
-from faults import RedisServer
-from ports import free_port
-from processes import PATIENCE
 from shop_api import embedded
 from shop_api.embedded.child import child
+from support.faults import RedisServer
+from support.ports import free_port
+from support.processes import PATIENCE
 
 SERVICE = "shop"
 # Quick to notice, so that a test need not wait; the same, thirty times slower, is what one would run.
