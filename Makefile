@@ -55,7 +55,7 @@ openapi-check: $(VENV)/dev.stamp ## fail if openapi.json is stale, and lint it
 
 docs: $(VENV)/run.stamp ## write the pages under docs/ that are made from the code
 	$(BIN)/python -m shop_api.settings.model > docs/configuration.md
-	$(BIN)/python -m shop_api.kernel.errors > docs/errors.md
+	$(BIN)/python -m shop_api.cli.reference > docs/errors.md
 
 screenshots: $(VENV)/dev.stamp tests/features/home/node_modules/stamp ## take the pictures in docs/ of the pages again (needs Chromium)
 	SHOP_TEST_CHROMIUM=required SHOP_TEST_SCREENSHOTS=docs $(BIN)/pytest tests/features/home/test_in_a_browser.py

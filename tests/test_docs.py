@@ -9,7 +9,7 @@ import subprocess
 
 import pytest
 
-from shop_api.kernel import errors
+from shop_api.cli import reference as errors
 from shop_api.settings import model as settings
 from support.processes import SHOP_API
 from support.walkthrough import blocks, walkthrough

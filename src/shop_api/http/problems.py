@@ -18,8 +18,6 @@ from shop_api.kernel.errors import (
     BodyTooLarge,
     DatabaseUnavailable,
     FieldError,
-    IdempotencyInProgress,
-    IdempotencyKeyReused,
     InternalError,
     InvalidRequest,
     InvalidToken,
@@ -88,7 +86,6 @@ def problem_response(error: ShopError, scope: Scope) -> JSONResponse:
 
 ANY = (InvalidRequest, InternalError, DatabaseUnavailable, Overloaded)
 BODY = (MalformedBody, BodyTooLarge, UnsupportedMediaType)
-KEYED = (IdempotencyInProgress, IdempotencyKeyReused)
 SIGNED_IN = (Unauthenticated, InvalidToken)
 
 

@@ -1,12 +1,11 @@
-"""Every error a client can see.
+"""What all errors that a client can see have in common, and those that belong to no feature.
 
 Each class is one kind of problem: `status` is its HTTP status, `code` its stable name for programs, `title` its
 name for people, and its docstring the page that `/problems/<code>` shows. Rendered by problems.py, listed in
-docs/errors.md.
+docs/errors.md. What only one feature's clients see is in the errors.py of that feature.
 """
 
 import inspect
-import sys
 from collections.abc import Iterator, Sequence
 from typing import ClassVar, NamedTuple
 
@@ -63,13 +62,6 @@ class MalformedBody(ShopError):
     status, code, title = 400, "malformed_body", "The body is not valid JSON"
 
 
-class InvalidOneTimeToken(ShopError):
-    """The token from the mail is not valid: spent, expired, replaced by a newer one, or the account's address or
-    password has changed since it was sent. Ask for another."""
-
-    status, code, title = 400, "invalid_one_time_token", "The token from the mail is not valid"
-
-
 class BadRequest(ShopError):
     """The request could not be understood as HTTP."""
 
@@ -101,33 +93,10 @@ class InvalidToken(Unauthenticated):
         return {"WWW-Authenticate": 'Bearer error="invalid_token"'}  # RFC 6750 §3.1
 
 
-class InvalidRefreshToken(Unauthenticated):
-    """The refresh token is not valid: spent, expired, invented, or of a session that has ended. Sign in again. A
-    token that is used a second time ends its session, since one of the two users has stolen it."""
-
-    status, code, title = 401, "invalid_refresh_token", "The refresh token is not valid"
-
-
-class InvalidCredentials(ShopError):
-    """Sign-in failed. The answer is the same for a wrong password, an unknown name and a disabled user."""
-
-    status, code, title = 401, "invalid_credentials", "Wrong username or password"
-
-    @property
-    def headers(self) -> dict[str, str]:
-        return {"WWW-Authenticate": "Bearer"}
-
-
 class Forbidden(ShopError):
     """You are signed in, but your role or identity does not allow this."""
 
     status, code, title = 403, "forbidden", "Not allowed"
-
-
-class WrongPassword(Forbidden):
-    """The current password is not right. The token is: signing in again would not help."""
-
-    code, title = "wrong_password", "The current password is not right"
 
 
 # 404, 405
@@ -137,24 +106,6 @@ class NotFound(ShopError):
     """There is nothing at this path."""
 
     status, code, title = 404, "not_found", "Not found"
-
-
-class ProductNotFound(NotFound):
-    """There is no product with this id, or it is not public."""
-
-    status, code, title = 404, "product_not_found", "No such product"
-
-
-class SessionNotFound(NotFound):
-    """You have no session with this id, or not any more."""
-
-    status, code, title = 404, "session_not_found", "No such session"
-
-
-class UserNotFound(NotFound):
-    """There is no user of this name."""
-
-    status, code, title = 404, "user_not_found", "No such user"
 
 
 class MethodNotAllowed(ShopError):
@@ -178,45 +129,6 @@ class Conflict(ShopError):
     """What is asked for does not fit what is stored."""
 
     status: ClassVar[int] = 409
-
-
-class DuplicateUsername(Conflict):
-    """This username is taken. Names are folded to lower case, so `Ada` and `ada` are the same."""
-
-    code, title = "duplicate_username", "The username is taken"
-
-
-class DuplicateProduct(Conflict):
-    """There is already a product with this id; change it with PUT or PATCH."""
-
-    code, title = "duplicate_product", "The product_id is taken"
-
-
-class IdempotencyInProgress(Conflict):
-    """The same request, with the same `Idempotency-Key`, is being carried out at this moment. Send it again after
-    `Retry-After` seconds for its answer."""
-
-    code, title = "idempotency_in_progress", "The same request is being carried out"
-
-    def __init__(self, retry_after: int) -> None:
-        super().__init__()
-        self.retry_after = retry_after
-
-    @property
-    def headers(self) -> dict[str, str]:
-        return {"Retry-After": str(self.retry_after)}
-
-
-class NoEmail(Conflict):
-    """The account has no e-mail address to write to; set one with `PATCH /users/me`."""
-
-    code, title = "no_email", "The account has no e-mail address"
-
-
-class LastAdmin(Conflict):
-    """The last active admin cannot be deleted, demoted or disabled: nobody could manage the shop any more."""
-
-    code, title = "last_admin", "The last active admin has to stay"
 
 
 class VersionConflict(ShopError):
@@ -277,16 +189,6 @@ class InvalidRequest(ShopError):
         return {"errors": [error._asdict() for error in self.errors]}
 
 
-class IdempotencyKeyReused(InvalidRequest):
-    """This `Idempotency-Key` came with another request before. Make a new key for every new request."""
-
-    code, title = "idempotency_key_reused", "The Idempotency-Key belongs to another request"
-
-    def __init__(self) -> None:
-        message = "came with another request before"
-        super().__init__([FieldError(("header", "Idempotency-Key"), "idempotency_key_reused", message)])
-
-
 # 429, 500, 503
 
 
@@ -337,32 +239,3 @@ class NotReady(ShopError):
     """This instance cannot serve requests now; a load balancer asks another one."""
 
     status, code, title = 503, "not_ready", "Not ready"
-
-
-def reference() -> str:
-    """docs/errors.md, written by `make docs`."""
-    rows = [
-        f"| {kind.status} | `{kind.code}` | {kind.title} | {kind.description()} |"
-        for kind in sorted(ShopError.kinds(), key=lambda kind: (kind.status, kind.code))
-    ]
-    return "\n".join(
-        [
-            "# Errors",
-            "",
-            "Every answer that is not 2xx or 3xx is `application/problem+json` (RFC 9457). Made from errors.py by"
-            " `make docs`.",
-            "",
-            "Programs go by `code`, which is stable; `type` is `/problems/<code>`, where the service itself says what"
-            " stands here. `request_id` finds the request in the log. With `invalid_request`, `errors` lists each"
-            " thing that is wrong; with `version_conflict`, `current_version` is the one to start from.",
-            "",
-            "| status | code | title | what it means |",
-            "|---|---|---|---|",
-            *rows,
-            "",
-        ]
-    )
-
-
-if __name__ == "__main__":
-    sys.stdout.write(reference())

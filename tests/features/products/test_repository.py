@@ -13,10 +13,10 @@ from typing import Any, ClassVar
 
 import pytest
 
+from shop_api.features.products.errors import DuplicateProduct
 from shop_api.features.products.models import Product, ProductFilter, ProductIn, ProductQuery
 from shop_api.features.products.repository import ProductRepository
 from shop_api.kernel.clock import utc_now
-from shop_api.kernel.errors import DuplicateProduct
 from shop_api.kernel.pagination import Cursors
 from shop_api.settings import Settings
 from shop_api.storage.mongo import client as mongo

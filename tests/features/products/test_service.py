@@ -4,8 +4,9 @@ import asyncio
 
 import pytest
 
+from shop_api.features.products.errors import ProductNotFound
 from shop_api.features.products.models import ProductIn
-from shop_api.kernel.errors import ProductNotFound, VersionConflict
+from shop_api.kernel.errors import VersionConflict
 from support.factories import a_product
 
 

@@ -7,10 +7,10 @@ from datetime import timedelta
 import pytest
 
 from shop_api.audit.repository import AuditLog
+from shop_api.features.users.errors import DuplicateUsername, LastAdmin
 from shop_api.features.users.models import User, UserQuery
 from shop_api.features.users.repository import UserRepository
 from shop_api.kernel.clock import utc_now
-from shop_api.kernel.errors import DuplicateUsername, LastAdmin
 from shop_api.storage.mongo.client import PyMongoError
 from support.factories import a_user
 

@@ -6,9 +6,9 @@ from datetime import timedelta
 
 import pytest
 
+from shop_api.http.idempotency.errors import IdempotencyInProgress, IdempotencyKeyReused
 from shop_api.http.idempotency.repository import KEPT, LEASE, Answer, Claim, IdempotencyKeys
 from shop_api.kernel.clock import utc_now
-from shop_api.kernel.errors import IdempotencyInProgress, IdempotencyKeyReused
 
 ANSWER = Answer(201, {"location": "/products/a"}, b'{"a": 1}')
 

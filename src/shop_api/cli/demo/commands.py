@@ -90,8 +90,8 @@ def _shown(numbers: range) -> Iterator[range]:
 
 async def _add_person(shop: "Shop", username: str, full_name: str, role: str) -> str:
     """The password of the new account; empty if there is one of this name already."""
+    from shop_api.features.users.errors import DuplicateUsername
     from shop_api.features.users.models import Registration
-    from shop_api.kernel.errors import DuplicateUsername
 
     password = secrets.token_urlsafe(12)
     given = Registration(username=username, password=SecretStr(password), full_name=full_name)

@@ -5,13 +5,15 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Response
 
+from shop_api.features.auth.errors import NoEmail, SessionNotFound
 from shop_api.features.auth.models import Accepted, Export, ExportedEntry, PasswordChange, SessionList, SessionOut
 from shop_api.features.users.models import UserOut
+from shop_api.features.users.service import WrongPassword
 from shop_api.http.dependencies import AuthServiceDep, CurrentUserDep, EmailServiceDep, OriginDep, ShopDep, TokenDep
 from shop_api.http.problems import BODY, SIGNED_IN, problems
 from shop_api.http.routing import StrictRoute
 from shop_api.kernel.clock import utc_now
-from shop_api.kernel.errors import NoEmail, RateLimited, SessionNotFound, WrongPassword
+from shop_api.kernel.errors import RateLimited
 
 router = APIRouter(tags=["Account"], route_class=StrictRoute)
 

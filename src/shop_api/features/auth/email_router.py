@@ -2,11 +2,12 @@
 
 from fastapi import APIRouter, Request
 
+from shop_api.features.auth.errors import InvalidOneTimeToken
 from shop_api.features.auth.models import Accepted, EmailToken, PasswordReset, ResetRequest
 from shop_api.http.dependencies import AddressDep, EmailServiceDep
 from shop_api.http.problems import BODY, problems
 from shop_api.http.routing import StrictRoute
-from shop_api.kernel.errors import InvalidOneTimeToken, RateLimited
+from shop_api.kernel.errors import RateLimited
 
 router = APIRouter(tags=["Auth"], route_class=StrictRoute)
 

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 from shop_api.audit.models import Origin
 from shop_api.email.mail import Mail, Outbox
+from shop_api.features.auth.errors import InvalidOneTimeToken, NoEmail
 from shop_api.features.auth.letters import Letters
 from shop_api.features.auth.one_time_tokens import OneTimeToken, OneTimeTokens, Purpose
 from shop_api.features.users.models import User
-from shop_api.features.users.service import UserService
-from shop_api.kernel.errors import InvalidOneTimeToken, NoEmail, UserNotFound, WrongPassword
+from shop_api.features.users.service import UserNotFound, UserService, WrongPassword
 from shop_api.security.rate_limits import RateLimits
 
 VERIFICATIONS_PER_USER = "5 per hour"

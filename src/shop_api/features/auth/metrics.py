@@ -7,7 +7,8 @@ from typing import TypeVar
 from prometheus_client.metrics_core import CounterMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from shop_api.kernel.errors import InvalidCredentials, RateLimited, ShopError
+from shop_api.features.auth.errors import InvalidCredentials
+from shop_api.kernel.errors import RateLimited, ShopError
 
 T = TypeVar("T")
 _GRANTED = "granted"

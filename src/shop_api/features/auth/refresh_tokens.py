@@ -9,7 +9,7 @@ import re
 import secrets
 from typing import NamedTuple
 
-from shop_api.kernel.errors import InvalidRefreshToken
+from shop_api.features.auth.errors import InvalidRefreshToken
 
 _FORM = re.compile(r"([0-9a-f-]{36})\.([A-Za-z0-9_-]{22})\.([A-Za-z0-9_-]{43})")
 

@@ -6,8 +6,10 @@ from urllib.parse import parse_qsl
 from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BaseModel, ValidationError
 
+from shop_api.features.auth.errors import InvalidCredentials, InvalidRefreshToken
 from shop_api.features.auth.models import Credentials, PasswordForm, Refresh, RefreshForm, Tokens
 from shop_api.features.users.models import Registration, UserOut
+from shop_api.features.users.service import DuplicateUsername
 from shop_api.http import strict_json
 from shop_api.http.dependencies import (
     AddressDep,
@@ -19,16 +21,14 @@ from shop_api.http.dependencies import (
     UserServiceDep,
 )
 from shop_api.http.etags import etag
+from shop_api.http.idempotency.errors import KEYED
 from shop_api.http.idempotency.route import PARAMETER, CreatingRoute
 from shop_api.http.openapi import LOCATION, PUBLIC, request_body
-from shop_api.http.problems import BODY, KEYED, field_errors, problems
+from shop_api.http.problems import BODY, field_errors, problems
 from shop_api.http.routing import FORM, JSON, media_type
 from shop_api.kernel.errors import (
-    DuplicateUsername,
     FieldError,
     Forbidden,
-    InvalidCredentials,
-    InvalidRefreshToken,
     InvalidRequest,
     InvalidToken,
     RateLimited,

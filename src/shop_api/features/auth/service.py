@@ -8,19 +8,14 @@ from uuid_utils import uuid7
 
 from shop_api.audit.models import Origin
 from shop_api.features.auth.delays import SignInDelays
+from shop_api.features.auth.errors import InvalidCredentials, InvalidRefreshToken, SessionNotFound
 from shop_api.features.auth.models import Device, Session, Tokens
 from shop_api.features.auth.refresh_tokens import RefreshToken
 from shop_api.features.auth.repository import SessionRepository
 from shop_api.features.users.models import User
-from shop_api.features.users.service import UserService
+from shop_api.features.users.service import UserService, WrongPassword
 from shop_api.kernel.clock import Clock
-from shop_api.kernel.errors import (
-    InvalidCredentials,
-    InvalidRefreshToken,
-    InvalidToken,
-    SessionNotFound,
-    WrongPassword,
-)
+from shop_api.kernel.errors import InvalidToken
 from shop_api.security.rate_limits import RateLimits
 from shop_api.security.tokens import LIFETIME, AccessTokens
 
@@ -55,6 +50,8 @@ class AuthService:
         await self._limits.hit(SIGN_INS_PER_ADDRESS, "sign-in address", device.address)
         await self._delays.attempt(username.lower(), device.address)
         user = await self._users.authenticate(username, password)
+        if user is None:
+            raise InvalidCredentials
         await self._delays.succeeded(user.username, device.address)
         token = RefreshToken.first(str(uuid7()))
         now = self._clock()

@@ -24,7 +24,6 @@ router = APIRouter(tags=["Home"], route_class=StrictRoute)
 
 _HTML: dict[int | str, dict[str, Any]] = {200: {"content": {"text/html": {"schema": {"type": "string"}}}}}
 _HOME, _PROBLEM = Page("home.html"), Page("problem.html")
-_KINDS = {kind.code: kind for kind in ShopError.kinds()}
 _PATIENCE = 2
 _HEALTH = {
     "up": "Healthy",
@@ -120,7 +119,8 @@ async def get_problem(
     code: Annotated[str, Path(description="As an error names it.", examples=["version_conflict"])], request: Request
 ) -> ProblemKind | Response:
     """Explains a kind of error; the `type` of every error leads here."""
-    kind = _KINDS.get(code)
+    # Looked up now, when all features are imported, and so all kinds are known.
+    kind = next((kind for kind in ShopError.kinds() if kind.code == code), None)
     if kind is None:
         raise NotFound
     problem = ProblemKind(code=code, title=kind.title, status=kind.status, description=kind.description())

@@ -4,10 +4,10 @@ from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from typing import Any
 
 from shop_api.features.products import queries
+from shop_api.features.products.errors import DuplicateProduct
 from shop_api.features.products.models import Facets, Product, ProductFilter, ProductQuery
 from shop_api.features.products.search import TIERS, fold, terms
 from shop_api.http.etags import Expected
-from shop_api.kernel.errors import DuplicateProduct
 from shop_api.kernel.pagination import Key
 from shop_api.storage.mongo import bulk, keyset
 from shop_api.storage.mongo import client as mongo

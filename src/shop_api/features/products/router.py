@@ -6,6 +6,7 @@ from fastapi import APIRouter, Body, Path, Query, Response
 
 from shop_api.cache.marking import cacheable
 from shop_api.features.products import cache_tags
+from shop_api.features.products.errors import DuplicateProduct, ProductNotFound
 from shop_api.features.products.models import (
     Facets,
     Product,
@@ -18,11 +19,12 @@ from shop_api.features.products.models import (
 )
 from shop_api.http.dependencies import AdminDep, CreationDep, ExpectedDep, ProductServiceDep, VisitorDep
 from shop_api.http.etags import etag
+from shop_api.http.idempotency.errors import KEYED
 from shop_api.http.idempotency.route import PARAMETER, CreatingRoute
 from shop_api.http.openapi import CONTENT_ETAG, ETAG, LOCATION, NOT_MODIFIED, PUBLIC
-from shop_api.http.problems import BODY, KEYED, SIGNED_IN, problems
+from shop_api.http.problems import BODY, SIGNED_IN, problems
 from shop_api.http.routing import MERGE_PATCH
-from shop_api.kernel.errors import DuplicateProduct, Forbidden, ProductNotFound, VersionConflict
+from shop_api.kernel.errors import Forbidden, VersionConflict
 
 router = APIRouter(prefix="/products", tags=["Products"], route_class=CreatingRoute)
 

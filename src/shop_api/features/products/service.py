@@ -8,19 +8,13 @@ from uuid_utils import uuid7
 
 from shop_api.cache.cache import HttpCache
 from shop_api.features.products.cache_tags import product_tags
+from shop_api.features.products.errors import ProductNotFound
 from shop_api.features.products.models import Facets, Product, ProductFilter, ProductIn, ProductPatch, ProductQuery
 from shop_api.features.products.repository import ProductRepository
 from shop_api.features.users.models import Visitor
 from shop_api.http.etags import Expected
 from shop_api.kernel.clock import Clock
-from shop_api.kernel.errors import (
-    FieldError,
-    Forbidden,
-    InvalidRequest,
-    ProductNotFound,
-    Unauthenticated,
-    VersionConflict,
-)
+from shop_api.kernel.errors import FieldError, Forbidden, InvalidRequest, Unauthenticated, VersionConflict
 from shop_api.kernel.pagination import Cursors
 from shop_api.kernel.schema import merged
 

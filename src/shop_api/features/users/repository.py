@@ -6,8 +6,8 @@ from typing import Any, TypeVar
 
 from shop_api.audit.models import AuditEntry
 from shop_api.audit.repository import AuditLog
+from shop_api.features.users.errors import DuplicateUsername, LastAdmin
 from shop_api.features.users.models import User, UserQuery
-from shop_api.kernel.errors import DuplicateUsername, LastAdmin
 from shop_api.kernel.pagination import Key
 from shop_api.storage.mongo import client as mongo
 from shop_api.storage.mongo import keyset

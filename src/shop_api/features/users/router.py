@@ -4,6 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Body, Query, Response
 
+from shop_api.features.users.errors import LastAdmin, UserNotFound, WrongPassword
 from shop_api.features.users.models import User, UserOut, UserPage, UserPatch, UserQuery
 from shop_api.http.dependencies import (
     AddressedUserDep,
@@ -19,7 +20,7 @@ from shop_api.http.etags import etag
 from shop_api.http.openapi import ETAG, NOT_MODIFIED
 from shop_api.http.problems import BODY, SIGNED_IN, problems
 from shop_api.http.routing import MERGE_PATCH, StrictRoute
-from shop_api.kernel.errors import Forbidden, LastAdmin, RateLimited, UserNotFound, VersionConflict, WrongPassword
+from shop_api.kernel.errors import Forbidden, RateLimited, VersionConflict
 
 router = APIRouter(prefix="/users", tags=["Users"], route_class=StrictRoute)
 

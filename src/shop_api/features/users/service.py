@@ -7,22 +7,17 @@ import structlog
 from uuid_utils import uuid7
 
 from shop_api.audit.models import Action, AuditEntry, Origin, State
+from shop_api.features.users.errors import DuplicateUsername, UserNotFound, WrongPassword
 from shop_api.features.users.models import Registration, User, UserPatch, UserQuery
 from shop_api.features.users.repository import UserRepository
 from shop_api.http.etags import Expected
 from shop_api.kernel.clock import Clock
-from shop_api.kernel.errors import (
-    DuplicateUsername,
-    FieldError,
-    Forbidden,
-    InvalidCredentials,
-    InvalidRequest,
-    UserNotFound,
-    VersionConflict,
-    WrongPassword,
-)
+from shop_api.kernel.errors import FieldError, Forbidden, InvalidRequest, VersionConflict
 from shop_api.kernel.pagination import Cursors
 from shop_api.security.passwords import MAX_LENGTH, Passwords, normalised, weakness
+
+# What other features know of accounts: the service, and the errors that it raises.
+__all__ = ["DuplicateUsername", "UserNotFound", "UserService", "WrongPassword"]
 
 log = structlog.get_logger()
 
@@ -87,18 +82,18 @@ class UserService:
             return earlier
         return user
 
-    async def authenticate(self, username: str, password: str) -> User:
-        """The user with this password; InvalidCredentials whatever is wrong, after the same work, so that neither
-        the answer nor its time tells whether the user exists."""
+    async def authenticate(self, username: str, password: str) -> User | None:
+        """The user with this password; None whatever is wrong, after the same work, so that neither the answer nor
+        its time tells whether the user exists."""
         if len(normalised(password)) > MAX_LENGTH:  # nobody has such a password, and hashing it would only cost
-            raise InvalidCredentials
+            return None
         user = await self._users.find(username.lower())
         right = await self._passwords.verify(password, user.password_hash if user else None)
         if user is None or not right or user.disabled:
             log.info(
                 "a sign-in was refused", user_id=user.id if user else None, disabled=bool(user and user.disabled)
             )
-            raise InvalidCredentials
+            return None
         return user
 
     async def active(self, user_id: str) -> User | None:

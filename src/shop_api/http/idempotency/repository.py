@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import pymongo
 from uuid_utils import uuid7
 
+from shop_api.http.idempotency.errors import IdempotencyInProgress, IdempotencyKeyReused
 from shop_api.kernel.clock import Clock
-from shop_api.kernel.errors import IdempotencyInProgress, IdempotencyKeyReused
 from shop_api.storage.mongo import client as mongo
 from shop_api.storage.mongo.client import Database, Document, IndexModel, PyMongoError
 
