@@ -54,7 +54,7 @@ openapi-check: $(VENV)/dev.stamp ## fail if openapi.json is stale, and lint it
 	@$(WITH_NODE) npx --yes $(REDOCLY) lint --extends=recommended-strict openapi.json
 
 docs: $(VENV)/run.stamp ## write the pages under docs/ that are made from the code
-	$(BIN)/python -m shop_api.settings.model > docs/configuration.md
+	$(BIN)/python -m shop_api.settings.reference > docs/configuration.md
 	$(BIN)/python -m shop_api.cli.reference > docs/errors.md
 
 screenshots: $(VENV)/dev.stamp tests/features/home/node_modules/stamp ## take the pictures in docs/ of the pages again (needs Chromium)

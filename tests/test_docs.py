@@ -10,7 +10,7 @@ import subprocess
 import pytest
 
 from shop_api.cli import reference as errors
-from shop_api.settings import model as settings
+from shop_api.settings import reference as settings
 from support.processes import SHOP_API
 from support.walkthrough import blocks, walkthrough
 

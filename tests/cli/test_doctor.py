@@ -62,9 +62,13 @@ async def test_wrong_and_unknown_settings_are_named(clean, tmp_path):
     clean.setenv("SHOP_DATA_DIR", str(tmp_path))
     clean.setenv("SHOP_PORT", "many")
     clean.setenv("SHOP_MONGO_ULR", "x")
+    clean.setenv("SHOP_JWT_KEYS_DIR", str(tmp_path / "none"))
     findings = await doctor.examine()
     assert about(findings, "SHOP_PORT").verdict == "broken"
     assert about(findings, "SHOP_PORT").remedy == "for example: 4000"
+    assert about(findings, "SHOP_JWT_KEYS_DIR").verdict == "broken"
+    assert about(findings, "SHOP_JWT_KEYS_DIR").fact.startswith(f"{tmp_path}/none: there is no such folder; ")
+    assert about(findings, "SHOP_JWT_KEYS_DIR").remedy == "for example: /run/secrets/shop-keys"
     assert about(findings, "SHOP_MONGO_ULR") == Finding(
         "warning", "SHOP_MONGO_ULR", "is not a setting", "did you mean SHOP_MONGO_URL?"
     )

@@ -271,6 +271,18 @@ class TestRefusals:
             " (for example: the output of: openssl rand -hex 32)\n"
         )
 
+    def test_a_bad_signing_key_before_anything_is_started(self, engines, tmp_path):
+        (tmp_path / "20300101T000000Z.pem").write_text("text")
+        keys = {"SHOP_JWT_KEYS_DIR": str(tmp_path), "SHOP_DATA_DIR": str(tmp_path / "data"), "SHOP_REDIS_URL": ""}
+        said = self.refused(env(engines, **{**GIVEN, **keys}))
+        assert said.startswith(f"shop-api: SHOP_JWT_KEYS_DIR: {tmp_path}/20300101T000000Z.pem: is no private key in")
+        assert said.endswith(" (for example: /run/secrets/shop-keys)\n")
+        assert not (tmp_path / "data").exists()
+
+    def test_a_folder_of_signing_keys_that_is_not_there(self, engines, tmp_path):
+        said = self.refused(env(engines, **GIVEN, SHOP_JWT_KEYS_DIR=str(tmp_path / "none")))
+        assert said.startswith(f"shop-api: SHOP_JWT_KEYS_DIR: {tmp_path}/none: there is no such folder; ")
+
     @pytest.mark.parametrize(
         ("given", "said"),
         [

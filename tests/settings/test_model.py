@@ -9,7 +9,6 @@ import pytest
 from pydantic import SecretStr
 
 from shop_api.settings import Settings, SettingsError, load
-from support.key_files import add_key
 
 STRONG = "0f1e2d3c4b5a69788796a5b4c3d2e1f00f1e2d3c4b5a6978"
 GIVEN = {"mongo_url": "mongodb://db/", "redis_url": "redis://cache/0", "jwt_secret": STRONG}
@@ -17,7 +16,7 @@ GIVEN = {"mongo_url": "mongodb://db/", "redis_url": "redis://cache/0", "jwt_secr
 
 NONSENSE = "\x00/nonsense"
 # What is wrong with these shows when they are used: see TestRefusals in test_serve.py.
-TAKES_ANY_TEXT = {"data_dir", "host", "admin_username", "admin_password"}
+TAKES_ANY_TEXT = {"data_dir", "host", "jwt_keys_dir", "admin_username", "admin_password"}
 
 
 def refusal(**given: object) -> str:
@@ -140,21 +139,6 @@ class TestWrongValues:
             "SHOP_JWT_SECRET",
             "SHOP_LOG_LEVEL",
         ]
-
-
-class TestKeysDir:
-    def test_a_folder_of_keys_will_do_and_so_will_an_empty_one(self, tmp_path):
-        assert load(jwt_keys_dir=tmp_path).jwt_keys_dir == tmp_path
-        add_key(tmp_path)
-        assert load(jwt_keys_dir=str(tmp_path)).jwt_keys_dir == tmp_path
-
-    def test_a_bad_key_is_refused_with_its_file_and_what_is_wrong(self, tmp_path):
-        (tmp_path / "20300101T000000Z.pem").write_text("text")
-        said = refusal(jwt_keys_dir=tmp_path)
-        assert said.startswith(f"SHOP_JWT_KEYS_DIR: {tmp_path}/20300101T000000Z.pem: is no private key in PEM")
-
-    def test_a_missing_folder_is_refused(self, tmp_path):
-        assert refusal(jwt_keys_dir=tmp_path / "none").startswith(f"SHOP_JWT_KEYS_DIR: {tmp_path}/none: there is no ")
 
 
 class TestValues:

@@ -21,6 +21,7 @@ from rich.table import Table
 from shop_api import __version__, embedded
 from shop_api.embedded import mongo as embedded_mongo
 from shop_api.embedded import redis as embedded_redis
+from shop_api.security.signing_keys.files import BadKey, read_all
 from shop_api.settings import PREFIX, Settings, unknown_variables
 from shop_api.storage.mongo import client as mongo
 from shop_api.storage.redis.client import RedisError, connect
@@ -77,6 +78,7 @@ def _configured() -> tuple[Settings, list[Finding]]:
     except ValidationError as error:
         wrong = {str(e["loc"][0]): e["msg"].removeprefix("Value error, ") for e in error.errors()}
         settings = Settings(**{name: Settings.model_fields[name].get_default() for name in wrong})
+    wrong |= _bad_signing_keys(settings.jwt_keys_dir)
     for name, field in Settings.model_fields.items():
         if name in wrong:
             example = f"for example: {(field.examples or [''])[0]}"
@@ -89,6 +91,15 @@ def _configured() -> tuple[Settings, list[Finding]]:
         fact, _, near = fact.partition("; ")
         findings.append(Finding("warning", variable, fact, near or "remove it: it does nothing"))
     return settings, findings
+
+
+def _bad_signing_keys(folder: Path | None) -> dict[str, str]:
+    try:
+        if folder is not None:
+            read_all(folder)
+    except BadKey as error:
+        return {"jwt_keys_dir": str(error)}
+    return {}
 
 
 def _variable(name: str) -> str:

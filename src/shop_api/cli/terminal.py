@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import NoReturn
 
 import typer
 
 from shop_api import embedded
-from shop_api.settings import Settings, SettingsError, load, unknown_variables
+from shop_api.settings import Settings, SettingsError, describe, load, unknown_variables
 
 
 def say(line: str) -> None:
@@ -40,6 +41,19 @@ def settings_or_exit(**overrides: object) -> Settings:
         settings = load(**overrides)
     except SettingsError as error:
         fail(str(error))
+    _check_signing_keys(settings.jwt_keys_dir)
     for warning in unknown_variables():
         say(warning)
     return settings
+
+
+def _check_signing_keys(folder: Path | None) -> None:
+    """Refuses a folder in which something that should be a signing key is none, before anything is started."""
+    if folder is None:
+        return
+    from shop_api.security.signing_keys.files import BadKey, read_all  # slow to load, and most do without
+
+    try:
+        read_all(folder)
+    except BadKey as error:
+        fail(describe("jwt_keys_dir", str(error)))

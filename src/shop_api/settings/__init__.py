@@ -1,13 +1,7 @@
 """Everything the environment may set, and how the URLs in it are read."""
 
-from shop_api.settings.model import (
-    MIN_SECRET_BYTES,
-    PREFIX,
-    Settings,
-    SettingsError,
-    describe,
-    load,
-    unknown_variables,
-)
+from shop_api.settings.loading import load, unknown_variables
+from shop_api.settings.model import PREFIX, Settings, SettingsError, describe
+from shop_api.settings.values import MIN_SECRET_BYTES
 
 __all__ = ["MIN_SECRET_BYTES", "PREFIX", "Settings", "SettingsError", "describe", "load", "unknown_variables"]

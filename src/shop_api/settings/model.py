@@ -1,86 +1,20 @@
 """What the environment may set, each with the prefix `SHOP_`. Nothing else in the package reads the environment."""
 
-import difflib
-import os
-import sys
-from importlib import metadata
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from shop_api.settings import mongo_url as mongo_address
-from shop_api.settings import redis_url as redis_address
-from shop_api.settings import smtp_url as smtp_address
+from shop_api.settings.smtp_url import TO_LOG, check_sender
+from shop_api.settings.values import MongoUrl, OtlpEndpoint, RedisUrl, SmtpUrl, StrongSecret, StrongSecrets
 
 PREFIX = "SHOP_"
-MIN_SECRET_BYTES = 32
 
 
 class SettingsError(Exception):
     """A setting is wrong or missing; the message names it, says what is wrong and gives an example."""
-
-
-def _strong(secret: SecretStr) -> SecretStr:
-    value = secret.get_secret_value()
-    if len(value.encode()) < MIN_SECRET_BYTES:
-        raise ValueError(f"is weak: needs at least {MIN_SECRET_BYTES} bytes")
-    if len(set(value)) < 10 or "change" in value.lower():
-        raise ValueError("is weak: can be guessed")
-    return secret
-
-
-def _readable(folder: Path | None) -> Path | None:
-    """Refuses a folder in which something that should be a signing key is none."""
-    if folder is not None:
-        from shop_api.security.signing_keys.files import (
-            read_all,  # what that needs is slow to load, and most do without
-        )
-
-        read_all(folder)
-    return folder
-
-
-def _exportable(endpoint: str | None) -> str | None:
-    """Refuses to trace without the packages for it."""
-    if endpoint is not None:
-        try:
-            metadata.distribution("opentelemetry-exporter-otlp-proto-http")
-        except metadata.PackageNotFoundError:
-            raise ValueError("needs packages that are not installed; run: pip install 'shop-api[otel]'") from None
-    return endpoint
-
-
-def _address(*beginnings: str) -> AfterValidator:
-    """Refuses what cannot be such an address; the rest of it is the driver's to read."""
-
-    def check(url: SecretStr | str | None) -> SecretStr | str | None:
-        text = url.get_secret_value() if isinstance(url, SecretStr) else url
-        if text is not None and not text.startswith(beginnings):
-            raise ValueError(f"must begin with {' or '.join(beginnings)}")
-        return url
-
-    return AfterValidator(check)
-
-
-def _of_mongo(url: SecretStr | None) -> SecretStr | None:
-    if url is not None:
-        mongo_address.check(url.get_secret_value())
-    return url
-
-
-def _of_redis(url: SecretStr | None) -> SecretStr | None:
-    if url is not None:
-        redis_address.parse(url.get_secret_value())
-    return url
-
-
-def _of_smtp(url: SecretStr | None) -> SecretStr | None:
-    if url is not None and url.get_secret_value() != smtp_address.TO_LOG:
-        smtp_address.parse(url.get_secret_value())
-    return url
 
 
 def _example(example: str) -> Any:
@@ -95,10 +29,7 @@ class Settings(BaseSettings):
     )
 
     mongo_url: Annotated[
-        SecretStr | None,
-        _address("mongodb://", "mongodb+srv://"),
-        AfterValidator(_of_mongo),
-        _example("mongodb://user:password@db:27017/?replicaSet=rs0&authSource=admin"),
+        MongoUrl | None, _example("mongodb://user:password@db:27017/?replicaSet=rs0&authSource=admin")
     ] = None
     """Where MongoDB is: a replica set. Its options (TLS, time-outs, concerns) are obeyed, but `w`, `journal` and
     `readPreference` have to stay `majority`, `true` and `primary`. Without it the embedded one is started."""
@@ -106,12 +37,7 @@ class Settings(BaseSettings):
     """The name of the database."""
     mongo_driver: Annotated[Literal["motor", "pymongo"], _example("pymongo")] = "motor"
     """Which driver speaks to MongoDB: Motor, or PyMongo's own asyncio client."""
-    redis_url: Annotated[
-        SecretStr | None,
-        _address(*redis_address.SCHEMES),
-        AfterValidator(_of_redis),
-        _example("redis://:password@cache:6379/0"),
-    ] = None
+    redis_url: Annotated[RedisUrl | None, _example("redis://:password@cache:6379/0")] = None
     """Where Redis is; by `redis+sentinel://` and `redis+cluster://` see operations.md. Without it `shop-api serve`
     starts the embedded one."""
     data_dir: Annotated[Path, _example("/var/lib/shop")] = Path(".shop-data")
@@ -120,20 +46,11 @@ class Settings(BaseSettings):
     """The address to listen on."""
     port: Annotated[int, Field(ge=0, le=65535), _example("4000")] = 4000
     """The port to listen on."""
-    jwt_secret: Annotated[
-        SecretStr | None,
-        AfterValidator(lambda s: s and _strong(s)),
-        _example("the output of: openssl rand -hex 32"),
-    ] = None
+    jwt_secret: Annotated[StrongSecret | None, _example("the output of: openssl rand -hex 32")] = None
     """Signs tokens and cursors; the same on every instance. Required unless MongoDB is the embedded one."""
-    jwt_previous_secrets: Annotated[
-        list[SecretStr],
-        NoDecode,
-        AfterValidator(lambda secrets: [_strong(secret) for secret in secrets]),
-        _example("the SHOP_JWT_SECRET before this one"),
-    ] = []
+    jwt_previous_secrets: Annotated[StrongSecrets, NoDecode, _example("the SHOP_JWT_SECRET before this one")] = []
     """Secrets whose tokens are valid too, separated by commas: for changing `SHOP_JWT_SECRET` unnoticed."""
-    jwt_keys_dir: Annotated[Path | None, AfterValidator(_readable), _example("/run/secrets/shop-keys")] = None
+    jwt_keys_dir: Annotated[Path | None, _example("/run/secrets/shop-keys")] = None
     """A folder of private keys made by `shop-api keys rotate`: these sign tokens then, not the secret."""
     admin_username: Annotated[str | None, _example("owner")] = None
     """The first admin, created at start if there is no user of this name."""
@@ -145,12 +62,7 @@ class Settings(BaseSettings):
     """Origins whose pages may call this API from a browser, separated by commas."""
     trusted_proxies: Annotated[list[str], NoDecode, _example("10.0.0.0/8")] = []
     """Addresses or networks whose X-Forwarded-For is believed, separated by commas."""
-    smtp_url: Annotated[
-        SecretStr | None,
-        _address(*smtp_address.SCHEMES),
-        AfterValidator(_of_smtp),
-        _example("smtp://user:password@mail.example:587"),
-    ] = None
+    smtp_url: Annotated[SmtpUrl | None, _example("smtp://user:password@mail.example:587")] = None
     """The server that mail goes through; `log:` prints it to the log instead, as the embedded mode does. Without it
     no mail is sent."""
     mail_from: Annotated[
@@ -176,9 +88,7 @@ class Settings(BaseSettings):
     log_hits_every: Annotated[int, Field(ge=1), _example("1")] = 100
     """Of requests answered from the cache's memory, of health checks that found all well and of requests refused as
     `overloaded`, one in so many is logged; all others are, whatever this says."""
-    otlp_endpoint: Annotated[
-        str | None, _address("http://", "https://"), AfterValidator(_exportable), _example("http://collector:4318")
-    ] = None
+    otlp_endpoint: Annotated[OtlpEndpoint | None, _example("http://collector:4318")] = None
     """Where traces go: a collector that takes OTLP over HTTP. Without it there are none. Needs the extra `otel`."""
     trace_ratio: Annotated[float, Field(ge=0, le=1), _example("0.01")] = 1.0
     """Of requests whose caller has not decided it (`traceparent`), how many are traced: 1 is all of them."""
@@ -217,8 +127,8 @@ class Settings(BaseSettings):
     def _sender(cls, sender: str | None, info: ValidationInfo) -> str | None:
         url: SecretStr | None = info.data.get("smtp_url")
         if sender is not None:
-            smtp_address.check_sender(sender)
-        elif url is not None and url.get_secret_value() != smtp_address.TO_LOG:
+            check_sender(sender)
+        elif url is not None and url.get_secret_value() != TO_LOG:
             raise ValueError(f"is missing: {PREFIX}SMTP_URL needs a sender")
         return sender
 
@@ -239,60 +149,6 @@ class Settings(BaseSettings):
         return mongo_url, redis_url, secret.encode()
 
 
-def load(**overrides: Any) -> Settings:
-    """The settings from the environment, with `overrides` from the command line on top; SettingsError if wrong."""
-    try:
-        return Settings(**{name: value for name, value in overrides.items() if value is not None})
-    except ValidationError as error:
-        raise SettingsError("\n".join(map(_explain, error.errors()))) from None
-
-
-def _explain(error: Any) -> str:
-    # The value itself is left out: it may be a secret.
-    return describe(str(error["loc"][0]), error["msg"].removeprefix("Value error, "))
-
-
 def describe(name: str, problem: str) -> str:
     examples = Settings.model_fields[name].examples or [""]
     return f"{PREFIX}{name.upper()}: {problem} (for example: {examples[0]})"
-
-
-def unknown_variables() -> list[str]:
-    """A warning for each `SHOP_…` variable in the environment that is not a setting, with the nearest that is."""
-    known = [PREFIX + name.upper() for name in Settings.model_fields]
-    warnings = []
-    for name in sorted(os.environ):
-        if name.upper().startswith(PREFIX) and name.upper() not in known and not name.startswith("SHOP_TEST_"):
-            near = difflib.get_close_matches(name.upper(), known, 1)
-            warnings.append(f"{name} is not a setting" + (f"; did you mean {near[0]}?" if near else ""))
-    return warnings
-
-
-def reference() -> str:
-    """docs/configuration.md, written by `make docs`."""
-    rows = []
-    for name, field in Settings.model_fields.items():
-        default = field.get_default()
-        shown = "" if default in (None, []) else f"`{default}`"
-        example = f"`{field.examples[0]}`" if field.examples else ""
-        meaning = " ".join((field.description or "").split())
-        rows.append(f"| `{PREFIX}{name.upper()}` | {meaning} | {shown} | {example} |")
-    return "\n".join(
-        [
-            "# Configuration",
-            "",
-            "Everything is set by environment variables. Made from settings.py by `make docs`.",
-            "",
-            "| variable | meaning | default | example |",
-            "|---|---|---|---|",
-            *rows,
-            "",
-            "A variable that begins with `SHOP_` and is no setting is a warning at the start, with the nearest name.",
-            "A wrong value stops the start, and the message names the setting, what is wrong and an example.",
-            "",
-        ]
-    )
-
-
-if __name__ == "__main__":
-    sys.stdout.write(reference())

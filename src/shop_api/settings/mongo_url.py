@@ -2,6 +2,8 @@
 
 from urllib.parse import parse_qsl
 
+SCHEMES = ("mongodb://", "mongodb+srv://")
+
 # What the service promises stands on these, so a URL that says otherwise is refused and not obeyed or overlooked.
 _FIXED = {
     "w": ("majority", "an acknowledged write has to survive the election of another primary"),
