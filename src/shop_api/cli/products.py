@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from io import TextIOWrapper
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, TextIO, cast
+from typing import IO, TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
 
@@ -129,7 +129,7 @@ def export_products(
     say(f"wrote {count:,} products")
 
 
-async def _export(settings: Settings, form: Format, out: TextIO) -> int:
+async def _export(settings: Settings, form: Format, out: IO[str]) -> int:
     from shop_api.container import open_shop
     from shop_api.features.products.repository import ProductRepository
     from shop_api.features.products.transfer.exporting import export

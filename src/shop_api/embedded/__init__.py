@@ -3,7 +3,6 @@ folder. For development and tests; they take connections from this machine witho
 
 import fcntl
 import json
-import os
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -13,6 +12,7 @@ from pydantic import SecretStr
 
 from shop_api.embedded import mongo, redis
 from shop_api.embedded.errors import EngineError, FolderInUse
+from shop_api.kernel.files import write_private
 from shop_api.settings import MIN_SECRET_BYTES, Settings
 
 __all__ = ["EngineError", "FolderInUse", "running"]
@@ -62,7 +62,7 @@ def _start(stack: ExitStack, settings: Settings, folder: Path, say: Say, check: 
         say(f"starting the embedded Redis on {folder}")
         urls["redis_url"] = stack.enter_context(redis.running(folder, check))
     check()
-    _write_private(published, json.dumps(urls | secret))
+    write_private(published, json.dumps(urls | secret).encode())
     stack.callback(published.unlink, missing_ok=True)
     return urls | secret
 
@@ -91,19 +91,8 @@ def _secret(folder: Path, say: Say) -> str:
     path = folder / "jwt-secret"
     if not path.exists():
         say(f"making a secret for tokens in {path}")
-        _write_private(path, secrets.token_hex(32))
+        write_private(path, secrets.token_hex(32).encode())
     secret = path.read_text().strip()
     if len(secret) < MIN_SECRET_BYTES:
         raise EngineError(f"{path} is damaged: remove it, and the next start makes another (everyone signs in again)")
     return secret
-
-
-def _write_private(path: Path, text: str) -> None:
-    """All of `text` or nothing, readable only by its owner."""
-    new = path.with_suffix(".new")
-    new.unlink(missing_ok=True)
-    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    new.replace(path)

@@ -7,12 +7,13 @@ each one in between is a collection's name and one of its documents. Without its
 import gzip
 import hashlib
 import json
-import os
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from shop_api.kernel.files import replacing
 
 FORM = 1
 _MAGIC = "shop_api backup"
@@ -55,30 +56,11 @@ class Writer:
 def written(path: Path, about: dict[str, Any]) -> Iterator[Writer]:
     """Writes `path`. It appears, or takes the place of an earlier one, only when all of it is on the disk, and is for
     its owner only."""
-    part = path.with_name(f"{path.name}.part")
-    part.unlink(missing_ok=True)  # of a backup that was killed
-    file = os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
-    try:
-        with file:
-            with gzip.GzipFile("", "wb", 6, file) as out:
-                writer = Writer(out)
-                writer._begin(about)
-                yield writer
-                writer._end()
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-        _keep_name(path.parent)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def _keep_name(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    with replacing(path) as file, gzip.GzipFile("", "wb", 6, file) as out:
+        writer = Writer(out)
+        writer._begin(about)
+        yield writer
+        writer._end()
 
 
 def examined(path: Path) -> Contents:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from shop_api.kernel.files import write_private
 from shop_api.security.signing_keys.files import STAMP, SUFFIX, Algorithm, PrivateKey, SigningKey, read, read_all
 from shop_api.security.signing_keys.folder import ACTIVATION_DELAY, SETTLED
 from shop_api.security.tokens import LEEWAY, LIFETIME
@@ -40,7 +41,7 @@ def rotate(folder: Path, algorithm: Algorithm | None, now: datetime) -> Rotation
 def _add(folder: Path, algorithm: Algorithm, now: datetime) -> SigningKey:
     private = _generate(algorithm)
     name = f"{now.strftime(STAMP)}-{algorithm}-{os.urandom(4).hex()}{SUFFIX}"  # of two at once, neither is lost
-    _write_private(folder / name, private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    write_private(folder / name, private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     return read(folder / name)
 
 
@@ -48,18 +49,3 @@ def _generate(algorithm: Algorithm) -> PrivateKey:
     if algorithm == "ES256":
         return ec.generate_private_key(ec.SECP256R1())
     return rsa.generate_private_key(65537, _RSA_BITS)
-
-
-def _write_private(path: Path, content: bytes) -> None:
-    """All of `content` or nothing, readable only by its owner, and there to stay."""
-    new = path.with_name(f".{path.name}.new")
-    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    new.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

@@ -5,10 +5,11 @@ import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TextIO
+from typing import IO, Any
 
 from shop_api.features.products.models import Product
 from shop_api.features.products.transfer.rows import Format
+from shop_api.kernel.files import replacing
 
 _COLUMNS = (
     *("product_id", "name", "description", "price.amount", "price.currency", "stock", "category", "brand", "tags"),
@@ -16,7 +17,7 @@ _COLUMNS = (
 )
 
 
-async def export(products: AsyncIterator[Product], form: Format, out: TextIO) -> int:
+async def export(products: AsyncIterator[Product], form: Format, out: IO[str]) -> int:
     """Writes each of `products` to `out` as it comes, with the fields of ProductIn and nothing else; how many."""
     count = 0
     write_csv = csv.writer(out).writerow
@@ -51,16 +52,11 @@ def _cells(fields: dict[str, Any]) -> list[Any]:
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[TextIO]:
+def whole_file(path: Path) -> Iterator[IO[str]]:
     """`path`, open for writing; it appears, or replaces what was there, only when all of it has been written."""
     if path.exists() and not path.is_file():  # a pipe or a device
         with path.open("w", encoding="utf-8", newline="") as out:
             yield out
         return
-    part = path.with_name(f"{path.name}.part")
-    try:
-        with part.open("w", encoding="utf-8", newline="") as out:
-            yield out
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    with replacing(path, mode=0o666, encoding="utf-8", newline="") as out:
+        yield out
