@@ -112,23 +112,23 @@ async def open_database(
     try:
         yield client[name]
     finally:
-        closing: Any = client.close()
-        if inspect.isawaitable(closing):
-            await closing
+        await _awaited(client.close())
+
+
+async def _awaited(result: Any) -> Any:
+    """What a method gives that one of the drivers awaits and the other does not."""
+    return await result if inspect.isawaitable(result) else result
 
 
 async def aggregate(collection: Collection, pipeline: Sequence[Mapping[str, Any]]) -> list[Document]:
-    cursor: Any = collection.aggregate(pipeline)
-    if inspect.isawaitable(cursor):
-        cursor = await cursor
+    cursor = await _awaited(collection.aggregate(pipeline))
     documents: list[Document] = await cursor.to_list(None)
     return documents
 
 
 async def transaction(database: Database, work: Callable[[Session], Awaitable[T]]) -> T:
     """Runs `work` in a transaction, again when it met another one; all of it happens or nothing."""
-    starting: Any = database.client.start_session()
-    session: Session = await starting if inspect.isawaitable(starting) else starting
+    session: Session = await _awaited(database.client.start_session())
     seconds = OPERATION_TIMEOUT_MS / 1000
     try:
         # The drivers would try again for two minutes.
@@ -142,13 +142,10 @@ async def transaction(database: Database, work: Callable[[Session], Awaitable[T]
 @asynccontextmanager
 async def snapshot(database: Database) -> AsyncIterator[Session]:
     """A session in which everything is read as of one moment. MongoDB keeps that for a minute."""
-    starting: Any = database.client.start_session()
-    session: Session = await starting if inspect.isawaitable(starting) else starting
-    async with session:
-        # A transaction, since the embedded engine gives a session of snapshot reads another moment for each read.
-        beginning: Any = session.start_transaction(ReadConcern("snapshot"))
-        async with await beginning if inspect.isawaitable(beginning) else beginning:
-            yield session
+    session: Session = await _awaited(database.client.start_session())
+    # A transaction, since the embedded engine gives a session of snapshot reads another moment for each read.
+    async with session, await _awaited(session.start_transaction(ReadConcern("snapshot"))):
+        yield session
 
 
 def snapshot_is_gone(error: PyMongoError) -> bool:
@@ -216,9 +213,8 @@ class Changes:
 async def changes(collection: Collection, after: Any = None) -> AsyncIterator[Changes]:
     """The changes from now on, or after an earlier position; then PyMongoError if that is too long ago."""
     wanted = [{"$project": {"operationType": 1, "documentKey": 1, "clusterTime": 1}}]
-    opening: Any = collection.watch(wanted, resume_after=after, max_await_time_ms=Changes.WAIT_MS, batch_size=1000)
-    stream = await opening if inspect.isawaitable(opening) else opening
-    async with stream:
+    opening = collection.watch(wanted, resume_after=after, max_await_time_ms=Changes.WAIT_MS, batch_size=1000)
+    async with await _awaited(opening) as stream:
         yield Changes(stream)
 
 
