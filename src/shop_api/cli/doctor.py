@@ -207,10 +207,10 @@ async def _mongodb(settings: Settings, running: dict[str, str]) -> Finding:
 
 def _mongodb_problem(error: Exception, variable: str) -> tuple[str, str]:
     if isinstance(error, mongo.PyMongoError) and mongo.unavailable(error):
-        reason = str(error).partition(" (configured")[0].partition(", Timeout:")[0]
-        return f"does not answer: {reason}", f"start it, or correct {variable}; without that the embedded one is used"
-    if getattr(error, "code", None) is not None:
-        return f"refuses: {str(error).partition(', full error')[0]}", f"check user and password in {variable}"
+        remedy = f"start it, or correct {variable}; without that the embedded one is used"
+        return f"does not answer: {mongo.brief_message(error)}", remedy
+    if isinstance(error, mongo.PyMongoError) and getattr(error, "code", None) is not None:
+        return f"refuses: {mongo.brief_message(error)}", f"check user and password in {variable}"
     # What the driver says of an address that it cannot read may repeat the password in it.
     return f"the driver cannot read its address ({type(error).__name__})", f"correct {variable}; escape the password"
 

@@ -147,7 +147,7 @@ async def _await_database(settings: Settings) -> None:
                 await mongo.ping(database)
             return
         except mongo.PyMongoError as error:
-            reason = str(error).partition(" (configured")[0].partition(", Timeout")[0]
+            reason = mongo.brief_message(error)
             say(f"waiting for MongoDB: {reason}")
             await asyncio.sleep(1)
     fail(f"SHOP_MONGO_URL: MongoDB does not answer: {reason}; shop-api doctor may say more")

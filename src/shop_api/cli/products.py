@@ -13,7 +13,7 @@ import typer
 from shop_api.cli.terminal import engines, fail, say, settings_or_exit
 from shop_api.features.products.transfer.rows import Format, UnreadableFile, format_of, open_rows
 from shop_api.settings import Settings
-from shop_api.storage.mongo.client import PyMongoError
+from shop_api.storage.mongo.client import PyMongoError, brief_message
 
 if TYPE_CHECKING:
     from shop_api.features.products.transfer.importing import Outcome, Plan, Rejected
@@ -79,8 +79,7 @@ def _failures_in_words() -> Iterator[None]:
     try:
         yield
     except PyMongoError as error:
-        reason = str(error).partition(" (configured")[0].partition(", full error")[0]
-        fail(f"MongoDB failed: {reason}; what is done is done, and the same command does the rest")
+        fail(f"MongoDB failed: {brief_message(error)}; what is done is done, and the same command does the rest")
 
 
 async def _import(

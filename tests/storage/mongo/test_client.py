@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from pymongo.errors import OperationFailure
+from pymongo.errors import OperationFailure, ServerSelectionTimeoutError
 
 from own_time import own_time
 from shop_api import embedded
@@ -186,6 +186,25 @@ ABORT, GRACE = 2, 2.5
 )
 def test_what_a_server_says_while_it_changes_its_state_is_unavailability(error: PyMongoError, passes: bool):
     assert mongo.unavailable(error) is passes
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (
+            ServerSelectionTimeoutError(
+                "db:1: [Errno 111] Connection refused (configured timeouts: connectTimeoutMS: 20.0ms), Timeout: 3.0s,"
+                " Topology Description: <TopologyDescription id: 1, servers: []>"
+            ),
+            "db:1: [Errno 111] Connection refused",
+        ),
+        (ServerSelectionTimeoutError("No servers found yet, Timeout: 3.0s"), "No servers found yet"),
+        (OperationFailure("Authentication failed., full error: {'ok': 0.0}", 18), "Authentication failed."),
+        (PyMongoError("what else it says, in full"), "what else it says, in full"),
+    ],
+)
+def test_a_brief_message_is_without_what_the_drivers_add(error: PyMongoError, message: str):
+    assert mongo.brief_message(error) == message
 
 
 class Told(NamedTuple):

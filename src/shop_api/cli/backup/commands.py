@@ -12,7 +12,7 @@ import typer
 from shop_api import __version__
 from shop_api.cli.terminal import engines, fail, say, settings_or_exit
 from shop_api.settings import Settings
-from shop_api.storage.mongo.client import PyMongoError, snapshot_is_gone
+from shop_api.storage.mongo.client import PyMongoError, brief_message, snapshot_is_gone
 
 _TOO_SLOW = "it took longer than MongoDB keeps the state of one moment; use mongodump --oplog, see docs/operations.md"
 
@@ -90,9 +90,6 @@ def _failures_in_words(file: Path) -> Iterator[None]:
     try:
         yield
     except PyMongoError as error:
-        reason = (
-            _TOO_SLOW if snapshot_is_gone(error) else str(error).partition(" (configured")[0].partition(", full")[0]
-        )
-        fail(f"MongoDB failed: {reason}")
+        fail(f"MongoDB failed: {_TOO_SLOW if snapshot_is_gone(error) else brief_message(error)}")
     except OSError as error:
         fail(f"{error.filename or file}: {error.strerror}", 2)

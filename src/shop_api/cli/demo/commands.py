@@ -12,7 +12,7 @@ from rich.progress import track
 
 from shop_api.cli.terminal import engines, fail, say, settings_or_exit
 from shop_api.settings import Settings
-from shop_api.storage.mongo.client import PyMongoError
+from shop_api.storage.mongo.client import PyMongoError, brief_message
 
 if TYPE_CHECKING:
     from shop_api.container import Shop
@@ -40,8 +40,7 @@ def demo(
         try:
             accounts = asyncio.run(_fill(settings, products, seed, force))
         except PyMongoError as error:
-            reason = str(error).partition(" (configured")[0].partition(", full error")[0]
-            fail(f"MongoDB failed: {reason}; the same command with --force does the rest")
+            fail(f"MongoDB failed: {brief_message(error)}; the same command with --force does the rest")
     say(f"the shop has {products:,} made-up products; these can sign in:")
     for username, role, password in accounts:
         typer.echo(f"{username:<12} {password or '(the password it had before)'} {role}")

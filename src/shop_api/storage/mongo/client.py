@@ -8,6 +8,7 @@ from Motor.)
 import asyncio
 import inspect
 import os
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Literal, NamedTuple, TypeVar, cast
@@ -45,6 +46,7 @@ __all__ = [
     "PyMongoError",
     "Session",
     "aggregate",
+    "brief_message",
     "changes",
     "has_primary",
     "moment",
@@ -228,6 +230,7 @@ async def moment(database: Database) -> Timestamp:
 # What a server answers while it stops, starts, or is not the primary any more: shutdown in progress, interrupted, …
 # (Source: the drivers' specification of retryable reads and writes.)
 _PASSING = frozenset({6, 7, 89, 91, 134, 189, 262, 9001, 10107, 11600, 11602, 13435, 13436})
+_ADDED = re.compile(r" \(configured|, Timeout:|, full error")
 _PASSING_LABELS = ("RetryableWriteError", "TransientTransactionError")
 
 
@@ -236,3 +239,8 @@ def unavailable(error: PyMongoError) -> bool:
     if isinstance(error, ConnectionFailure) or error.timeout or any(map(error.has_error_label, _PASSING_LABELS)):
         return True
     return isinstance(error, OperationFailure) and error.code in _PASSING
+
+
+def brief_message(error: PyMongoError) -> str:
+    """What `error` says, without the time-outs, the picture of all servers or the raw reply that the drivers add."""
+    return _ADDED.split(str(error), maxsplit=1)[0]
