@@ -12,6 +12,7 @@ from shop_api.cache.marking import CacheableRoute
 from shop_api.cache.memory import Entry
 from shop_api.container import Shop
 from shop_api.http.etags import none_match
+from shop_api.http.request_state import request_state
 
 # Anybody may keep it, and has to ask each time whether it is still current: nobody but us learns of changes.
 _PUBLIC = b"public, no-cache"
@@ -59,7 +60,7 @@ class CacheFirst:
             return await self._forward(scope, receive, send, shop.cache, key, known, token, fresh)
         shop.cache.counters.memory_hits += 1
         scope["route"] = entry.route
-        scope["state"]["cache"] = "hit"
+        request_state(scope).cache = "hit"
         if entry.status != 200:
             return await _answer(scope, send, Found(entry.answer, entry.born, b"hit; detail=memory"), known)
         _, status, headers, body = _hit(scope, entry, known, now)
@@ -143,9 +144,10 @@ def _wants_fresh(shop: Shop, token: bytes, control: bytes) -> bool:
 
 
 async def _answer(scope: Scope, send: Send, found: Found, known: bytes | None) -> None:
-    answer = found.answer.of_request(scope["state"]["request_id"])
+    state = request_state(scope)
+    answer = found.answer.of_request(state.request_id)
     hit = found.status.startswith(b"hit")
-    scope["state"]["cache"] = "hit" if hit or found.status.endswith(b"collapsed") else "miss"
+    state.cache = "hit" if hit or found.status.endswith(b"collapsed") else "miss"
     headers = [*answer.headers, (b"cache-status", b"shop_api; " + found.status)]
     if hit:
         headers.append((b"age", b"%d" % (time.monotonic() - found.born)))

@@ -17,6 +17,7 @@ from shop_api.features.products.service import ProductService
 from shop_api.features.users.models import User, Visitor
 from shop_api.features.users.service import UserService
 from shop_api.http.etags import IF_MATCH_PATTERN, Expected, parse_if_match
+from shop_api.http.request_state import request_state
 from shop_api.kernel.errors import Forbidden, Unauthenticated
 
 # All of these are coroutines, also where nothing waits, since the framework runs others in threads. And each asks the
@@ -61,7 +62,7 @@ async def _optional_user(request: Request, token: Annotated[str | None, Depends(
     if token is None:
         return None
     user = await (await _auth(request)).user_of(token)
-    request.state.user_id = user.id  # for the log
+    request_state(request.scope).user_id = user.id  # for the log
     return user
 
 
@@ -149,7 +150,7 @@ ExpectedDep = Annotated[Expected, Depends(_expected)]
 
 
 async def _creation(request: Request) -> str:
-    return getattr(request.state, "creation", None) or str(uuid7())
+    return request_state(request.scope).creation or str(uuid7())
 
 
 CreationDep = Annotated[str, Depends(_creation)]
@@ -184,7 +185,7 @@ DeviceDep = Annotated[Device, Depends(_device)]
 
 
 async def _origin(request: Request, user: CurrentUserDep) -> Origin:
-    return Origin(user.id, await _address(request), request.state.request_id)
+    return Origin(user.id, await _address(request), request_state(request.scope).request_id)
 
 
 OriginDep = Annotated[Origin, Depends(_origin)]

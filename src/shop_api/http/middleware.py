@@ -8,6 +8,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shop_api.http.etags import none_match
 from shop_api.http.problems import problem_response
+from shop_api.http.request_state import request_state
 from shop_api.kernel.errors import BodyTooLarge, Overloaded
 
 MAX_BODY_BYTES = 1024 * 1024
@@ -50,7 +51,7 @@ class Admission:
         if scope["type"] != "http" or scope["path"] in _ALWAYS:
             return await self.app(scope, receive, send)
         if self._inside >= self._most:
-            scope.setdefault("state", {})["overloaded"] = True
+            request_state(scope).overloaded = True
             return await problem_response(Overloaded(retry_after=1), scope)(scope, receive, send)
         self._inside += 1
         try:

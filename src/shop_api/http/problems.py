@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match
 from starlette.types import Scope
 
+from shop_api.http.request_state import request_state
 from shop_api.kernel.errors import (
     BadRequest,
     BodyTooLarge,
@@ -77,7 +78,7 @@ def problem_response(error: ShopError, scope: Scope) -> JSONResponse:
         "detail": error.detail,
         "instance": path.decode("ascii", "replace")[:500],
         "code": error.code,
-        "request_id": scope.get("state", {}).get("request_id", ""),
+        "request_id": request_state(scope).request_id,
         **error.members,
     }
     headers = {"Cache-Control": "no-store", **error.headers}

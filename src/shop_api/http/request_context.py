@@ -12,6 +12,7 @@ from uuid_utils import uuid7
 from shop_api.cache.answer import Headers, Hit
 from shop_api.http.draining import Draining
 from shop_api.http.problems import problem_response
+from shop_api.http.request_state import request_state
 from shop_api.kernel.errors import InternalError
 from shop_api.observability.logging import current_request_id
 from shop_api.observability.requests import Requests
@@ -62,8 +63,8 @@ class RequestContext:
         hit = self._in_memory(scope)
         if hit is not None:
             return await self._send(hit, scope, send, own, request_id, started)
-        state = scope.setdefault("state", {})
-        state["request_id"] = request_id
+        state = request_state(scope)
+        state.request_id = request_id
         current_request_id.set(request_id)
         status, size, complete = 0, 0, False
 
@@ -75,7 +76,7 @@ class RequestContext:
                     own.append(_CLOSE)
                 message["headers"] = [*message["headers"], *own]
                 if self._tracing:
-                    self._tracing.request(scope, request_id, state.get("cache"))
+                    self._tracing.request(scope, request_id, state.cache)
             else:
                 size += len(message.get("body", b""))
                 complete = not message.get("more_body", False)
@@ -96,7 +97,7 @@ class RequestContext:
             seconds = time.perf_counter() - started
             self._requests.add(_template(scope), scope["method"], status, seconds, size)
             if self._is_worth_a_line(scope, status):
-                _log(scope, status, seconds, size, state.get("cache"), state.get("user_id"))
+                _log(scope, status, seconds, size, state.cache, state.user_id)
         return None
 
     async def _send(self, hit: Hit, scope: Scope, send: Send, own: Headers, request_id: str, started: float) -> None:
@@ -115,7 +116,7 @@ class RequestContext:
             _log(scope, hit.status, seconds, size, "hit", None)
 
     def _is_worth_a_line(self, scope: Scope, status: int) -> bool:
-        if "overloaded" in scope["state"]:
+        if request_state(scope).overloaded:
             before, self._refused = self._refused, self._refused + 1
             return before % self._every == 0
         if status != 200 or _template(scope) not in _ROUTINE:
