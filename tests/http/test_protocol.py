@@ -88,7 +88,7 @@ class TestServed:
     @pytest.fixture
     async def port(self) -> AsyncIterator[int]:
         port = free_port()
-        config = uvicorn.Config(slow, http=HeadWithBody, port=port, log_level="error", lifespan="off")
+        config = uvicorn.Config(slow, http=HeadWithBody, port=port, log_config=None, lifespan="off")
         server = uvicorn.Server(config)
         serving = asyncio.create_task(server._serve())
         while not server.started:
