@@ -6,12 +6,11 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import structlog
 from fastapi import FastAPI
 from starlette.types import ASGIApp
-from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from shop_api import __version__
 from shop_api.cache.follower import following
 from shop_api.cache.marking import cacheable_routes
-from shop_api.cache.middleware import CacheFirst
+from shop_api.cache.middleware import CacheAccess, CacheFirst
 from shop_api.container import open_shop
 from shop_api.features.auth.account_router import router as account
 from shop_api.features.auth.email_router import router as email
@@ -27,9 +26,9 @@ from shop_api.features.users.models import Registration
 from shop_api.features.users.router import router as users
 from shop_api.http import openapi
 from shop_api.http.draining import Draining
-from shop_api.http.middleware import Admission, BodyLimit, Cors, HeadAsGet, NotModified
 from shop_api.http.problems import add_problem_handlers
 from shop_api.http.request_context import RequestContext
+from shop_api.http.stack import middleware_stack
 from shop_api.observability.metrics import Metrics
 from shop_api.settings import Settings
 
@@ -39,6 +38,7 @@ log = structlog.get_logger()
 def create_app(settings: Settings) -> FastAPI:
     """The service as an ASGI application. Nothing is opened before its lifespan starts."""
     metrics, draining, tracing = Metrics(), Draining(), None
+    cache = CacheAccess() if settings.cache == "on" else None
     if settings.otlp_endpoint:
         from shop_api.observability.spans import Tracing
 
@@ -57,7 +57,8 @@ def create_app(settings: Settings) -> FastAPI:
                 if await shop.users.ensure_admin(first):
                     log.info("made the first admin", username=first.username)
             app.state.shop = shop
-            if settings.cache == "on":
+            if cache is not None:
+                cache.open(shop.cache, shop.auth.is_signed_in)
                 await stack.enter_async_context(following(shop.cache, shop.database["products"], product_tags))
             yield
 
@@ -81,22 +82,15 @@ def create_app(settings: Settings) -> FastAPI:
     openapi.describe(app)
     add_problem_handlers(app)
 
-    # The last one added is the outermost.
-    app.add_middleware(NotModified)
-    app.add_middleware(HeadAsGet)
-    app.add_middleware(BodyLimit)
-    app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=settings.trusted_proxies)
+    def context(inner: ASGIApp) -> ASGIApp:
+        in_memory = cache.in_memory if cache else None
+        every = settings.log_hits_every
+        return RequestContext(
+            inner, metrics.requests, draining, log_every=every, in_memory=in_memory, tracing=tracing
+        )
 
-    # A hit of the cache goes through these alone: the framework's own would cost it more than it costs itself.
-    stack: ASGIApp = Admission(app.build_middleware_stack(), settings.max_requests)
-    in_memory = None
-    if settings.cache == "on":
-        stack = cache = CacheFirst(stack, list(cacheable_routes(app.routes)))
-        in_memory = cache.in_memory
-    if settings.cors_origins:
-        stack = Cors(stack, settings.cors_origins)
-    every = settings.log_hits_every
-    app.middleware_stack = RequestContext(
-        stack, metrics.requests, draining, log_every=every, in_memory=in_memory, tracing=tracing
-    )
+    def cached(inner: ASGIApp) -> ASGIApp:
+        return CacheFirst(inner, list(cacheable_routes(app.routes)), cache) if cache else inner
+
+    app.middleware_stack = middleware_stack(app, settings, context, cached)
     return app

@@ -2,24 +2,15 @@
 
 import json
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
-Headers = list[tuple[bytes, bytes]]
+from shop_api.http.hit import Headers
+
 Key = tuple[str, bytes]
 """Path and canonical query."""
 
 _ABOUT_CONTENT = frozenset({b"content-type", b"content-length"})
 _PROBLEM = b"application/problem+json"
-
-
-class Hit(NamedTuple):
-    """An answer from memory."""
-
-    route: object
-    status: int
-    headers: Headers
-    """Not to be changed."""
-    body: bytes
 
 
 def without_content(headers: Headers) -> Headers:

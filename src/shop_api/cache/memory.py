@@ -3,7 +3,8 @@
 from collections import OrderedDict, deque
 from collections.abc import Iterable
 
-from shop_api.cache.answer import Answer, Headers, Key, without_content
+from shop_api.cache.answer import Answer, Key, without_content
+from shop_api.http.hit import Headers
 
 # What Python needs around the bytes of one answer, measured with tracemalloc in tests/cache/test_memory.py.
 OVERHEAD_BYTES = 2_600

@@ -1,17 +1,17 @@
 """The cache in front of the router."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from hashlib import blake2b
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from shop_api.cache.answer import Answer, Headers, Hit, Key, without_content
+from shop_api.cache.answer import Answer, Key, without_content
 from shop_api.cache.cache import Found, HttpCache
 from shop_api.cache.marking import CacheableRoute
 from shop_api.cache.memory import Entry
-from shop_api.container import Shop
 from shop_api.http.etags import none_match
+from shop_api.http.hit import Headers, Hit
 from shop_api.http.request_state import request_state
 
 # Anybody may keep it, and has to ask each time whether it is still current: nobody but us learns of changes.
@@ -22,16 +22,17 @@ _PERSONAL = frozenset({b"authorization", b"cookie", b"if-none-match", b"cache-co
 _REFUSALS = frozenset({401, 403, 404})
 
 
-class CacheFirst:
-    """Answers GET and HEAD of `routes`.
+class CacheAccess:
+    """The cache while the app runs. It is made before the app starts, since the layers that ask it are."""
 
-    What is kept is made as for somebody without a token, and serves everyone. Somebody with a token gets past it in
-    two cases: with `Cache-Control: no-cache`, if the token is good, and where the public answer is a refusal.
-    """
+    def __init__(self) -> None:
+        self.cache: HttpCache
+        self._is_genuine: Callable[[str], bool]
 
-    def __init__(self, app: ASGIApp, routes: Sequence[CacheableRoute]) -> None:
-        self.app = app
-        self._routes = routes
+    def open(self, cache: HttpCache, is_genuine: Callable[[str], bool]) -> None:
+        """Give it the cache, and the check whether an access token is ours and not expired. To be called before the
+        first request."""
+        self.cache, self._is_genuine = cache, is_genuine
 
     def in_memory(self, scope: Scope) -> Hit | None:
         """The answer, if it only has to be sent; for the outermost layer, since each one between costs as much."""
@@ -40,25 +41,42 @@ class CacheFirst:
         known, token, control, origin = _asked(scope)
         if origin is not None or (token is not None and control is not None):
             return None
-        cache: HttpCache = scope["app"].state.shop.cache
         now = time.monotonic()
-        entry = cache.memory.get(_key(scope), now)
+        entry = self.cache.memory.get(_key(scope), now)
         if entry is None or entry.status != 200:
             return None
-        cache.counters.memory_hits += 1
+        self.cache.counters.memory_hits += 1
         return _hit(scope, entry, known, now)
+
+    def wants_fresh(self, token: bytes, control: bytes) -> bool:
+        """Whether the database's answer is asked for, by somebody who may."""
+        scheme, _, given = token.decode("latin-1").partition(" ")
+        return b"no-cache" in control.lower() and scheme.lower() == "bearer" and self._is_genuine(given)
+
+
+class CacheFirst:
+    """Answers GET and HEAD of `routes`.
+
+    What is kept is made as for somebody without a token, and serves everyone. Somebody with a token gets past it in
+    two cases: with `Cache-Control: no-cache`, if the token is good, and where the public answer is a refusal.
+    """
+
+    def __init__(self, app: ASGIApp, routes: Sequence[CacheableRoute], access: CacheAccess) -> None:
+        self.app = app
+        self._routes = routes
+        self._access = access
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["method"] not in ("GET", "HEAD"):
             return await self.app(scope, receive, send)
-        shop: Shop = scope["app"].state.shop
+        cache = self._access.cache
         known, token, control, _ = _asked(scope)
         key, now = _key(scope), time.monotonic()
-        fresh = token is not None and control is not None and _wants_fresh(shop, token, control)
-        entry = None if fresh else shop.cache.memory.get(key, now)
+        fresh = token is not None and control is not None and self._access.wants_fresh(token, control)
+        entry = None if fresh else cache.memory.get(key, now)
         if entry is None or (entry.status != 200 and token is not None):
-            return await self._forward(scope, receive, send, shop.cache, key, known, token, fresh)
-        shop.cache.counters.memory_hits += 1
+            return await self._forward(scope, receive, send, cache, key, known, token, fresh)
+        cache.counters.memory_hits += 1
         scope["route"] = entry.route
         request_state(scope).cache = "hit"
         if entry.status != 200:
@@ -135,12 +153,6 @@ def _key(scope: Scope) -> Key:
     # The order of parameters means nothing; a repeated one is refused by the routes.
     query: bytes = scope["query_string"]
     return scope["path"], b"&".join(sorted(query.split(b"&"))) if b"&" in query else query
-
-
-def _wants_fresh(shop: Shop, token: bytes, control: bytes) -> bool:
-    """Whether the database's answer is asked for, by somebody who may."""
-    scheme, _, given = token.decode("latin-1").partition(" ")
-    return b"no-cache" in control.lower() and scheme.lower() == "bearer" and shop.auth.is_signed_in(given)
 
 
 async def _answer(scope: Scope, send: Send, found: Found, known: bytes | None) -> None:

@@ -1,4 +1,4 @@
-"""What happens around every request, whatever it asks for: plain ASGI, outermost first as app.py adds it."""
+"""What happens around every request, whatever it asks for: plain ASGI, put together in stack.py."""
 
 from collections.abc import Sequence
 

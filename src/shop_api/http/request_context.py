@@ -9,8 +9,8 @@ import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uuid_utils import uuid7
 
-from shop_api.cache.answer import Headers, Hit
 from shop_api.http.draining import Draining
+from shop_api.http.hit import Headers, Hit
 from shop_api.http.problems import problem_response
 from shop_api.http.request_state import request_state
 from shop_api.kernel.errors import InternalError

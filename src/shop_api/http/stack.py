@@ -1,0 +1,41 @@
+"""The layers around the router, in one list."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import cast
+
+from fastapi import FastAPI
+from starlette.types import ASGIApp
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
+
+from shop_api.http.middleware import Admission, BodyLimit, Cors, HeadAsGet, NotModified
+from shop_api.settings import Settings
+
+Layer = Callable[[ASGIApp], ASGIApp]
+
+
+def middleware_stack(app: FastAPI, settings: Settings, context: Layer, cache: Layer) -> ASGIApp:
+    """Return the router of `app` with all layers around it. `context` gives a request its id, log line and figures;
+    `cache` is the HTTP cache."""
+    layers: Sequence[Layer | None] = (
+        # Outermost, so that every answer has an id, a log line and figures, wherever it comes from.
+        context,
+        # Around the cache: a page may read an answer from it as it may read any other.
+        (lambda inner: Cors(inner, settings.cors_origins)) if settings.cors_origins else None,
+        # Before anything that costs: a hit is cheaper than the layers below.
+        cache,
+        # Behind the cache, since a hit and those who wait for the same fill take no place.
+        lambda inner: Admission(inner, settings.max_requests),
+        # Before whatever looks at the client's address.
+        cast(Layer, partial(ProxyHeadersMiddleware, trusted_hosts=settings.trusted_proxies)),  # with types of its own
+        # Before anything reads a body.
+        BodyLimit,
+        # Around NotModified, which answers GET.
+        HeadAsGet,
+        # Innermost: it needs the ETag that the route has set.
+        NotModified,
+    )
+    stack = app.build_middleware_stack()  # the framework's own: an error becomes a problem
+    for layer in reversed(layers):
+        stack = layer(stack) if layer else stack
+    return stack
