@@ -16,8 +16,9 @@ from typing import Any
 import pymongo
 import uvloop
 
-from shop_api.features.products.repository import ProductRepository
+from shop_api.features.products.repository import PRODUCTS
 from shop_api.storage.mongo import client as mongo
+from shop_api.storage.mongo.collections import ensure_collection
 
 _AT_A_TIME = 1_000
 _NEW_NUMBERS = count(time.time_ns() // 1_000_000)
@@ -82,7 +83,7 @@ async def _rate(work: Work, at_once: int, seconds: float) -> dict[str, float]:
 async def _insert(database: mongo.Database, source: mongo.Database, most: int) -> dict[str, float]:
     """Inserts what `source` holds into a collection with the same validator and indexes."""
     documents = await source["products"].find({}).limit(most).to_list(None)
-    await ProductRepository(database).prepare()
+    await ensure_collection(database, PRODUCTS)
     started = time.perf_counter()
     with pymongo.timeout(600):
         for start in range(0, len(documents), _AT_A_TIME):

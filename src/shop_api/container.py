@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from shop_api.audit.repository import AuditLog
+from shop_api.audit.repository import AUDIT, AuditLog
 from shop_api.cache.cache import HttpCache
 from shop_api.cache.counters import Counters
 from shop_api.cache.memory import MemoryTier
@@ -14,14 +14,14 @@ from shop_api.email.mail import Outbox, mailer
 from shop_api.features.auth.delays import SignInDelays
 from shop_api.features.auth.email_service import EmailService
 from shop_api.features.auth.letters import Letters
-from shop_api.features.auth.one_time_tokens import OneTimeTokens
-from shop_api.features.auth.repository import SessionRepository
+from shop_api.features.auth.one_time_tokens import ONE_TIME_TOKENS, OneTimeTokens
+from shop_api.features.auth.repository import SESSIONS, SessionRepository
 from shop_api.features.auth.service import AuthService
-from shop_api.features.products.repository import ProductRepository
+from shop_api.features.products.repository import PRODUCTS, ProductRepository
 from shop_api.features.products.service import ProductService
-from shop_api.features.users.repository import UserRepository
+from shop_api.features.users.repository import GUARDS, USERS, UserRepository
 from shop_api.features.users.service import UserService
-from shop_api.http.idempotency.repository import IdempotencyKeys
+from shop_api.http.idempotency.repository import IDEMPOTENCY_KEYS, IdempotencyKeys
 from shop_api.kernel.clock import Clock, utc_now
 from shop_api.kernel.pagination import Cursors
 from shop_api.observability.metrics import Metrics
@@ -33,7 +33,10 @@ from shop_api.security.tokens import AccessTokens
 from shop_api.settings import Settings
 from shop_api.storage.mongo import client as mongo
 from shop_api.storage.mongo.client import Database
+from shop_api.storage.mongo.collections import ensure_collection
 from shop_api.storage.redis.client import Redis, open_redis
+
+_COLLECTIONS = (USERS, GUARDS, PRODUCTS, IDEMPOTENCY_KEYS, SESSIONS, AUDIT, ONE_TIME_TOKENS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +73,11 @@ async def open_shop(
         open_redis(redis_url, metrics.redis) as redis,
     ):
         audit, sessions = AuditLog(database), SessionRepository(database)
-        users, products = UserRepository(database, audit), ProductRepository(database)
+        users, products = UserRepository(database, audit, _COLLECTIONS), ProductRepository(database)
         keys = IdempotencyKeys(database, clock)
         one_time_tokens = OneTimeTokens(database, clock)
-        for repository in (users, products, keys, sessions, audit, one_time_tokens):
-            await repository.prepare()
+        for spec in _COLLECTIONS:
+            await ensure_collection(database, spec)
         limited = settings.rate_limits == "on"
         limits, delays = RateLimits(redis, enabled=limited), SignInDelays(redis, enabled=limited)
         cursors = Cursors(secret)

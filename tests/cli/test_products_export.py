@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 from pymongo import MongoClient
 
-from shop_api.features.products.repository import ProductRepository
+from shop_api.features.products.repository import PRODUCTS, ProductRepository
 from shop_api.features.products.transfer import importing, rows
 from shop_api.features.products.transfer.exporting import export, whole_file
 from shop_api.features.products.transfer.importing import Importer
 from shop_api.kernel.clock import utc_now
+from shop_api.storage.mongo.collections import ensure_collection
 from support.factories import a_product
 from support.processes import SHOP_API, environment
 
@@ -39,7 +40,7 @@ AWKWARD = [
 async def catalogue(database) -> ProductRepository:
     """Through each driver, with products of all kinds."""
     repository = ProductRepository(database)
-    await repository.prepare()
+    await ensure_collection(database, PRODUCTS)
     return repository
 
 

@@ -18,12 +18,13 @@ from pymongo import MongoClient
 
 from shop_api.container import Shop
 from shop_api.features.products.models import ProductFilter, ProductIn, ProductPatch
-from shop_api.features.products.repository import ProductRepository
+from shop_api.features.products.repository import PRODUCTS, ProductRepository
 from shop_api.features.products.transfer import importing, rows
 from shop_api.features.products.transfer.importing import Importer, Rehearsal
 from shop_api.features.products.transfer.mapping import MappingError
 from shop_api.features.products.transfer.rows import UnreadableFile
 from shop_api.kernel.clock import utc_now
+from shop_api.storage.mongo.collections import ensure_collection
 from support.factories import a_product
 from support.processes import SHOP_API, environment, started
 
@@ -81,7 +82,7 @@ class TestUpsert:
     async def catalogue(self, database) -> ProductRepository:
         """Through each driver."""
         repository = ProductRepository(database)
-        await repository.prepare()
+        await ensure_collection(database, PRODUCTS)
         return repository
 
     async def test_adds_what_is_new(self, catalogue, tmp_path):
@@ -170,7 +171,7 @@ class TestConcurrentWrites:
     async def catalogue(self, database) -> ProductRepository:
         """Through each driver."""
         repository = ProductRepository(database)
-        await repository.prepare()
+        await ensure_collection(database, PRODUCTS)
         return repository
 
     async def test_one_in_between_keeps_its_version(self, catalogue, tmp_path):

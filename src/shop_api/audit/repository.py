@@ -1,41 +1,38 @@
 """The `audit` collection: written with the change that it tells about, never changed, never deleted."""
 
-from collections.abc import Mapping
-from typing import Any
-
 from shop_api.audit.models import AuditEntry, AuditQuery
 from shop_api.kernel.pagination import Key
-from shop_api.storage.mongo import client as mongo
 from shop_api.storage.mongo import keyset
-from shop_api.storage.mongo.client import Database, Document, IndexModel, Session
+from shop_api.storage.mongo.client import Database, Document, Session
+from shop_api.storage.mongo.collections import CollectionSpec, IndexModel
 
-_SCHEMA: Mapping[str, Any] = {
-    "bsonType": "object",
-    "required": ["_id", "at", "action", "subject_id", "actor_id", "address", "request_id", "before", "after"],
-    "properties": {
-        "_id": {"bsonType": "string"},
-        "at": {"bsonType": "date"},
-        "action": {"bsonType": "string"},
-        "subject_id": {"bsonType": "string"},
-        "actor_id": {"bsonType": "string"},
-        "before": {"bsonType": "object"},
-        "after": {"bsonType": "object"},
+AUDIT = CollectionSpec(
+    name="audit",
+    schema={
+        "bsonType": "object",
+        "required": ["_id", "at", "action", "subject_id", "actor_id", "address", "request_id", "before", "after"],
+        "properties": {
+            "_id": {"bsonType": "string"},
+            "at": {"bsonType": "date"},
+            "action": {"bsonType": "string"},
+            "subject_id": {"bsonType": "string"},
+            "actor_id": {"bsonType": "string"},
+            "before": {"bsonType": "object"},
+            "after": {"bsonType": "object"},
+        },
     },
-}
+    indexes=[
+        IndexModel([*leading, ("at", -1), ("_id", -1)])
+        for leading in ([], [("action", 1)], [("subject_id", 1)], [("actor_id", 1)])
+    ],
+)
 _NEWEST = keyset.Sort("at", -1)
-_INDEXES = [
-    IndexModel([*leading, ("at", -1), ("_id", -1)])
-    for leading in ([], [("action", 1)], [("subject_id", 1)], [("actor_id", 1)])
-]
 
 
 class AuditLog:
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._entries = database["audit"]
-
-    async def prepare(self) -> None:
-        await mongo.prepare(self._database, "audit", _SCHEMA, _INDEXES)
+        self._entries = database[AUDIT.name]
 
     async def add(self, entry: AuditEntry, session: Session) -> None:
         """Writes `entry` in the transaction of the change that it tells about: there is neither without the other."""

@@ -16,12 +16,13 @@ from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStart
 from shop_api.features.products import queries
 from shop_api.features.products.models import Product, ProductFilter, ProductIn
 from shop_api.features.products.queries import NAME, NEWEST, PRICE
-from shop_api.features.products.repository import ProductRepository
+from shop_api.features.products.repository import PRODUCTS, ProductRepository
 from shop_api.kernel.clock import utc_now
 from shop_api.settings import Settings
 from shop_api.storage.mongo import client as mongo
 from shop_api.storage.mongo import keyset
 from shop_api.storage.mongo.client import Database, Document
+from shop_api.storage.mongo.collections import ensure_collection
 from shop_api.storage.mongo.keyset import Selection, Sort
 from support.factories import a_product
 
@@ -55,7 +56,7 @@ async def database(engines: Settings) -> AsyncIterator[Database]:
     name = f"test-{uuid.uuid4().hex[:12]}"
     async with mongo.open_database(engines.required()[0], name, "pymongo") as database:
         products = ProductRepository(database)
-        await products.prepare()
+        await ensure_collection(database, PRODUCTS)
         await products.put_many([example(n) for n in range(200)], [])
         yield database
         await database.client.drop_database(name)

@@ -15,12 +15,13 @@ import pytest
 
 from shop_api.features.products.errors import DuplicateProduct
 from shop_api.features.products.models import Product, ProductFilter, ProductIn, ProductQuery
-from shop_api.features.products.repository import ProductRepository
+from shop_api.features.products.repository import PRODUCTS, ProductRepository
 from shop_api.kernel.clock import utc_now
 from shop_api.kernel.pagination import Cursors
 from shop_api.settings import Settings
 from shop_api.storage.mongo import client as mongo
 from shop_api.storage.mongo.client import PyMongoError
+from shop_api.storage.mongo.collections import ensure_collection
 from support.factories import a_product
 
 NOW = utc_now()
@@ -35,7 +36,7 @@ def product(product_id: str = "tea", **overrides: Any) -> Product:
 @pytest.fixture
 async def products(database) -> ProductRepository:
     products = ProductRepository(database)
-    await products.prepare()
+    await ensure_collection(database, PRODUCTS)
     return products
 
 
@@ -292,7 +293,7 @@ async def stocked(request: pytest.FixtureRequest, engines: Settings) -> AsyncIte
     name = f"test-{uuid.uuid4().hex[:12]}"
     async with mongo.open_database(engines.required()[0], name, request.param) as database:
         products = ProductRepository(database)
-        await products.prepare()
+        await ensure_collection(database, PRODUCTS)
         await asyncio.gather(*map(products.add, random.Random(1).sample(CATALOGUE, len(CATALOGUE))))
         yield products
         await database.client.drop_database(name)
@@ -443,6 +444,6 @@ class TestPrepare:
     async def test_again_keeps_every_product_and_index(self, products, database):
         await products.add(product())
         before = sorted(await database["products"].index_information())
-        await asyncio.gather(products.prepare(), products.prepare())
+        await asyncio.gather(ensure_collection(database, PRODUCTS), ensure_collection(database, PRODUCTS))
         assert sorted(await database["products"].index_information()) == before
         assert await products.get("tea") is not None

@@ -6,22 +6,22 @@ from datetime import timedelta
 
 import pytest
 
-from shop_api.audit.repository import AuditLog
+from shop_api.audit.repository import AUDIT, AuditLog
 from shop_api.features.users.errors import DuplicateUsername, LastAdmin
 from shop_api.features.users.models import User, UserQuery
-from shop_api.features.users.repository import UserRepository
+from shop_api.features.users.repository import GUARDS, USERS, UserRepository
 from shop_api.kernel.clock import utc_now
 from shop_api.storage.mongo.client import PyMongoError
+from shop_api.storage.mongo.collections import ensure_collection
 from support.factories import a_user
 
 
 @pytest.fixture
 async def users(database) -> UserRepository:
     audit = AuditLog(database)
-    await audit.prepare()
-    users = UserRepository(database, audit)
-    await users.prepare()
-    return users
+    for spec in (AUDIT, USERS, GUARDS):
+        await ensure_collection(database, spec)
+    return UserRepository(database, audit)
 
 
 async def added(users: UserRepository, *given: User) -> list[User]:
@@ -238,6 +238,6 @@ class TestList:
                 assert await everyone(users, **query, sort=sort, limit=limit) == expected
         assert await users.count(UserQuery(**query)) == len(matching)
 
-    async def test_prepare_again_keeps_everyone(self, users, many):
-        await asyncio.gather(users.prepare(), users.prepare())
+    async def test_prepare_again_keeps_everyone(self, database, users, many):
+        await asyncio.gather(*(ensure_collection(database, spec) for spec in (USERS, USERS, GUARDS, GUARDS)))
         assert await users.count(UserQuery()) == 30

@@ -7,8 +7,9 @@ from datetime import timedelta
 import pytest
 
 from shop_api.http.idempotency.errors import IdempotencyInProgress, IdempotencyKeyReused
-from shop_api.http.idempotency.repository import KEPT, LEASE, Answer, Claim, IdempotencyKeys
+from shop_api.http.idempotency.repository import IDEMPOTENCY_KEYS, KEPT, LEASE, Answer, Claim, IdempotencyKeys
 from shop_api.kernel.clock import utc_now
+from shop_api.storage.mongo.collections import ensure_collection
 
 ANSWER = Answer(201, {"location": "/products/a"}, b'{"a": 1}')
 
@@ -29,7 +30,7 @@ def clock():
 @pytest.fixture
 async def keys(database, clock):
     keys = IdempotencyKeys(database, clock)
-    await keys.prepare()
+    await ensure_collection(database, IDEMPOTENCY_KEYS)
     return keys
 
 

@@ -18,46 +18,8 @@ from own_time import own_time
 from shop_api import embedded
 from shop_api.settings import Settings
 from shop_api.storage.mongo import client as mongo
-from shop_api.storage.mongo.client import DuplicateKeyError, IndexModel, PyMongoError
+from shop_api.storage.mongo.client import DuplicateKeyError, PyMongoError
 from support.pids import engines_on, stop
-
-SCHEMA = {"bsonType": "object", "required": ["n"], "properties": {"n": {"bsonType": "int"}}}
-INDEXES = [IndexModel([("n", 1)], unique=True), IndexModel([("m", -1), ("_id", -1)])]
-
-
-async def indexes(database) -> list[str]:
-    return sorted(await database["things"].index_information())
-
-
-class TestPrepare:
-    async def test_makes_the_collection_with_its_validator_and_indexes(self, database):
-        await mongo.prepare(database, "things", SCHEMA, INDEXES)
-        assert await indexes(database) == ["_id_", "m_-1__id_-1", "n_1"]
-        with pytest.raises(PyMongoError):
-            await database["things"].insert_one({"n": "one"})
-        await database["things"].insert_one({"n": 1})
-        with pytest.raises(DuplicateKeyError):
-            await database["things"].insert_one({"n": 1})
-
-    async def test_again_changes_nothing(self, database):
-        for n in range(3):
-            await mongo.prepare(database, "things", SCHEMA, INDEXES)
-            await database["things"].insert_one({"n": n})
-        assert await database["things"].count_documents({}) == 3
-        assert await indexes(database) == ["_id_", "m_-1__id_-1", "n_1"]
-
-    async def test_many_at_once_all_succeed(self, database):
-        await asyncio.gather(*(mongo.prepare(database, "things", SCHEMA, INDEXES) for _ in range(8)))
-        assert await indexes(database) == ["_id_", "m_-1__id_-1", "n_1"]
-        with pytest.raises(PyMongoError):
-            await database["things"].insert_one({"n": "one"})
-
-    async def test_a_new_validator_takes_the_place_of_the_old_one(self, database):
-        await mongo.prepare(database, "things", {"required": ["other"]}, INDEXES)
-        await mongo.prepare(database, "things", SCHEMA, INDEXES)
-        await database["things"].insert_one({"n": 1})
-        with pytest.raises(PyMongoError):
-            await database["things"].insert_one({"other": 1})
 
 
 @pytest.mark.parametrize("driver", ["motor", "pymongo"])

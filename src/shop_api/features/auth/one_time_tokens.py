@@ -4,22 +4,27 @@ import hashlib
 import secrets
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from shop_api.features.users.models import User
 from shop_api.kernel.clock import Clock
-from shop_api.storage.mongo import client as mongo
-from shop_api.storage.mongo.client import Database, Document, IndexModel
+from shop_api.storage.mongo.client import Database, Document
+from shop_api.storage.mongo.collections import CollectionSpec, IndexModel
 
 Purpose = Literal["verify", "reset"]
 LIFETIMES: Mapping[Purpose, timedelta] = {"verify": timedelta(hours=24), "reset": timedelta(minutes=30)}
 
-_SCHEMA: Mapping[str, Any] = {
-    "bsonType": "object",
-    "required": ["_id", "purpose", "user_id", "email", "password", "expires_at"],
-    "properties": {"_id": {"bsonType": "string"}, "expires_at": {"bsonType": "date"}},
-}
-_INDEXES = [IndexModel([("user_id", 1)]), IndexModel([("expires_at", 1)], expireAfterSeconds=0)]
+ONE_TIME_TOKENS = CollectionSpec(
+    name="one_time_tokens",
+    schema={
+        "bsonType": "object",
+        "required": ["_id", "purpose", "user_id", "email", "password", "expires_at"],
+        "properties": {"_id": {"bsonType": "string"}, "expires_at": {"bsonType": "date"}},
+    },
+    indexes=[IndexModel([("user_id", 1)]), IndexModel([("expires_at", 1)], expireAfterSeconds=0)],
+    owner="user_id",
+    erasure="delete",
+)
 
 
 class OneTimeToken(NamedTuple):
@@ -38,11 +43,8 @@ class OneTimeToken(NamedTuple):
 class OneTimeTokens:
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
-        self._tokens = database["one_time_tokens"]
+        self._tokens = database[ONE_TIME_TOKENS.name]
         self._clock = clock
-
-    async def prepare(self) -> None:
-        await mongo.prepare(self._database, "one_time_tokens", _SCHEMA, _INDEXES)
 
     async def make(self, purpose: Purpose, user: User) -> str:
         """A new token (256 bits) in place of the user's earlier ones of this purpose."""

@@ -4,37 +4,38 @@ Which sessions are live is told by their user's document, which every request re
 more about them, and what has expired here goes by itself.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 
 from shop_api.features.auth.models import Session
-from shop_api.storage.mongo import client as mongo
-from shop_api.storage.mongo.client import Database, Document, IndexModel
+from shop_api.storage.mongo.client import Database, Document
+from shop_api.storage.mongo.collections import CollectionSpec, IndexModel
 
-_SCHEMA: Mapping[str, Any] = {
-    "bsonType": "object",
-    "required": ["_id", "user_id", "family_hash", "secret_hash", "created_at", "last_used_at", "expires_at"],
-    "properties": {
-        "_id": {"bsonType": "string"},
-        "user_id": {"bsonType": "string"},
-        "family_hash": {"bsonType": "string"},
-        "secret_hash": {"bsonType": "string"},
-        "created_at": {"bsonType": "date"},
-        "last_used_at": {"bsonType": "date"},
-        "expires_at": {"bsonType": "date"},
+SESSIONS = CollectionSpec(
+    name="sessions",
+    schema={
+        "bsonType": "object",
+        "required": ["_id", "user_id", "family_hash", "secret_hash", "created_at", "last_used_at", "expires_at"],
+        "properties": {
+            "_id": {"bsonType": "string"},
+            "user_id": {"bsonType": "string"},
+            "family_hash": {"bsonType": "string"},
+            "secret_hash": {"bsonType": "string"},
+            "created_at": {"bsonType": "date"},
+            "last_used_at": {"bsonType": "date"},
+            "expires_at": {"bsonType": "date"},
+        },
     },
-}
-_INDEXES = [IndexModel([("user_id", 1)]), IndexModel([("expires_at", 1)], expireAfterSeconds=0)]
+    indexes=[IndexModel([("user_id", 1)]), IndexModel([("expires_at", 1)], expireAfterSeconds=0)],
+    owner="user_id",
+    erasure="delete",
+)
 
 
 class SessionRepository:
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._sessions = database["sessions"]
-
-    async def prepare(self) -> None:
-        await mongo.prepare(self._database, "sessions", _SCHEMA, _INDEXES)
+        self._sessions = database[SESSIONS.name]
 
     async def add(self, session: Session) -> None:
         document = session.model_dump()

@@ -7,7 +7,8 @@ from typing import Any
 
 from shop_api.features.products.models import ProductFilter
 from shop_api.features.products.search import TIERS, term, words
-from shop_api.storage.mongo.client import Document, IndexModel
+from shop_api.storage.mongo.client import Document
+from shop_api.storage.mongo.collections import IndexModel
 from shop_api.storage.mongo.keyset import Selection
 
 NEWEST, PRICE, NAME = "created_at", "price.amount", "name_key"

@@ -1,7 +1,6 @@
 """The `products` collection: its documents, queries and indexes."""
 
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Collection, Sequence
 
 from shop_api.features.products import queries
 from shop_api.features.products.errors import DuplicateProduct
@@ -12,29 +11,34 @@ from shop_api.kernel.pagination import Key
 from shop_api.storage.mongo import bulk, keyset
 from shop_api.storage.mongo import client as mongo
 from shop_api.storage.mongo.client import Database, Document, Session
+from shop_api.storage.mongo.collections import CollectionSpec
 
-_SCHEMA: Mapping[str, Any] = {
-    "bsonType": "object",
-    "required": ["_id", "name", "price", "stock", "status", "version", "created_at", "updated_at", "words"],
-    "properties": {
-        "_id": {"bsonType": "string"},
-        "name": {"bsonType": "string", "minLength": 1},
-        "price": {
-            "bsonType": "object",
-            "required": ["amount", "currency"],
-            "properties": {
-                "amount": {"bsonType": ["int", "long"], "minimum": 0},
-                "currency": {"bsonType": "string", "minLength": 3, "maxLength": 3},
+PRODUCTS = CollectionSpec(
+    name="products",
+    schema={
+        "bsonType": "object",
+        "required": ["_id", "name", "price", "stock", "status", "version", "created_at", "updated_at", "words"],
+        "properties": {
+            "_id": {"bsonType": "string"},
+            "name": {"bsonType": "string", "minLength": 1},
+            "price": {
+                "bsonType": "object",
+                "required": ["amount", "currency"],
+                "properties": {
+                    "amount": {"bsonType": ["int", "long"], "minimum": 0},
+                    "currency": {"bsonType": "string", "minLength": 3, "maxLength": 3},
+                },
             },
+            "stock": {"bsonType": ["int", "long"], "minimum": 0},
+            "status": {"enum": ["draft", "active", "archived"]},
+            "version": {"bsonType": ["int", "long"], "minimum": 1},
+            "created_at": {"bsonType": "date"},
+            "updated_at": {"bsonType": "date"},
+            "words": {"bsonType": "array"},
         },
-        "stock": {"bsonType": ["int", "long"], "minimum": 0},
-        "status": {"enum": ["draft", "active", "archived"]},
-        "version": {"bsonType": ["int", "long"], "minimum": 1},
-        "created_at": {"bsonType": "date"},
-        "updated_at": {"bsonType": "date"},
-        "words": {"bsonType": "array"},
     },
-}
+    indexes=queries.INDEXES,
+)
 _SORTS = {
     "newest": keyset.Sort(queries.NEWEST, -1),
     "price": keyset.Sort(queries.PRICE, 1),
@@ -52,10 +56,7 @@ _COUNTING_TIMEOUT = 1.0
 class ProductRepository:
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._products = database["products"]
-
-    async def prepare(self) -> None:
-        await mongo.prepare(self._database, "products", _SCHEMA, queries.INDEXES)
+        self._products = database[PRODUCTS.name]
 
     async def get(self, product_id: str) -> Product | None:
         document = await self._products.find_one({"_id": product_id}, _VISIBLE)

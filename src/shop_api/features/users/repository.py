@@ -11,47 +11,51 @@ from shop_api.features.users.models import User, UserQuery
 from shop_api.kernel.pagination import Key
 from shop_api.storage.mongo import client as mongo
 from shop_api.storage.mongo import keyset
-from shop_api.storage.mongo.client import Database, Document, IndexModel, Session
+from shop_api.storage.mongo.client import Database, Document, Session
+from shop_api.storage.mongo.collections import CollectionSpec, IndexModel, erase
 
 T = TypeVar("T")
 
-_SCHEMA: Mapping[str, Any] = {
-    "bsonType": "object",
-    "required": [
-        "_id",
-        "username",
-        "password_hash",
-        "role",
-        "disabled",
-        "version",
-        "created_at",
-        "updated_at",
-    ],
-    "properties": {
-        "_id": {"bsonType": "string"},
-        "username": {"bsonType": "string", "minLength": 3, "maxLength": 32},
-        "password_hash": {"bsonType": "string"},
-        "role": {"enum": ["user", "admin"]},
-        "disabled": {"bsonType": "bool"},
-        "email": {"bsonType": ["string", "null"]},
-        "email_verified": {"bsonType": "bool"},
-        "sessions": {"bsonType": "array", "items": {"bsonType": "string"}},
-        "full_name": {"bsonType": ["string", "null"]},
-        "version": {"bsonType": ["int", "long"], "minimum": 1},
-        "created_at": {"bsonType": "date"},
-        "updated_at": {"bsonType": "date"},
+USERS = CollectionSpec(
+    name="users",
+    schema={
+        "bsonType": "object",
+        "required": [
+            "_id",
+            "username",
+            "password_hash",
+            "role",
+            "disabled",
+            "version",
+            "created_at",
+            "updated_at",
+        ],
+        "properties": {
+            "_id": {"bsonType": "string"},
+            "username": {"bsonType": "string", "minLength": 3, "maxLength": 32},
+            "password_hash": {"bsonType": "string"},
+            "role": {"enum": ["user", "admin"]},
+            "disabled": {"bsonType": "bool"},
+            "email": {"bsonType": ["string", "null"]},
+            "email_verified": {"bsonType": "bool"},
+            "sessions": {"bsonType": "array", "items": {"bsonType": "string"}},
+            "full_name": {"bsonType": ["string", "null"]},
+            "version": {"bsonType": ["int", "long"], "minimum": 1},
+            "created_at": {"bsonType": "date"},
+            "updated_at": {"bsonType": "date"},
+        },
     },
-}
-_INDEXES = [
-    IndexModel([("username", 1)], unique=True),
-    IndexModel([("created_at", -1), ("_id", -1)]),
-    IndexModel([("email_key", 1)]),
-    IndexModel([("role", 1), ("disabled", 1), ("created_at", -1), ("_id", -1)]),
-]
+    indexes=[
+        IndexModel([("username", 1)], unique=True),
+        IndexModel([("created_at", -1), ("_id", -1)]),
+        IndexModel([("email_key", 1)]),
+        IndexModel([("role", 1), ("disabled", 1), ("created_at", -1), ("_id", -1)]),
+    ],
+)
+# Written by transactions that must not run side by side. It exists from the start: a transaction makes no collection.
+GUARDS = CollectionSpec(name="guards", documents=({"_id": "admins", "changes": 0},))
 # At one more, the oldest ends.
 _MOST_SESSIONS = 100
-# What else is stored about a user, by `user_id`.
-_OWNED = ("sessions", "one_time_tokens")
 _ACTIVE_ADMIN = {"role": "admin", "disabled": False}
 _SORTS = {
     "newest": keyset.Sort("created_at", -1),
@@ -61,16 +65,13 @@ _SORTS = {
 
 
 class UserRepository:
-    def __init__(self, database: Database, audit: AuditLog) -> None:
+    def __init__(self, database: Database, audit: AuditLog, owned: Sequence[CollectionSpec] = ()) -> None:
+        """`owned` are the collections that hold documents of users, whoever declares them."""
         self._database = database
+        self._owned = owned
         self._audit = audit
-        self._users = database["users"]
-        self._guards = database["guards"]
-
-    async def prepare(self) -> None:
-        await mongo.prepare(self._database, "users", _SCHEMA, _INDEXES)
-        # Made here since a transaction on MongoDB is no place to make a collection.
-        await self._guards.update_one({"_id": "admins"}, {"$setOnInsert": {"changes": 0}}, upsert=True)
+        self._users = database[USERS.name]
+        self._guards = database[GUARDS.name]
 
     async def get(self, user_id: str) -> User | None:
         document = await self._users.find_one({"_id": user_id})
@@ -142,8 +143,7 @@ class UserRepository:
         async def write(session: Session | None) -> bool:
             if not (await self._users.delete_one(_exactly(user), session=session)).deleted_count:
                 return False
-            for name in _OWNED:
-                await self._database[name].delete_many({"user_id": user.id}, session=session)
+            await erase(self._database, self._owned, user.id, session)
             return True
 
         return await self._recorded(user, write, entries, leaves=_is_active_admin(user))

@@ -2,10 +2,9 @@
 
 import asyncio
 import hashlib
-from collections.abc import Mapping
 from contextlib import suppress
 from datetime import timedelta
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pymongo
 from uuid_utils import uuid7
@@ -13,7 +12,8 @@ from uuid_utils import uuid7
 from shop_api.http.idempotency.errors import IdempotencyInProgress, IdempotencyKeyReused
 from shop_api.kernel.clock import Clock
 from shop_api.storage.mongo import client as mongo
-from shop_api.storage.mongo.client import Database, Document, IndexModel, PyMongoError
+from shop_api.storage.mongo.client import Database, Document, PyMongoError
+from shop_api.storage.mongo.collections import CollectionSpec, IndexModel
 
 KEPT = timedelta(hours=24)
 # Who comes second is told to wait so long for who came first, which takes a fraction of that unless it has died. It
@@ -23,12 +23,15 @@ LEASE = timedelta(seconds=5)
 _RELEASE_TIMEOUT = 1.0
 _NOBODY = ""
 
-_SCHEMA: Mapping[str, Any] = {
-    "bsonType": "object",
-    "required": ["_id", "request", "claimed_at", "expires_at"],
-    "properties": {"_id": {"bsonType": "string"}, "expires_at": {"bsonType": "date"}},
-}
-_INDEXES = [IndexModel([("expires_at", 1)], expireAfterSeconds=0)]
+IDEMPOTENCY_KEYS = CollectionSpec(
+    name="idempotency_keys",
+    schema={
+        "bsonType": "object",
+        "required": ["_id", "request", "claimed_at", "expires_at"],
+        "properties": {"_id": {"bsonType": "string"}, "expires_at": {"bsonType": "date"}},
+    },
+    indexes=[IndexModel([("expires_at", 1)], expireAfterSeconds=0)],
+)
 
 
 class Answer(NamedTuple):
@@ -54,11 +57,8 @@ class Claim(NamedTuple):
 class IdempotencyKeys:
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
-        self._keys = database["idempotency_keys"]
+        self._keys = database[IDEMPOTENCY_KEYS.name]
         self._clock = clock
-
-    async def prepare(self) -> None:
-        await mongo.prepare(self._database, "idempotency_keys", _SCHEMA, _INDEXES)
 
     async def claim(self, claim_id: str, request: str, attempt: str) -> Claim | Answer:
         """Claims a key for the request with the digest `request`: the claim when it may run now, else its answer.

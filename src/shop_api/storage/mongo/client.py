@@ -15,13 +15,12 @@ from typing import Any, Literal, NamedTuple, TypeVar, cast
 
 import pymongo
 from bson.timestamp import Timestamp
-from pymongo import AsyncMongoClient, IndexModel
+from pymongo import AsyncMongoClient
 from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.errors import (
     BulkWriteError,
-    CollectionInvalid,
     ConnectionFailure,
     DuplicateKeyError,
     NetworkTimeout,
@@ -42,7 +41,6 @@ __all__ = [
     "Document",
     "Driver",
     "DuplicateKeyError",
-    "IndexModel",
     "PyMongoError",
     "Session",
     "aggregate",
@@ -52,7 +50,6 @@ __all__ = [
     "moment",
     "open_database",
     "ping",
-    "prepare",
     "snapshot",
     "snapshot_is_gone",
     "transaction",
@@ -76,9 +73,6 @@ class CollectionGone(Exception):
 
 # Every operation ends within this time, retries included. A cancelled Motor call keeps its thread until then.
 OPERATION_TIMEOUT_MS = 4_000
-# The first start on a large collection may have to build its indexes.
-_INDEX_BUILD_TIMEOUT = 600
-_NAMESPACE_EXISTS = 48
 # NoSuchTransaction, TransactionExceededLifetimeLimitSeconds, SnapshotTooOld.
 _SNAPSHOT_GONE = (251, 290, 239)
 _OPTIONS: dict[str, Any] = {
@@ -153,20 +147,6 @@ async def snapshot(database: Database) -> AsyncIterator[Session]:
 def snapshot_is_gone(error: PyMongoError) -> bool:
     """Whether reading in `snapshot` failed because it took too long."""
     return isinstance(error, OperationFailure) and error.code in _SNAPSHOT_GONE
-
-
-async def prepare(database: Database, name: str, schema: Mapping[str, Any], indexes: Sequence[IndexModel]) -> None:
-    """Makes the collection with its validator and indexes; nothing changes when it is already so."""
-    validator = {"$jsonSchema": schema}
-    try:
-        await database.create_collection(name, validator=validator)
-    except CollectionInvalid:
-        await database.command("collMod", name, validator=validator)
-    except OperationFailure as error:
-        if error.code != _NAMESPACE_EXISTS:  # another instance was faster, with the same validator
-            raise
-    with pymongo.timeout(_INDEX_BUILD_TIMEOUT):
-        await database[name].create_indexes(list(indexes))
 
 
 async def ping(database: Database) -> None:
