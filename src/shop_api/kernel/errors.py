@@ -192,7 +192,9 @@ class InvalidRequest(ShopError):
 # 429, 500, 503
 
 
-class _TryLater(ShopError):
+class TryLater(ShopError):
+    """What may succeed after `retry_after` seconds."""
+
     def __init__(self, retry_after: int, detail: str | None = None) -> None:
         super().__init__(detail)
         self.retry_after = retry_after
@@ -202,7 +204,7 @@ class _TryLater(ShopError):
         return {"Retry-After": str(self.retry_after)}
 
 
-class RateLimited(_TryLater):
+class RateLimited(TryLater):
     """Too many attempts. Wait as many seconds as `Retry-After` says."""
 
     status, code, title = 429, "rate_limited", "Too many attempts"
@@ -214,14 +216,14 @@ class InternalError(ShopError):
     status, code, title = 500, "internal_error", "Something went wrong on our side"
 
 
-class DatabaseUnavailable(_TryLater):
+class DatabaseUnavailable(TryLater):
     """The database does not answer at the moment. A change that was not acknowledged may or may not have happened:
     read before you repeat it."""
 
     status, code, title = 503, "database_unavailable", "The database does not answer"
 
 
-class Overloaded(_TryLater):
+class Overloaded(TryLater):
     """This instance has as much to do as it can do in time. Nothing of the request was carried out: send it again
     after `Retry-After` seconds."""
 

@@ -1,21 +1,13 @@
 """The errors of requests with an `Idempotency-Key` that a client can see."""
 
-from shop_api.kernel.errors import Conflict, FieldError, InvalidRequest
+from shop_api.kernel.errors import FieldError, InvalidRequest, TryLater
 
 
-class IdempotencyInProgress(Conflict):
+class IdempotencyInProgress(TryLater):
     """The same request, with the same `Idempotency-Key`, is being carried out at this moment. Send it again after
     `Retry-After` seconds for its answer."""
 
-    code, title = "idempotency_in_progress", "The same request is being carried out"
-
-    def __init__(self, retry_after: int) -> None:
-        super().__init__()
-        self.retry_after = retry_after
-
-    @property
-    def headers(self) -> dict[str, str]:
-        return {"Retry-After": str(self.retry_after)}
+    status, code, title = 409, "idempotency_in_progress", "The same request is being carried out"
 
 
 class IdempotencyKeyReused(InvalidRequest):
