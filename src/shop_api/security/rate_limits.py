@@ -3,7 +3,6 @@
 Without Redis each process counts for itself: a weaker limit, but never none, and never an error.
 """
 
-import hashlib
 import math
 from typing import Any, cast
 
@@ -13,6 +12,7 @@ from limits.aio.strategies import SlidingWindowCounterRateLimiter
 from limits.errors import StorageError
 
 from shop_api.kernel.errors import RateLimited
+from shop_api.security.hashes import identity_hash
 from shop_api.storage.redis.client import Redis, Shared
 
 
@@ -49,7 +49,7 @@ class RateLimits:
         if not self._enabled:
             return
         item = parse(limit)
-        key = hashlib.sha256("\0".join(identity).encode("utf-8", "surrogatepass")).hexdigest()[:32]
+        key = identity_hash(*identity)
         wait = await self._counts.ask(lambda: _wait(self._shared, item, key))
         if wait is None:
             wait = await _wait(self._own, item, key)

@@ -6,7 +6,6 @@ many accounts; and last the account, against many addresses, from which those ar
 before. After OWASP's Authentication Cheat Sheet. Without Redis each process counts for itself.
 """
 
-import hashlib
 import math
 import time
 from collections import OrderedDict
@@ -15,6 +14,7 @@ from datetime import timedelta
 from typing import NamedTuple, cast
 
 from shop_api.kernel.errors import RateLimited
+from shop_api.security.hashes import identity_hash
 from shop_api.storage.redis.client import Redis, Shared
 
 
@@ -141,5 +141,4 @@ class _Own:
 
 
 def _key(name: str, *identity: str) -> str:
-    hashed = hashlib.sha256("\0".join(identity).encode("utf-8", "surrogatepass")).hexdigest()[:32]
-    return f"delay:{name}:{hashed}"
+    return f"delay:{name}:{identity_hash(*identity)}"

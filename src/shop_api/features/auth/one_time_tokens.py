@@ -1,6 +1,5 @@
 """The `one_time_tokens` collection: what was sent by mail to be given back once. Only hashes are stored."""
 
-import hashlib
 import secrets
 from collections.abc import Mapping
 from datetime import timedelta
@@ -8,6 +7,7 @@ from typing import Literal, NamedTuple
 
 from shop_api.features.users.models import User
 from shop_api.kernel.clock import Clock
+from shop_api.security.hashes import secret_digest
 from shop_api.storage.mongo.client import Database, Document
 from shop_api.storage.mongo.collections import CollectionSpec, IndexModel
 
@@ -37,7 +37,7 @@ class OneTimeToken(NamedTuple):
 
     def fits(self, user: User) -> bool:
         """Whether `user` still has the address it was sent to, and the password of then."""
-        return self.email == user.email and self.password == _digest(user.password_hash)
+        return self.email == user.email and self.password == secret_digest(user.password_hash)
 
 
 class OneTimeTokens:
@@ -52,11 +52,11 @@ class OneTimeTokens:
         await self._tokens.delete_many({"user_id": user.id, "purpose": purpose})
         await self._tokens.insert_one(
             {
-                "_id": _digest(token),
+                "_id": secret_digest(token),
                 "purpose": purpose,
                 "user_id": user.id,
                 "email": user.email,
-                "password": _digest(user.password_hash),
+                "password": secret_digest(user.password_hash),
                 "expires_at": self._clock() + LIFETIMES[purpose],
             }
         )
@@ -64,7 +64,7 @@ class OneTimeTokens:
 
     async def find(self, purpose: Purpose, token: str) -> OneTimeToken | None:
         """The token, unless it is spent, expired or invented."""
-        stored: Document | None = await self._tokens.find_one({"_id": _digest(token)})
+        stored: Document | None = await self._tokens.find_one({"_id": secret_digest(token)})
         if stored is None or stored["purpose"] != purpose or stored["expires_at"] <= self._clock():
             return None
         return OneTimeToken(stored["_id"], stored["user_id"], stored["email"], stored["password"])
@@ -72,7 +72,3 @@ class OneTimeTokens:
     async def spend(self, token: OneTimeToken) -> bool:
         """Takes it out of the world; of several at once one is True."""
         return (await self._tokens.delete_one({"_id": token.id})).deleted_count == 1
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

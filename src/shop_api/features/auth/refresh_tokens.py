@@ -4,12 +4,12 @@
 token is told from an invented one; 256 bits that are new in each (RFC 9700 §4.14.2, refresh token rotation).
 """
 
-import hashlib
 import re
 import secrets
 from typing import NamedTuple
 
 from shop_api.features.auth.errors import InvalidRefreshToken
+from shop_api.security.hashes import secret_digest
 
 _FORM = re.compile(r"([0-9a-f-]{36})\.([A-Za-z0-9_-]{22})\.([A-Za-z0-9_-]{43})")
 
@@ -39,11 +39,11 @@ class RefreshToken(NamedTuple):
 
     @property
     def family_hash(self) -> str:
-        return hashlib.sha256(self.family.encode()).hexdigest()
+        return secret_digest(self.family)
 
     @property
     def secret_hash(self) -> str:
-        return hashlib.sha256(self.secret.encode()).hexdigest()
+        return secret_digest(self.secret)
 
     def __str__(self) -> str:
         return ".".join(self)
