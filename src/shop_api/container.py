@@ -10,7 +10,8 @@ from shop_api.cache.counters import Counters
 from shop_api.cache.memory import MemoryTier
 from shop_api.cache.metrics import CacheFigures
 from shop_api.cache.redis import RedisTier
-from shop_api.email.mail import Outbox, mailer
+from shop_api.email.queue import Outbox
+from shop_api.email.smtp import mailer
 from shop_api.features.auth.delays import SignInDelays
 from shop_api.features.auth.email_service import EmailService
 from shop_api.features.auth.letters import Letters

@@ -12,7 +12,7 @@ from pymongo import MongoClient
 
 from cache.conftest import Commands
 from conftest import client_of, running_app
-from shop_api.email import mail
+from shop_api.email import queue
 from shop_api.features.users.repository import UserRepository
 from shop_api.storage.mongo import client as mongo
 from support.factories import PASSWORD, a_user
@@ -61,7 +61,7 @@ def commands(monkeypatch):
 
 @pytest.fixture
 async def stranger(engines, accounts, server, commands, monkeypatch):
-    monkeypatch.setattr(mail, "_LAST_SECONDS", 0.2)
+    monkeypatch.setattr(queue, "_LAST_SECONDS", 0.2)
     given = {**engines.model_dump(), "smtp_url": server, "mail_from": SENDER}
     async with running_app(engines.model_validate(given)) as app, client_of(app) as client:
         yield client
@@ -75,7 +75,7 @@ async def test_a_reset_is_answered_alike_and_after_the_same_work_whoever_has_the
         await go_on.wait()
         return ()
 
-    for _ in range(mail._WORKERS):  # so that nothing is done beside the requests
+    for _ in range(queue._WORKERS):  # so that nothing is done beside the requests
         outbox.put(hold)
     for _ in range(3):
         for email in random.sample(list(EMAILS.values()), len(EMAILS)):

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from conftest import client_of, running_app
-from shop_api.email import mail
+from shop_api.email import queue
 from shop_api.features.users.repository import UserRepository
 from shop_api.kernel.clock import utc_now
 from support.factories import PASSWORD, a_user
@@ -198,7 +198,7 @@ class TestReset:
         assert await self.confirm(client, letter) == 400
 
     async def test_whose_mail_was_lost_asks_again(self, client, verified, post, shop, monkeypatch):
-        monkeypatch.setattr(mail, "_PAUSES", ())
+        monkeypatch.setattr(queue, "_PAUSES", ())
         post.refusals = 1
         await self.ask(client)
         await client._transport.app.state.shop.outbox.settled()
@@ -231,7 +231,7 @@ class TestReset:
             await go_on.wait()
             return ()
 
-        for _ in range(mail._WORKERS):
+        for _ in range(queue._WORKERS):
             outbox.put(hold)
         await asyncio.sleep(0)
         for _ in range(3):

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from shop_api.audit.models import Origin
-from shop_api.email.mail import Mail, Outbox
+from shop_api.email.queue import Mail, Outbox
 from shop_api.features.auth.errors import InvalidOneTimeToken, NoEmail
 from shop_api.features.auth.letters import Letters
 from shop_api.features.auth.one_time_tokens import OneTimeToken, OneTimeTokens, Purpose

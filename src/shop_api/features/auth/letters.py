@@ -1,6 +1,6 @@
 """What is written to users."""
 
-from shop_api.email.mail import Mail
+from shop_api.email.queue import Mail
 from shop_api.features.users.models import User
 
 

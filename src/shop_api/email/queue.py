@@ -1,22 +1,18 @@
-"""Mail to users: by SMTP, or printed to the log where a developer works. Nobody who asks for one waits for it."""
+"""Mail to users, written and delivered beside the requests. Nobody who asks for one waits for it."""
 
 import asyncio
-import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from email.message import EmailMessage
 from typing import NamedTuple, Protocol
 
 import aiosmtplib
 import structlog
 
 from shop_api.kernel import tasks
-from shop_api.settings import Settings, smtp_url
 
 log = structlog.get_logger()
 
-# Seconds: of one attempt to deliver, and between two.
-_TIMEOUT = 10
+# Seconds between two attempts to deliver.
 _PAUSES = (1, 5)
 _MOST_WAITING = 1000
 _WORKERS = 2
@@ -36,56 +32,6 @@ class Mailer(Protocol):
     """Delivers a letter, or raises OSError or SMTPException."""
 
     async def send(self, mail: Mail) -> None: ...
-
-
-class SmtpMailer:
-    """Through the server at `smtp://user:password@host:587` or `smtps://host:465`. With a password the connection has
-    to be encrypted; without one it is where the server offers it."""
-
-    def __init__(self, url: str, sender: str, tls: ssl.SSLContext | None = None) -> None:
-        self._server, self._sender, self._tls = smtp_url.parse(url), sender, tls
-
-    async def send(self, mail: Mail) -> None:
-        message = EmailMessage()
-        message["From"], message["To"], message["Subject"] = self._sender, mail.to, mail.subject
-        message["Auto-Submitted"] = "auto-generated"  # RFC 3834: no holiday notice comes back
-        message.set_content(mail.text)
-        server = self._server
-        await aiosmtplib.send(
-            message,
-            hostname=server.host,
-            port=server.port,
-            username=server.user,
-            password=server.password,
-            use_tls=server.encrypted,
-            start_tls=True if server.user and not server.encrypted else None,
-            tls_context=self._tls,
-            timeout=_TIMEOUT,
-        )
-
-
-class LogMailer:
-    """Prints letters, with the tokens in them."""
-
-    async def send(self, mail: Mail) -> None:
-        # On one line, as the log escapes the ends of others, which would stick to a link.
-        text = " ".join(mail.text.split())
-        log.info("a mail, printed and not sent", to=mail.to, subject=mail.subject, text=text)
-
-
-class NoMailer:
-    """Says that a letter was not sent, and neither to whom nor what."""
-
-    async def send(self, mail: Mail) -> None:
-        log.warning("a mail was not sent: set SHOP_SMTP_URL", subject=mail.subject)
-
-
-def mailer(settings: Settings) -> Mailer:
-    """What `settings` ask for."""
-    if settings.smtp_url is None:
-        return NoMailer()
-    url = settings.smtp_url.get_secret_value()
-    return LogMailer() if url == smtp_url.TO_LOG else SmtpMailer(url, settings.mail_from or "")
 
 
 Job = Callable[[], Awaitable[Sequence[Mail]]]
