@@ -13,7 +13,8 @@ from limits.errors import StorageError
 
 from shop_api.kernel.errors import RateLimited
 from shop_api.security.hashes import identity_hash
-from shop_api.storage.redis.client import Redis, Shared
+from shop_api.storage.redis.client import Redis
+from shop_api.storage.redis.fallback import Shared
 
 
 class _Storage(RedisStorage):

@@ -3,13 +3,10 @@
 redis-py's defaults retry ten times, also on time-outs, which sends one INCR eleven times.
 """
 
-import asyncio
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
-import structlog
 from redis import exceptions
 from redis.asyncio import BlockingConnectionPool, ConnectionPool, Redis
 from redis.asyncio.connection import AbstractConnection as Connection
@@ -24,15 +21,8 @@ from shop_api.storage.redis.cluster import Cluster, ToOwner, ToOwnerWithTls
 from shop_api.storage.redis.sentinel import PrimaryPool, Sentinels, ToPrimary
 
 RedisError = exceptions.RedisError
-T = TypeVar("T")
-log = structlog.get_logger()
 
-__all__ = ["Connection", "Redis", "RedisError", "Shared", "connect", "connection", "open_redis"]
-
-# How many seconds to leave Redis alone after it failed, so that each request does not wait for it again.
-_PAUSE = 1.0
-# How many seconds a question may take in all: where there are several servers, one failure may lead to another.
-_LONGEST = 2.0
+__all__ = ["Connection", "Redis", "RedisError", "connect", "connection", "open_redis"]
 
 
 def connect(url: str, calls: Calls | None = None) -> Redis:
@@ -101,32 +91,3 @@ async def open_redis(url: str, calls: Calls) -> AsyncIterator[Redis]:
         yield client
     finally:
         await client.aclose()
-
-
-class Shared:
-    """What instances share in Redis while it answers, and each keeps for itself while it does not."""
-
-    def __init__(self, what: str, failure: type[Exception] = RedisError) -> None:
-        self._what = what
-        self._failure = failure
-        self._again_at = 0.0
-        self.fallbacks = 0
-        """How many questions were not answered."""
-
-    async def ask(self, question: Callable[[], Awaitable[T]]) -> T | None:
-        """The answer; None when Redis does not give one, or is left alone because it did not a moment ago."""
-        now = time.monotonic()
-        if now >= self._again_at:
-            if self._again_at:  # it has failed: one finds out whether it is back, the others do not wait
-                self._again_at = now + _PAUSE
-            try:
-                async with asyncio.timeout(_LONGEST):
-                    answer = await question()
-            except (self._failure, TimeoutError) as error:
-                self._again_at = time.monotonic() + _PAUSE
-                log.warning(f"{self._what} fall back to this process", reason=str(error) or "no answer")
-            else:
-                self._again_at = 0.0
-                return answer
-        self.fallbacks += 1
-        return None
