@@ -2,9 +2,12 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from shop_api.http.protocol import HeadWithBody, _Holding
 from support.ports import free_port
@@ -28,6 +31,20 @@ class Recorded(asyncio.Transport):
 
     def is_closing(self) -> bool:
         return self.closed
+
+
+class Tapped:
+    """A transport whose writes are written down."""
+
+    def __init__(self, transport: asyncio.Transport, written: list[bytes]) -> None:
+        self._transport, self._written = transport, written
+
+    def write(self, data: bytes) -> None:
+        self._written.append(data)
+        self._transport.write(data)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
 
 
 class TestHolding:
@@ -84,18 +101,46 @@ async def slow(scope, receive, send) -> None:
     await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else b"body"})
 
 
+@asynccontextmanager
+async def served(protocol: type[HttpToolsProtocol]) -> AsyncIterator[int]:
+    """The port of `slow`."""
+    port = free_port()
+    server = uvicorn.Server(uvicorn.Config(slow, http=protocol, port=port, log_config=None, lifespan="off"))
+    serving = asyncio.create_task(server._serve())
+    while not server.started:
+        await asyncio.sleep(0.01)
+    yield port
+    server.should_exit = True
+    await serving
+
+
+class TestLibrary:
+    """What is relied on of the insides of uvicorn."""
+
+    @pytest.mark.parametrize(("protocol", "pieces"), [(HttpToolsProtocol, 2), (HeadWithBody, 1)])
+    async def test_writes_a_head_and_then_a_body_to_the_transport_it_was_given(self, protocol, pieces):
+        written: list[bytes] = []
+
+        class Recording(protocol):
+            def connection_made(self, transport) -> None:
+                super().connection_made(Tapped(transport, written))
+
+        async with served(Recording) as port:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            answer = await reader.read()
+            writer.close()
+        assert b"".join(written) == answer
+        assert len(written) == pieces
+        assert written[0].startswith(b"HTTP/1.1 200 ")
+        assert written[-1].endswith(b"body")
+
+
 class TestServed:
     @pytest.fixture
     async def port(self) -> AsyncIterator[int]:
-        port = free_port()
-        config = uvicorn.Config(slow, http=HeadWithBody, port=port, log_config=None, lifespan="off")
-        server = uvicorn.Server(config)
-        serving = asyncio.create_task(server._serve())
-        while not server.started:
-            await asyncio.sleep(0.01)
-        yield port
-        server.should_exit = True
-        await serving
+        async with served(HeadWithBody) as port:
+            yield port
 
     @pytest.mark.parametrize("method", ["GET", "HEAD"])
     async def test_nobody_waits_for_a_head_until_there_is_a_body(self, port, method):

@@ -11,13 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from limits.aio.storage.redis.redispy import RedispyBridge
 from limits.aio.strategies import SlidingWindowCounterRateLimiter
+from redis.commands.core import AsyncScript
 
 from own_time import own_time
 from shop_api import embedded
 from shop_api.embedded.child import child
 from shop_api.kernel.errors import RateLimited
-from shop_api.security.rate_limits import RateLimits
+from shop_api.security.rate_limits import RateLimits, _Storage
 from shop_api.storage.redis.client import Redis, RedisError, connect
 from support.pids import stop
 from support.processes import PATIENCE
@@ -114,6 +116,20 @@ async def redis(redis_url: str) -> AsyncIterator[Redis]:
     async with aclosing(connect(redis_url)) as client:
         await client.flushdb()
         yield client
+
+
+class TestLibrary:
+    """What is relied on of the insides of limits."""
+
+    async def test_asks_no_other_client_than_the_one_it_was_given(self, redis):
+        bridge = _Storage(redis).bridge
+        assert isinstance(bridge, RedispyBridge)
+        assert bridge.get_connection() is bridge.get_connection(readonly=True) is redis
+        clients = [value for value in vars(bridge).values() if isinstance(value, Redis)]
+        scripts = [value for value in vars(bridge).values() if isinstance(value, AsyncScript)]
+        assert clients == [redis]
+        assert scripts
+        assert all(script.registered_client is redis for script in scripts)
 
 
 class TestShared:

@@ -2,6 +2,9 @@
 
 uvicorn writes them one after the other. From an instance that is killed in between, nginx has the beginning of an
 answer and cannot ask another instance any more; and of what a hit of the cache costs, a write is a good part.
+
+Written for uvicorn 0.54, of which it relies on this: HttpToolsProtocol writes to the transport that `connection_made`
+is given, and a head by a write of its own. tests/http/test_protocol.py fails when that changes.
 """
 
 import asyncio

@@ -18,7 +18,11 @@ from shop_api.storage.redis.fallback import Shared
 
 
 class _Storage(RedisStorage):
-    """On the client that there is, whether of one server or of a cluster."""
+    """On the client that there is, whether of one server or of a cluster.
+
+    Written for limits 5.8, of which it relies on this: its constructor leaves to `configure_bridge` which client the
+    bridge has, and the bridge asks no other. tests/security/test_rate_limits.py fails when that changes.
+    """
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
