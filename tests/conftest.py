@@ -18,6 +18,8 @@ import signals
 from shop_api import embedded
 from shop_api.app import create_app
 from shop_api.container import Shop
+from shop_api.features import FEATURES
+from shop_api.features.feature import collections_of
 from shop_api.features.users.models import Role
 from shop_api.features.users.repository import UserRepository
 from shop_api.kernel.clock import utc_now
@@ -25,6 +27,7 @@ from shop_api.security.tokens import AccessTokens
 from shop_api.settings import Settings
 from shop_api.storage.mongo import client as mongo
 from shop_api.storage.mongo.client import Database
+from shop_api.storage.mongo.collections import CollectionSpec
 from support.factories import TEST_SECRET, a_user
 from support.processes import PATIENCE
 
@@ -90,9 +93,14 @@ async def app(_app: FastAPI) -> FastAPI:
     return _app
 
 
+async def empty_collection(database: Database, spec: CollectionSpec) -> None:
+    """Leaves only the documents that have to exist from the beginning."""
+    await database[spec.name].delete_many({"_id": {"$nin": [document["_id"] for document in spec.documents]}})
+
+
 async def empty(shop: Shop) -> None:
-    for name in ("products", "users", "idempotency_keys", "sessions", "audit", "one_time_tokens"):
-        await shop.database[name].delete_many({})
+    for spec in collections_of(FEATURES):
+        await empty_collection(shop.database, spec)
     await shop.redis.flushdb()
     shop.cache.clear()
 

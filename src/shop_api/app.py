@@ -1,6 +1,6 @@
-"""The whole wiring: what the service consists of, and in which order."""
+"""The service as an ASGI application."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import structlog
@@ -8,22 +8,15 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from shop_api import __version__
+from shop_api.audit.models import AUDIT_ACTIONS
 from shop_api.cache.follower import following
 from shop_api.cache.marking import cacheable_routes
 from shop_api.cache.middleware import CacheAccess, CacheFirst
 from shop_api.container import open_shop
-from shop_api.features.auth.account_router import router as account
-from shop_api.features.auth.email_router import router as email
-from shop_api.features.auth.jwks_router import router as keys
-from shop_api.features.auth.router import router as auth
-from shop_api.features.home.router import router as web
-from shop_api.features.home.swagger_ui import mount_swagger_ui
-from shop_api.features.operations.audit_router import router as audit
-from shop_api.features.operations.health import router as health
-from shop_api.features.products.cache_tags import product_tags
-from shop_api.features.products.router import router as products
+from shop_api.features import FEATURES
+from shop_api.features.auth.export import export_models
+from shop_api.features.feature import Feature, audit_actions_of, cache_tags_of, collections_of, models_of, tags_of
 from shop_api.features.users.models import Registration
-from shop_api.features.users.router import router as users
 from shop_api.http import openapi
 from shop_api.http.draining import Draining
 from shop_api.http.problems import add_problem_handlers
@@ -35,8 +28,8 @@ from shop_api.settings import Settings
 log = structlog.get_logger()
 
 
-def create_app(settings: Settings) -> FastAPI:
-    """The service as an ASGI application. Nothing is opened before its lifespan starts."""
+def create_app(settings: Settings, features: Sequence[Feature] = FEATURES) -> FastAPI:
+    """Return the service with these features. Nothing is opened before its lifespan starts."""
     metrics, draining, tracing = Metrics(), Draining(), None
     cache = CacheAccess() if settings.cache == "on" else None
     if settings.otlp_endpoint:
@@ -51,15 +44,15 @@ def create_app(settings: Settings) -> FastAPI:
             if tracing:
                 await stack.enter_async_context(tracing.exported())
             await stack.enter_async_context(metrics.event_loop.measured())
-            shop = await stack.enter_async_context(open_shop(settings, metrics=metrics))
+            shop = await stack.enter_async_context(open_shop(settings, features=features, metrics=metrics))
             if settings.admin_username and settings.admin_password:
                 first = Registration(username=settings.admin_username, password=settings.admin_password)
                 if await shop.users.ensure_admin(first):
                     log.info("made the first admin", username=first.username)
             app.state.shop = shop
-            if cache is not None:
+            if cache:
                 cache.open(shop.cache, shop.auth.is_signed_in)
-                await stack.enter_async_context(following(shop.cache, shop.database["products"], product_tags))
+                await stack.enter_async_context(following(shop.cache, shop.database, cache_tags_of(features)))
             yield
 
     app = FastAPI(
@@ -67,19 +60,20 @@ def create_app(settings: Settings) -> FastAPI:
         summary="Users, sign-in and products over REST.",
         version=__version__,
         lifespan=lifespan,
-        docs_url=None,  # served by web/ without a CDN
+        docs_url=None,  # served by features/home without a CDN
         redoc_url=None,
         redirect_slashes=False,
         # Where it is not told, it asks the environment at every request.
         telemetry=tracing.of_framework if tracing else {"tracing": False, "metrics": False, "logs": False},
         generate_unique_id_function=lambda route: route.name,
     )
-    app.state.draining = draining
-    # Tried in this order: what is asked for most comes first.
-    for router in (products, users, auth, account, email, audit, web, health, keys):
-        app.include_router(router)
-    mount_swagger_ui(app)
-    openapi.describe(app)
+    app.state.draining, app.state.features = draining, features
+    for feature in features:
+        for router in feature.routers:
+            app.include_router(router)
+    tags = [tag._asdict() for tag in tags_of(features)]
+    models = [*models_of(features), *export_models(collections_of(features))]
+    openapi.describe(app, tags, models, {AUDIT_ACTIONS: audit_actions_of(features)})
     add_problem_handlers(app)
 
     def context(inner: ASGIApp) -> ASGIApp:

@@ -1,15 +1,16 @@
 """What the audit log tells: who did what to whose account, when and from where."""
 
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from shop_api.kernel.pagination import CursorText, Limit, Page
-from shop_api.kernel.schema import Schema, Timestamp
+from shop_api.kernel.schema import Schema, Timestamp, late_enum
 
-Action = Literal[
-    "role_changed", "user_disabled", "user_enabled", "user_deleted", "password_changed", "password_reset"
-]
+Action = str
+"""What was done: one of the `audit_actions` that features declare."""
+AUDIT_ACTIONS = "audit_actions"
+ActionOut = Annotated[Action, Field(json_schema_extra=late_enum(AUDIT_ACTIONS))]
 State = dict[str, str | bool]
 """Fields and their values; never a secret, a name or an address, so that nothing here has to be erased later."""
 
@@ -49,7 +50,7 @@ class AuditEntryOut(Schema):
 
     id: str
     at: Timestamp
-    action: Action
+    action: ActionOut
     subject: Person
     """Whose account it was."""
     actor: Person
@@ -82,7 +83,7 @@ class AuditQuery(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    action: Action | None = None
+    action: ActionOut | None = None
     subject_id: Annotated[str | None, Field(max_length=64, description="The id of a user.")] = None
     actor_id: Annotated[str | None, Field(max_length=64, description="The id of a user.")] = None
     limit: Limit = 20

@@ -1,9 +1,9 @@
-"""Learns of every change to the collection, whoever made it - another instance, the import command, a shell - and
-invalidates for it here and in Redis."""
+"""Learns of every change to the followed collections, whoever made it - another instance, the import command, a
+shell - and invalidates for it here and in Redis."""
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -12,7 +12,7 @@ import structlog
 from shop_api.cache.cache import HttpCache
 from shop_api.kernel import tasks
 from shop_api.storage.mongo import client as mongo
-from shop_api.storage.mongo.client import Change, Changes, Collection, PyMongoError
+from shop_api.storage.mongo.client import Change, Changes, Database, PyMongoError
 
 # So often it asks how far it is when changes leave no pause in which it would be sure to have seen all.
 _ASK_SECONDS = 0.2
@@ -20,6 +20,8 @@ _ASK_SECONDS = 0.2
 _BEHIND_SECONDS = 3.0
 _PAUSE_SECONDS = 0.5
 
+TagsOf = Callable[[str], Sequence[str]]
+"""The tags that a change of the document with this id concerns."""
 log = structlog.get_logger()
 
 
@@ -28,11 +30,10 @@ class _FarBehind(Exception):
 
 
 @asynccontextmanager
-async def following(
-    cache: HttpCache, collection: Collection, tags_of: Callable[[str], Sequence[str]]
-) -> AsyncIterator[None]:
-    """Keeps `cache` true to `collection`, and in touch with Redis, until the end of the block."""
-    follower = Follower(cache, collection, tags_of)
+async def following(cache: HttpCache, database: Database, tags_of: Mapping[str, TagsOf]) -> AsyncIterator[None]:
+    """Keeps `cache` true to the collections that `tags_of` names, and in touch with Redis, until the end of the
+    block."""
+    follower = Follower(cache, database, tags_of)
 
     async def trust() -> None:
         await follower.opened.wait()  # nothing counts before
@@ -49,9 +50,9 @@ async def following(
 class Follower:
     """Says in `cache.seen_through` how far it has come."""
 
-    def __init__(self, cache: HttpCache, collection: Collection, tags_of: Callable[[str], Sequence[str]]) -> None:
+    def __init__(self, cache: HttpCache, database: Database, tags_of: Mapping[str, TagsOf]) -> None:
         self._cache = cache
-        self._collection = collection
+        self._database = database
         self._tags_of = tags_of
         self.opened = asyncio.Event()
         self._changed: set[str] = set()
@@ -66,7 +67,7 @@ class Follower:
         position = None
         while True:
             try:
-                async with mongo.changes(self._collection, position) as changes:
+                async with mongo.changes(self._database, list(self._tags_of), position) as changes:
                     await self._follow(changes, anew=position is None)
             except Exception as error:  # whatever it is, it must not end here unseen
                 lasting = not (isinstance(error, PyMongoError) and mongo.unavailable(error))
@@ -90,7 +91,7 @@ class Follower:
             self._mark = None
             self._apply(asked)
             return
-        tags = self._tags_of(str(change.id))
+        tags = self._tags_of[change.collection](str(change.id))
         self._cache.forget(tags)
         self._changed.update(tags)
         through = self._seen_through
@@ -101,7 +102,7 @@ class Follower:
         if self._mark is None and now - through > _ASK_SECONDS:
             if now - through > _BEHIND_SECONDS and through > float("-inf"):
                 raise _FarBehind("too many changes")
-            self._mark = (await mongo.moment(self._collection.database), now)
+            self._mark = (await mongo.moment(self._database), now)
 
     def _apply(self, through: float) -> None:
         """Invalidates for what has changed; after that, all before `through` has been taken into account."""

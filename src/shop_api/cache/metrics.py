@@ -1,4 +1,4 @@
-"""What the cache and the rate limits have counted of themselves, as metrics."""
+"""What the cache has counted of itself, as metrics."""
 
 from collections.abc import Iterator
 
@@ -6,15 +6,13 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from prometheus_client.registry import Collector
 
 from shop_api.cache.cache import HttpCache
-from shop_api.security.rate_limits import RateLimits
 
 
 class CacheFigures(Collector):
     """The tiers of the cache. Nothing is counted for this: an answer out of memory pays for one counter, its own."""
 
-    def __init__(self, cache: HttpCache, limits: RateLimits) -> None:
+    def __init__(self, cache: HttpCache) -> None:
         self._cache = cache
-        self._limits = limits
 
     def collect(self) -> Iterator[Metric]:
         counters, memory = self._cache.counters, self._cache.memory
@@ -40,9 +38,6 @@ class CacheFigures(Collector):
         yield GaugeMetricFamily("shop_cache_memory_bytes", "Size of the answers in memory.", memory.bytes)
         yield GaugeMetricFamily("shop_cache_memory_max_bytes", "What they may take.", memory.max_bytes)
         yield GaugeMetricFamily("shop_cache_memory_entries", "Answers in memory.", len(memory))
-        yield _counter(
-            "shop_rate_limit_fallbacks", "Attempts counted by this instance alone.", self._limits.fallbacks
-        )
 
 
 def _counter(name: str, meaning: str, value: int) -> Metric:

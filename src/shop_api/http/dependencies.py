@@ -1,80 +1,55 @@
-"""The `…Dep` names by which routers ask for what they need: who asks, from where, and which service."""
+"""The `…Dep` names for what every router may ask of a request: who sends it, from where, and what it expects.
+
+The service itself is found at `app.state.shop`; of it, only `authenticate` and `idempotency_keys` are known in http/.
+"""
 
 from functools import partial
 from ipaddress import ip_address, ip_network
-from typing import Annotated
+from typing import Annotated, Any
 
-from fastapi import Depends, Header, Path, Request
+from fastapi import Depends, Header, Request
 from fastapi.security import OAuth2PasswordBearer
 from uuid_utils import uuid7
 
 from shop_api.audit.models import Origin
-from shop_api.container import Shop
-from shop_api.features.auth.email_service import EmailService
-from shop_api.features.auth.models import Device
-from shop_api.features.auth.service import AuthService
-from shop_api.features.products.service import ProductService
-from shop_api.features.users.models import User, Visitor
-from shop_api.features.users.service import UserService
-from shop_api.http.etags import IF_MATCH_PATTERN, Expected, parse_if_match
+from shop_api.http.etags import IF_MATCH_PATTERN, parse_if_match
 from shop_api.http.request_state import request_state
 from shop_api.kernel.errors import Forbidden, Unauthenticated
+from shop_api.kernel.permissions import Authenticate, Caller, Permission, Visitor
+from shop_api.kernel.versions import Expected
 
 # All of these are coroutines, also where nothing waits, since the framework runs others in threads. And each asks the
 # request itself, since every step between two of them is paid for at every request.
 
-
-async def _shop(request: Request) -> Shop:
-    shop: Shop = request.app.state.shop
-    return shop
-
-
-ShopDep = Annotated[Shop, Depends(_shop)]
-
-
-async def _auth(request: Request) -> AuthService:
-    return (await _shop(request)).auth
-
-
-async def _users(request: Request) -> UserService:
-    return (await _shop(request)).users
-
-
-async def _products(request: Request) -> ProductService:
-    return (await _shop(request)).products
-
-
-async def _email(request: Request) -> EmailService:
-    return (await _shop(request)).email
-
-
-AuthServiceDep = Annotated[AuthService, Depends(_auth)]
-UserServiceDep = Annotated[UserService, Depends(_users)]
-EmailServiceDep = Annotated[EmailService, Depends(_email)]
-ProductServiceDep = Annotated[ProductService, Depends(_products)]
-
 bearer_token = OAuth2PasswordBearer(
     tokenUrl="auth", auto_error=False, description="Sign in with a username and a password, and leave the rest empty."
 )
+_BearerToken = Annotated[str | None, Depends(bearer_token)]
 
 
-async def _optional_user(request: Request, token: Annotated[str | None, Depends(bearer_token)]) -> User | None:
+async def optional_caller(request: Request, token: _BearerToken) -> Caller | None:
+    """The caller, or None if no token was sent. An invalid token still raises InvalidToken."""
     if token is None:
         return None
-    user = await (await _auth(request)).user_of(token)
-    request_state(request.scope).user_id = user.id  # for the log
-    return user
+    authenticate: Authenticate = request.app.state.shop.authenticate
+    caller = await authenticate(token)
+    request_state(request.scope).user_id = caller.id  # for the log
+    return caller
 
 
-OptionalUserDep = Annotated[User | None, Depends(_optional_user)]
-"""Who asks, None without a token; a token that is not valid is refused all the same."""
+OptionalCallerDep = Annotated[Caller | None, Depends(optional_caller)]
+"""The caller, or None if no token was sent. An invalid token still raises InvalidToken."""
 
 
-async def _visitor(request: Request, token: Annotated[str | None, Depends(bearer_token)]) -> Visitor:
-    return partial(_optional_user, request, token)
+async def _visitor(request: Request, token: _BearerToken) -> Visitor:
+    return partial(optional_caller, request, token)
 
 
-async def _token(request: Request, token: Annotated[str | None, Depends(bearer_token)]) -> str:
+VisitorDep = Annotated[Visitor, Depends(_visitor)]
+"""Who asks, looked up only when it is asked for: most public reads are the same for everybody."""
+
+
+async def _token(request: Request, token: _BearerToken) -> str:
     if token is None:
         raise Unauthenticated
     return token
@@ -84,52 +59,31 @@ TokenDep = Annotated[str, Depends(_token)]
 """The access token of a request that has to have one; it is not checked yet."""
 
 
-VisitorDep = Annotated[Visitor, Depends(_visitor)]
-"""Who asks, looked up only when it is asked for: most public reads are the same for everybody."""
-
-
-async def _current_user(user: OptionalUserDep) -> User:
-    if user is None:
+async def _caller(caller: OptionalCallerDep) -> Caller:
+    if caller is None:
         raise Unauthenticated
-    return user
+    return caller
 
 
-CurrentUserDep = Annotated[User, Depends(_current_user)]
-"""Who asks: a signed-in user, as stored now."""
+CallerDep = Annotated[Caller, Depends(_caller)]
+"""The caller: a signed-in user, as stored now."""
 
 
-async def _admin(user: CurrentUserDep) -> User:
-    if not user.is_admin:
-        raise Forbidden("This needs an admin.")
-    return user
+class Requirement:
+    """A dependency that lets only callers with `permission` pass."""
 
+    def __init__(self, permission: Permission) -> None:
+        self.permission = permission
 
-AdminDep = Annotated[User, Depends(_admin)]
-"""Who asks: an admin, as stored now."""
-
-
-async def _addressed_user(
-    username: Annotated[
-        str,
-        Path(
-            description="A username, or `me`.",
-            pattern="^([A-Za-z0-9][A-Za-z0-9._-]{1,30}[A-Za-z0-9]|me)$",
-            examples=["ada"],
-        ),
-    ],
-    caller: CurrentUserDep,
-    users: UserServiceDep,
-) -> User:
-    name = username.lower()
-    if name in ("me", caller.username):
+    async def __call__(self, caller: CallerDep) -> Caller:
+        if not caller.may(self.permission):
+            raise Forbidden("This needs an admin.")
         return caller
-    if not caller.is_admin:  # before looking, so that the answer does not tell who exists
-        raise Forbidden("Only an admin can see other users.")
-    return await users.get(name)
 
 
-AddressedUserDep = Annotated[User, Depends(_addressed_user)]
-"""The user that the path names, if the caller may see that one."""
+def Requires(permission: Permission) -> Any:  # noqa: N802  # reads as a part of the signature, like Depends
+    """For the signature of a handler: `caller: Annotated[Caller, Requires(PRODUCTS_WRITE)]`."""
+    return Depends(Requirement(permission))
 
 
 async def _expected(
@@ -158,7 +112,8 @@ CreationDep = Annotated[str, Depends(_creation)]
 before has made is found."""
 
 
-async def _address(request: Request) -> str:
+async def client_address(request: Request) -> str:
+    """Return the client's address: the peer, or what a trusted proxy says of it; of IPv6 the /64 network."""
     host = request.client.host if request.client else "unknown"
     try:
         address = ip_address(host)
@@ -168,24 +123,20 @@ async def _address(request: Request) -> str:
     return host if address.version == 4 else str(ip_network((address, 64), strict=False))
 
 
-AddressDep = Annotated[str, Depends(_address)]
+AddressDep = Annotated[str, Depends(client_address)]
 """Where the request comes from: the peer, or what a trusted proxy says of it; of IPv6 the /64 network."""
 
 
-_LONGEST_USER_AGENT = 500
+async def _request_id(request: Request) -> str:
+    return request_state(request.scope).request_id
 
 
-async def _device(request: Request) -> Device:
-    user_agent = request.headers.get("user-agent")
-    return Device(await _address(request), user_agent[:_LONGEST_USER_AGENT] if user_agent else None)
+RequestIdDep = Annotated[str, Depends(_request_id)]
+"""Names the request in the log."""
 
 
-DeviceDep = Annotated[Device, Depends(_device)]
-"""Where the request comes from, for the list of sign-ins."""
-
-
-async def _origin(request: Request, user: CurrentUserDep) -> Origin:
-    return Origin(user.id, await _address(request), request_state(request.scope).request_id)
+async def _origin(request: Request, caller: CallerDep) -> Origin:
+    return Origin(caller.id, await client_address(request), request_state(request.scope).request_id)
 
 
 OriginDep = Annotated[Origin, Depends(_origin)]

@@ -3,15 +3,13 @@
 import re
 
 from shop_api.kernel.errors import FieldError, InvalidRequest
+from shop_api.kernel.versions import Expected
 
 _TAG = r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"'
 _TAGS = re.compile(rf"\s*{_TAG}(?:\s*,\s*{_TAG})*\s*")
 
 IF_MATCH_PATTERN = r'^(\*|(W/)?"[!#-~]*"( *, *(W/)?"[!#-~]*")*)$'
 """What a client may send as If-Match, for the OpenAPI document."""
-
-Expected = frozenset[int] | None
-"""The versions a change may apply to; None when any will do."""
 
 
 def etag(version: int) -> str:

@@ -1,5 +1,6 @@
 """What the OpenAPI document says beyond what FastAPI reads off the routes."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fastapi import FastAPI
@@ -8,8 +9,8 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from shop_api import __version__
-from shop_api.features.auth.models import Credentials, PasswordForm, Refresh, RefreshForm
 from shop_api.http.problems import Problem
+from shop_api.kernel.schema import LATE_ENUM
 
 _DESCRIPTION = """\
 A commerce backend: users, sign-in and products.
@@ -23,15 +24,6 @@ A commerce backend: users, sign-in and products.
 Sign in with *Authorize*, as an admin to try everything. The examples work as they are, on an empty shop, from top to
 bottom; where one has to be filled in first, it says so.
 """
-_TAGS = [
-    {"name": "Home", "description": "What this is and how it is."},
-    {"name": "Auth", "description": "Registration, sign-in, and what comes by mail."},
-    {"name": "Products", "description": "The catalogue: public to read, for admins to change."},
-    {"name": "Users", "description": "Accounts, for their admin and for themselves."},
-    {"name": "Operations", "description": "For those who run it."},
-    {"name": "Account", "description": "One's own account: what is stored, password, sign-ins and their end."},
-]
-
 # For `openapi_extra=`: a token is welcome but not needed.
 PUBLIC: dict[str, Any] = {"security": [{}]}
 
@@ -53,31 +45,48 @@ def request_body(models: dict[str, type[BaseModel]]) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": content}}
 
 
-def describe(app: FastAPI) -> None:
-    """Makes `app` serve the finished document."""
+def describe(
+    app: FastAPI,
+    tags: Sequence[Mapping[str, str]],
+    models: Sequence[type[BaseModel]],
+    enums: Mapping[str, Sequence[str]],
+) -> None:
+    """Makes `app` serve the finished document, with these sections in this order. `models` are those that no route
+    names as its own body or response, `enums` the values of each `late_enum`."""
     document: dict[str, Any] = {}
 
     def openapi() -> dict[str, Any]:
         if not document:
-            document.update(_document(app))
+            document.update(_document(app, tags, models))
+            _fill_enums(document, enums)
         return document
 
     app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way
 
 
-def _document(app: FastAPI) -> dict[str, Any]:
+def _fill_enums(part: Any, enums: Mapping[str, Sequence[str]]) -> None:
+    if isinstance(part, dict):
+        if (name := part.pop(LATE_ENUM, None)) is not None:
+            part["enum"] = list(enums[name])
+        for below in part.values():
+            _fill_enums(below, enums)
+    elif isinstance(part, list):
+        for below in part:
+            _fill_enums(below, enums)
+
+
+def _document(app: FastAPI, tags: Sequence[Mapping[str, str]], models: Sequence[type[BaseModel]]) -> dict[str, Any]:
     document = get_openapi(
         title=app.title,
         version=__version__,
         summary=app.summary,
         description=_DESCRIPTION,
         routes=app.routes,
-        tags=_TAGS,
+        tags=[dict(tag) for tag in tags],
         servers=[{"url": "/", "description": "This instance."}],
         license_info={"name": "MIT", "identifier": "MIT"},
     )
-    # Models that no route names as its own body or answer.
-    extra = [(model, "validation") for model in (Problem, Credentials, PasswordForm, Refresh, RefreshForm)]
+    extra = [(model, "validation") for model in (Problem, *models)]
     _, definitions = models_json_schema(extra, ref_template="#/components/schemas/{model}")  # type: ignore[arg-type]
     document["components"]["schemas"] |= definitions["$defs"]
     for path in document["paths"].values():

@@ -28,6 +28,14 @@ def with_example(example: dict[str, Any]) -> Callable[[dict[str, Any]], None]:
     return extend
 
 
+LATE_ENUM = "x-late-enum"
+
+
+def late_enum(name: str) -> dict[str, Any]:
+    """For `json_schema_extra=` of a string whose values features declare: `http.openapi.describe` is told them."""
+    return {LATE_ENUM: name}
+
+
 class Patch(Schema):
     """Changes, as a JSON Merge Patch (RFC 7396): what is absent stays, so the defaults of its fields mean nothing."""
 

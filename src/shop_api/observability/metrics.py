@@ -14,7 +14,6 @@ from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from shop_api import __version__
-from shop_api.features.auth.metrics import SignIns
 from shop_api.observability.calls import Calls
 from shop_api.observability.event_loop import EventLoopLag
 from shop_api.observability.mongo import Commands, Connections
@@ -26,7 +25,6 @@ __all__ = ["CONTENT_TYPE", "Metrics"]
 class Metrics:
     def __init__(self) -> None:
         self.requests = Requests()
-        self.sign_ins = SignIns()
         self.event_loop = EventLoopLag()
         self.mongo = Calls("mongodb")
         self.redis = Calls("redis")
@@ -35,7 +33,7 @@ class Metrics:
         self.mongo_listeners = (Commands(self.mongo), connections)
         """For the driver's client."""
         self._registry = CollectorRegistry()
-        own = (self.requests, self.sign_ins, self.event_loop, self.health, self.mongo, connections)
+        own = (self.requests, self.event_loop, self.health, self.mongo, connections)
         for collector in (*own, self.redis, _Build()):
             self._registry.register(collector)
         ProcessCollector(registry=self._registry)

@@ -12,11 +12,11 @@ from cache.test_redis import failed, found, put
 from shop_api.cache.counters import Counters
 from shop_api.cache.redis import RedisTier
 from shop_api.cli import doctor
-from shop_api.features.auth.delays import SignInDelays
 from shop_api.kernel.errors import RateLimited
 from shop_api.observability.calls import Calls
 from shop_api.observability.redis import RedisConnections
 from shop_api.security.rate_limits import RateLimits
+from shop_api.security.sign_in_delays import SignInDelays
 from shop_api.settings import Settings
 from shop_api.settings.redis_url import parse
 from shop_api.storage.redis.client import connect, connection

@@ -1,12 +1,12 @@
 """Verifying an e-mail address, and a new password by mail."""
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter
 
+from shop_api.features.auth.dependencies import EmailServiceDep
 from shop_api.features.auth.errors import InvalidOneTimeToken
 from shop_api.features.auth.models import Accepted, EmailToken, PasswordReset, ResetRequest
-from shop_api.http.dependencies import AddressDep, EmailServiceDep
+from shop_api.http.dependencies import AddressDep, RequestIdDep
 from shop_api.http.problems import BODY, problems
-from shop_api.http.request_state import request_state
 from shop_api.http.routing import StrictRoute
 from shop_api.kernel.errors import RateLimited
 
@@ -31,8 +31,8 @@ async def request_password_reset(given: ResetRequest, address: AddressDep, email
 @router.post(
     "/auth/password/reset/confirm", status_code=204, responses=problems(*BODY, InvalidOneTimeToken, RateLimited)
 )
-async def reset_password(given: PasswordReset, address: AddressDep, email: EmailServiceDep, request: Request) -> None:
+async def reset_password(
+    given: PasswordReset, address: AddressDep, email: EmailServiceDep, request_id: RequestIdDep
+) -> None:
     """Sets a new password and ends all sessions. To try it, fill in the token from the mail."""
-    await email.reset(
-        given.token, given.new_password.get_secret_value(), address, request_state(request.scope).request_id
-    )
+    await email.reset(given.token, given.new_password.get_secret_value(), address, request_id)

@@ -69,22 +69,6 @@ class EmailService:
             await self._users.set_password(user, password, Origin(user.id, address, request_id), "password_reset")
         except (UserNotFound, WrongPassword):  # gone, or its owner has changed it at this moment
             raise InvalidOneTimeToken from None
-        self.tell_password_changed(user)
-
-    def tell_password_changed(self, user: User) -> None:
-        """Writes to `user`, if their address is verified."""
-        self._tell(user, self._letters.password_changed(user))
-
-    def tell_address_changed(self, before: User) -> None:
-        """Writes to the address that a user had before, if it was verified."""
-        self._tell(before, self._letters.address_changed(before))
-
-    def _tell(self, user: User, letter: Mail) -> None:
-        async def job() -> Sequence[Mail]:
-            return [letter]
-
-        if user.email_verified:
-            self._outbox.put(job)
 
     async def _found(self, purpose: Purpose, text: str, address: str) -> tuple[OneTimeToken, User]:
         await self._limits.hit(TOKENS_PER_ADDRESS, "one-time tokens", address)

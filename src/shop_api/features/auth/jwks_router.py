@@ -2,8 +2,8 @@
 
 from fastapi import APIRouter, Response
 
+from shop_api.features.auth.dependencies import SigningKeysDep
 from shop_api.features.auth.jwks import PublicKeys
-from shop_api.http.dependencies import ShopDep
 from shop_api.http.problems import problems
 from shop_api.http.routing import StrictRoute
 
@@ -11,9 +11,9 @@ router = APIRouter(tags=["Auth"], route_class=StrictRoute)
 
 
 @router.get("/.well-known/jwks.json", responses=problems())
-async def get_jwks(shop: ShopDep, response: Response) -> PublicKeys:
+async def get_jwks(folder: SigningKeysDep, response: Response) -> PublicKeys:
     """The public keys that access tokens can be checked with (RFC 7517), also those that are about to sign."""
-    keys = shop.signing_keys.keys() if shop.signing_keys else ()
+    keys = folder.keys() if folder else ()
     # A new key begins to sign only after that time: folder.ACTIVATION_DELAY.
     response.headers["Cache-Control"] = "public, max-age=300"
     return PublicKeys.model_validate(

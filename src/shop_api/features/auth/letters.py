@@ -1,4 +1,4 @@
-"""What is written to users."""
+"""Mail with one-time tokens."""
 
 from shop_api.email.queue import Mail
 from shop_api.features.users.models import User
@@ -27,21 +27,6 @@ class Letters:
             f"To choose a new password, within 30 minutes {request}"
         )
         return Mail(user.email or "", "Choose a new password", text)
-
-    def password_changed(self, user: User) -> Mail:
-        text = (
-            f"The password of the account {user.username} at {self._api} was changed.\n"
-            "All other sign-ins were ended.\n"
-            "If it was not you, ask for a new password at once.\n"
-        )
-        return Mail(user.email or "", "Your password was changed", text)
-
-    def address_changed(self, before: User) -> Mail:
-        text = (
-            f"The account {before.username} at {self._api} has another e-mail address now.\n"
-            "If it was not you, change the password at once, and tell the shop.\n"
-        )
-        return Mail(before.email or "", "Your address was changed", text)
 
     def _do(self, page: str, token: str, path: str, more: str) -> str:
         """The token is in the fragment of a link, since browsers do not send that to servers, which would log it."""

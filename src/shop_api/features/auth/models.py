@@ -4,7 +4,7 @@ from typing import Annotated, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
-from shop_api.audit.models import Action, AuditEntry, State
+from shop_api.audit.models import ActionOut, AuditEntry, State
 from shop_api.features.users.models import NewPassword, UserOut
 from shop_api.kernel.schema import Email, Schema, Timestamp
 
@@ -116,7 +116,7 @@ class ExportedEntry(Schema):
     """What the audit log tells about oneself."""
 
     at: Timestamp
-    action: Action
+    action: ActionOut
     about_me: bool
     """Whether it was done to this account."""
     by_me: bool

@@ -6,20 +6,13 @@ from urllib.parse import parse_qsl
 from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BaseModel, ValidationError
 
+from shop_api.features.auth.dependencies import AuthServiceDep, DeviceDep, UserServiceDep
 from shop_api.features.auth.errors import InvalidCredentials, InvalidRefreshToken
 from shop_api.features.auth.models import Credentials, PasswordForm, Refresh, RefreshForm, Tokens
 from shop_api.features.users.models import Registration, UserOut
 from shop_api.features.users.service import DuplicateUsername
 from shop_api.http import strict_json
-from shop_api.http.dependencies import (
-    AddressDep,
-    AuthServiceDep,
-    CreationDep,
-    DeviceDep,
-    OptionalUserDep,
-    ShopDep,
-    UserServiceDep,
-)
+from shop_api.http.dependencies import AddressDep, CreationDep, OptionalCallerDep
 from shop_api.http.etags import etag
 from shop_api.http.idempotency.errors import KEYED
 from shop_api.http.idempotency.route import PARAMETER, CreatingRoute
@@ -48,7 +41,7 @@ AsForm = TypeVar("AsForm", bound=BaseModel)
 )
 async def register(
     given: Registration,
-    caller: OptionalUserDep,
+    caller: OptionalCallerDep,
     address: AddressDep,
     creation: CreationDep,
     auth: AuthServiceDep,
@@ -105,13 +98,11 @@ async def sign_in(
     given: Annotated[Credentials | PasswordForm, Depends(_credentials)],
     device: DeviceDep,
     auth: AuthServiceDep,
-    shop: ShopDep,
     response: Response,
 ) -> Tokens:
     """Signs in with a username and a password, as JSON or as the OAuth2 password form (RFC 6749 §4.3)."""
     response.headers["Cache-Control"] = "no-store"
-    attempt = auth.sign_in(given.username, given.password.get_secret_value(), device)
-    return await shop.metrics.sign_ins.counted(attempt)
+    return await auth.sign_in(given.username, given.password.get_secret_value(), device)
 
 
 @router.post(

@@ -1,5 +1,6 @@
 """Sign-ins: how one begins, goes on by refresh tokens, and ends; and what an access token is worth at this moment."""
 
+from collections.abc import Mapping
 from datetime import timedelta
 
 import structlog
@@ -7,16 +8,18 @@ from pydantic import SecretStr
 from uuid_utils import uuid7
 
 from shop_api.audit.models import Origin
-from shop_api.features.auth.delays import SignInDelays
 from shop_api.features.auth.errors import InvalidCredentials, InvalidRefreshToken, SessionNotFound
+from shop_api.features.auth.metrics import SignIns
 from shop_api.features.auth.models import Device, Session, Tokens
 from shop_api.features.auth.refresh_tokens import RefreshToken
 from shop_api.features.auth.repository import SessionRepository
 from shop_api.features.users.models import User
-from shop_api.features.users.service import UserService, WrongPassword
+from shop_api.features.users.service import UserService
 from shop_api.kernel.clock import Clock
 from shop_api.kernel.errors import InvalidToken
+from shop_api.kernel.permissions import Caller, Permission, Role
 from shop_api.security.rate_limits import RateLimits
+from shop_api.security.sign_in_delays import SignInDelays
 from shop_api.security.tokens import LIFETIME, AccessTokens
 
 # However they end: each costs a password hash.
@@ -36,6 +39,8 @@ class AuthService:
         tokens: AccessTokens,
         limits: RateLimits,
         delays: SignInDelays,
+        sign_ins: SignIns,
+        roles: Mapping[Role, frozenset[Permission]],
         clock: Clock,
     ) -> None:
         self._users = users
@@ -43,10 +48,15 @@ class AuthService:
         self._tokens = tokens
         self._limits = limits
         self._delays = delays
+        self._sign_ins = sign_ins
+        self._roles = roles
         self._clock = clock
 
     async def sign_in(self, username: str, password: str, device: Device) -> Tokens:
         """A new session; RateLimited after too many attempts, InvalidCredentials whatever else is wrong."""
+        return await self._sign_ins.counted(self._sign_in(username, password, device))
+
+    async def _sign_in(self, username: str, password: str, device: Device) -> Tokens:
         await self._limits.hit(SIGN_INS_PER_ADDRESS, "sign-in address", device.address)
         await self._delays.attempt(username.lower(), device.address)
         user = await self._users.authenticate(username, password)
@@ -119,13 +129,13 @@ class AuthService:
         """The id of the session that an access token belongs to; InvalidToken when it is not ours or expired."""
         return self._tokens.verify(token).session_id
 
-    async def user_of(self, token: str) -> User:
-        """The stored user behind an access token, as of now; InvalidToken when its session is not in force."""
+    async def caller_of(self, token: str) -> Caller:
+        """Who has an access token, as stored now; InvalidToken when its session is not in force."""
         claims = self._tokens.verify(token)
         user = await self._users.active(claims.user_id)
         if user is None or claims.session_id not in user.sessions:
             raise InvalidToken
-        return user
+        return Caller(user.id, self._roles[user.role], claims.session_id, user)
 
     async def sign_out(self, token: str) -> None:
         """Ends the session of an access token, unless it has ended; InvalidToken when it is not ours or expired."""
@@ -152,16 +162,9 @@ class AuthService:
         self, user: User, session_id: str, current: SecretStr, new: str, origin: Origin
     ) -> None:
         """Gives `user` a new password and ends all other sessions; WrongPassword unless `current` is the old one."""
-        await self.confirm_password(user, current, origin)
+        await self._users.confirm_password(user, current, origin)
         await self._users.set_password(user, new, origin, "password_changed", keep=session_id)
         await self._sessions.remove([other for other in user.sessions if other != session_id])
-
-    async def confirm_password(self, user: User, password: SecretStr | None, origin: Origin) -> None:
-        """WrongPassword unless that is `user`'s; delayed as sign-ins are."""
-        await self._delays.attempt(user.username, origin.address)
-        if password is None or not await self._users.has_password(user, password.get_secret_value()):
-            raise WrongPassword
-        await self._delays.succeeded(user.username, origin.address)
 
     async def _end(self, user_id: str, session_id: str) -> bool:
         ended = await self._users.end_session(user_id, session_id)

@@ -1,30 +1,23 @@
 """The home page and the pages about errors: for browsers and for programs."""
 
-import asyncio
 import re
 import secrets
-from collections.abc import Awaitable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Request, Response
 
-from shop_api import __version__
+from shop_api.features.home.dependencies import OverviewServiceDep, SettingsDep
+from shop_api.features.home.models import Home, ProblemKind
 from shop_api.features.home.pages import Page, wanted
-from shop_api.features.operations import health
-from shop_api.features.operations.health import State
-from shop_api.http.dependencies import ShopDep
 from shop_api.http.problems import problems
 from shop_api.http.routing import StrictRoute
 from shop_api.kernel.errors import NotFound, ShopError
-from shop_api.kernel.schema import Schema
 from shop_api.settings import Settings
-from shop_api.storage.mongo.client import PyMongoError
 
 router = APIRouter(tags=["Home"], route_class=StrictRoute)
 
 _HTML: dict[int | str, dict[str, Any]] = {200: {"content": {"text/html": {"schema": {"type": "string"}}}}}
 _HOME, _PROBLEM = Page("home.html"), Page("problem.html")
-_PATIENCE = 2
 _HEALTH = {
     "up": "Healthy",
     "degraded": "Works, more slowly: the cache is down",
@@ -33,64 +26,11 @@ _HEALTH = {
 _HOST = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]+)?")
 
 
-class Links(Schema):
-    """Where to go next."""
-
-    docs: str
-    openapi: str
-    products: str
-
-
-class Home(Schema):
-    """What this is and how it is."""
-
-    name: str
-    version: str
-    status: Literal["up", "degraded", "down"]
-    """`degraded` without the cache: all works, more slowly; `down` without the database."""
-    mongo: State
-    redis: State
-    products: int | None
-    """About how many there are; null if the database does not answer."""
-    users: int | None
-    """About how many there are; null if the database does not answer."""
-    links: Links
-
-
-class ProblemKind(Schema):
-    """What one `code` means."""
-
-    code: str
-    title: str
-    status: int
-    description: str
-
-
 @router.get("/", response_model=Home, responses=problems() | _HTML)
-async def get_home(request: Request, shop: ShopDep) -> Home | Response:
+async def get_home(request: Request, overview: OverviewServiceDep, settings: SettingsDep) -> Home | Response:
     """Says what this is, how it is and how much is in it: a page for browsers, JSON for programs."""
-    (mongo, redis), products, users = await asyncio.gather(
-        health.check(shop), _if_known(shop.products.size()), _if_known(shop.users.size())
-    )
-    home = Home(
-        name="shop_api",
-        version=__version__,
-        status="down" if mongo == "down" else "degraded" if redis == "down" else "up",
-        mongo=mongo,
-        redis=redis,
-        products=products,
-        users=users,
-        links=Links(docs="/docs", openapi="/openapi.json", products="/products"),
-    )
-    return _home_page(home, _address(request, shop.settings)) if wanted(request) else home
-
-
-async def _if_known(count: Awaitable[int]) -> int | None:
-    try:
-        async with asyncio.timeout(_PATIENCE):
-            return await count
-    except (PyMongoError, TimeoutError):
-        return None
+    home = await overview.get()
+    return _home_page(home, _address(request, settings)) if wanted(request) else home
 
 
 def _address(request: Request, settings: Settings) -> str:

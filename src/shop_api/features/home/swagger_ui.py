@@ -1,6 +1,6 @@
 """Swagger UI from assets in the installed package: it works without the internet."""
 
-from fastapi import FastAPI
+from fastapi import APIRouter
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse
 from starlette.staticfiles import StaticFiles
@@ -10,8 +10,8 @@ from shop_api.features.home.pages import hashes, headers
 _PARAMETERS = {"persistAuthorization": False, "displayRequestDuration": True}
 
 
-def mount_swagger_ui(app: FastAPI) -> None:
-    """Serves /docs. Its addresses are relative, so that it works behind any proxy."""
+def _page() -> tuple[str, str]:
+    """The page and its Content-Security-Policy. Its addresses are relative, so that it works behind any proxy."""
     page = get_swagger_ui_html(
         openapi_url="openapi.json",
         title="shop_api",
@@ -25,10 +25,17 @@ def mount_swagger_ui(app: FastAPI) -> None:
         f"default-src 'none'; script-src 'self' {hashes(html, 'script')}; style-src 'self';"
         " img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )
+    return html, policy
 
-    @app.get("/docs", include_in_schema=False)
-    async def swagger_ui() -> HTMLResponse:
-        return HTMLResponse(html, headers=headers(policy, "no-cache"))
 
-    assets = StaticFiles(packages=[("fastapi_swagger", "resources")])
-    app.mount("/docs/assets", assets, name="swagger_ui_assets")
+_HTML, _POLICY = _page()
+router = APIRouter()
+
+
+@router.get("/docs", include_in_schema=False)
+async def swagger_ui() -> HTMLResponse:
+    """Serves Swagger UI."""
+    return HTMLResponse(_HTML, headers=headers(_POLICY, "no-cache"))
+
+
+router.mount("/docs/assets", StaticFiles(packages=[("fastapi_swagger", "resources")]), name="swagger_ui_assets")

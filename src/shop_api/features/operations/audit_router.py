@@ -4,27 +4,25 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
-from shop_api.audit.models import AuditEntryOut, AuditPage, AuditQuery
-from shop_api.http.dependencies import AdminDep, ShopDep
+from shop_api.audit.models import AuditPage, AuditQuery
+from shop_api.features.operations.dependencies import AuditServiceDep
+from shop_api.features.operations.permissions import AUDIT_READ
+from shop_api.http.dependencies import Requires
 from shop_api.http.problems import SIGNED_IN, problems
 from shop_api.http.routing import StrictRoute
 from shop_api.kernel.errors import Forbidden
+from shop_api.kernel.permissions import Caller
 
 router = APIRouter(prefix="/audit", tags=["Users"], route_class=StrictRoute)
 
 
 @router.get("", response_model_exclude_unset=True, responses=problems(*SIGNED_IN, Forbidden))
 async def list_audit(
-    query: Annotated[AuditQuery, Query()], admin: AdminDep, shop: ShopDep, response: Response
+    query: Annotated[AuditQuery, Query()],
+    caller: Annotated[Caller, Requires(AUDIT_READ)],
+    audit: AuditServiceDep,
+    response: Response,
 ) -> AuditPage:
     """Lists changes to accounts, the newest first: who, what, when, from where. For admins."""
-    scope = query.model_dump_json(exclude={"limit", "cursor"})
-    after = shop.cursors.decode(scope, query.cursor) if query.cursor else None
-    entries, key = await shop.audit.list_page(query, after)
-    people = {user_id for entry in entries for user_id in (entry.subject_id, entry.actor_id)}
-    usernames = await shop.users.usernames(people)
     response.headers["Cache-Control"] = "no-store"
-    return AuditPage(
-        items=[AuditEntryOut.of(entry, usernames) for entry in entries],
-        next_cursor=shop.cursors.encode(scope, key) if key else None,
-    )
+    return await audit.list_page(query)

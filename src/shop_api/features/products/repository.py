@@ -6,8 +6,8 @@ from shop_api.features.products import queries
 from shop_api.features.products.errors import DuplicateProduct
 from shop_api.features.products.models import Facets, Product, ProductFilter, ProductQuery
 from shop_api.features.products.search import TIERS, fold, terms
-from shop_api.http.etags import Expected
 from shop_api.kernel.pagination import Key
+from shop_api.kernel.versions import Expected
 from shop_api.storage.mongo import bulk, keyset
 from shop_api.storage.mongo import client as mongo
 from shop_api.storage.mongo.client import Database, Document, Session
@@ -161,13 +161,16 @@ class ProductRepository:
             yield _product(document)
 
 
+def search_fields(name: str, brand: str | None, category: str | None, tags: Sequence[str]) -> Document:
+    """What is stored of a product for queries only."""
+    return {"name_key": fold(name), "words": terms(name, brand, [category or "", *tags])}
+
+
 def _document(product: Product) -> Document:
     return {
         "_id": product.product_id,
         **product.fields(),
-        # What is stored for queries only.
-        "name_key": fold(product.name),
-        "words": terms(product.name, product.brand, [product.category or "", *product.tags]),
+        **search_fields(product.name, product.brand, product.category, product.tags),
         "version": product.version,
         "created_at": product.created_at,
         "updated_at": product.updated_at,

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Body, Path, Query, Response
 
 from shop_api.cache.marking import cacheable
 from shop_api.features.products import cache_tags
+from shop_api.features.products.dependencies import ProductServiceDep
 from shop_api.features.products.errors import DuplicateProduct, ProductNotFound
 from shop_api.features.products.models import (
     Facets,
@@ -17,7 +18,8 @@ from shop_api.features.products.models import (
     ProductPatch,
     ProductQuery,
 )
-from shop_api.http.dependencies import AdminDep, CreationDep, ExpectedDep, ProductServiceDep, VisitorDep
+from shop_api.features.products.permissions import PRODUCTS_WRITE
+from shop_api.http.dependencies import CreationDep, ExpectedDep, Requires, VisitorDep
 from shop_api.http.etags import etag
 from shop_api.http.idempotency.errors import KEYED
 from shop_api.http.idempotency.route import PARAMETER, CreatingRoute
@@ -25,9 +27,11 @@ from shop_api.http.openapi import CONTENT_ETAG, ETAG, LOCATION, NOT_MODIFIED, PU
 from shop_api.http.problems import BODY, SIGNED_IN, problems
 from shop_api.http.routing import MERGE_PATCH
 from shop_api.kernel.errors import Forbidden, VersionConflict
+from shop_api.kernel.permissions import Caller
 
 router = APIRouter(prefix="/products", tags=["Products"], route_class=CreatingRoute)
 
+_Editor = Annotated[Caller, Requires(PRODUCTS_WRITE)]
 _AS_ADMIN = (*SIGNED_IN, Forbidden)
 _PUBLIC_LIST = problems(*_AS_ADMIN) | {200: CONTENT_ETAG, 304: NOT_MODIFIED}
 _ProductId = Annotated[
@@ -77,7 +81,7 @@ async def get_product(
     openapi_extra=PARAMETER,
 )
 async def add_product(
-    given: ProductIn, admin: AdminDep, creation: CreationDep, products: ProductServiceDep, response: Response
+    given: ProductIn, caller: _Editor, creation: CreationDep, products: ProductServiceDep, response: Response
 ) -> ProductOut:
     """Adds a product, with an id of its own if none is given."""
     product = await products.add(given, creation)
@@ -92,7 +96,7 @@ _CHANGING = problems(*_AS_ADMIN, *BODY, ProductNotFound, VersionConflict) | {200
 async def replace_product(
     product_id: _ProductId,
     given: ProductIn,
-    admin: AdminDep,
+    caller: _Editor,
     expected: ExpectedDep,
     products: ProductServiceDep,
     response: Response,
@@ -105,7 +109,7 @@ async def replace_product(
 async def patch_product(
     product_id: _ProductId,
     patch: Annotated[ProductPatch, Body(media_type=MERGE_PATCH)],
-    admin: AdminDep,
+    caller: _Editor,
     expected: ExpectedDep,
     products: ProductServiceDep,
     response: Response,
@@ -116,7 +120,7 @@ async def patch_product(
 
 @router.delete("/{product_id}", status_code=204, responses=problems(*_AS_ADMIN, ProductNotFound, VersionConflict))
 async def delete_product(
-    product_id: _ProductId, admin: AdminDep, expected: ExpectedDep, products: ProductServiceDep
+    product_id: _ProductId, caller: _Editor, expected: ExpectedDep, products: ProductServiceDep
 ) -> None:
     """Deletes a product."""
     await products.remove(product_id, expected)

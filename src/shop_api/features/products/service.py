@@ -10,13 +10,14 @@ from shop_api.cache.cache import HttpCache
 from shop_api.features.products.cache_tags import product_tags
 from shop_api.features.products.errors import ProductNotFound
 from shop_api.features.products.models import Facets, Product, ProductFilter, ProductIn, ProductPatch, ProductQuery
+from shop_api.features.products.permissions import PRODUCTS_READ_UNPUBLISHED
 from shop_api.features.products.repository import ProductRepository
-from shop_api.features.users.models import Visitor
-from shop_api.http.etags import Expected
 from shop_api.kernel.clock import Clock
 from shop_api.kernel.errors import FieldError, Forbidden, InvalidRequest, Unauthenticated, VersionConflict
 from shop_api.kernel.pagination import Cursors
+from shop_api.kernel.permissions import Visitor
 from shop_api.kernel.schema import merged
+from shop_api.kernel.versions import Expected
 
 
 class ProductService:
@@ -32,7 +33,7 @@ class ProductService:
         if product is not None and product.is_public:
             return product
         caller = await visitor()  # in both cases, so that the answer does not tell which it is
-        if product is None or not (caller and caller.is_admin):
+        if product is None or not (caller and caller.may(PRODUCTS_READ_UNPUBLISHED)):
             raise ProductNotFound
         return product
 
@@ -116,7 +117,7 @@ class ProductService:
 async def _check_filter(wanted: ProductFilter, visitor: Visitor) -> None:
     if wanted.status is not None:
         caller = await visitor()
-        if not (caller and caller.is_admin):
+        if not (caller and caller.may(PRODUCTS_READ_UNPUBLISHED)):
             raise Forbidden("Only an admin can filter by status.") if caller else Unauthenticated
     if wanted.min_price is not None and wanted.max_price is not None and wanted.min_price > wanted.max_price:
         message = "must not be above max_price"

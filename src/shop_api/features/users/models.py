@@ -1,16 +1,14 @@
 """What a user is: as it comes in, as it is stored, and as it goes out. Only the stored one has the password hash."""
 
-from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, StringConstraints
 from pydantic_core import PydanticCustomError
 
 from shop_api.kernel.pagination import CursorText, IncludeTotal, Limit, Page
+from shop_api.kernel.permissions import Caller, Role
 from shop_api.kernel.schema import Email, Line, Patch, Schema, Timestamp, Version, with_example
 from shop_api.security.passwords import MAX_LENGTH, MIN_LENGTH, normalised
-
-Role = Literal["user", "admin"]
 
 # `me` cannot be a name, being shorter than three characters, so /users/me is nobody else's address.
 Username = Annotated[
@@ -87,13 +85,12 @@ class User(Schema):
     created_at: Timestamp
     updated_at: Timestamp
 
-    @property
-    def is_admin(self) -> bool:
-        return self.role == "admin"
 
-
-Visitor = Callable[[], Awaitable[User | None]]
-"""Looks up who asks: None without a token, InvalidToken with one that is not good."""
+def account_of(caller: Caller) -> User:
+    """Return the caller's account, which was read to find out who it is."""
+    if not isinstance(caller.account, User):
+        raise TypeError(f"not an account: {type(caller.account).__name__}")
+    return caller.account
 
 
 class UserOut(Schema):

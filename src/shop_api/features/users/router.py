@@ -4,23 +4,17 @@ from typing import Annotated
 
 from fastapi import APIRouter, Body, Query, Response
 
+from shop_api.features.users.dependencies import AddressedUserDep, UserServiceDep
 from shop_api.features.users.errors import LastAdmin, UserNotFound, WrongPassword
 from shop_api.features.users.models import User, UserOut, UserPage, UserPatch, UserQuery
-from shop_api.http.dependencies import (
-    AddressedUserDep,
-    AdminDep,
-    AuthServiceDep,
-    CurrentUserDep,
-    EmailServiceDep,
-    ExpectedDep,
-    OriginDep,
-    UserServiceDep,
-)
+from shop_api.features.users.permissions import USERS_READ
+from shop_api.http.dependencies import CallerDep, ExpectedDep, OriginDep, Requires
 from shop_api.http.etags import etag
 from shop_api.http.openapi import ETAG, NOT_MODIFIED
 from shop_api.http.problems import BODY, SIGNED_IN, problems
 from shop_api.http.routing import MERGE_PATCH, StrictRoute
 from shop_api.kernel.errors import Forbidden, RateLimited, VersionConflict
+from shop_api.kernel.permissions import Caller
 
 router = APIRouter(prefix="/users", tags=["Users"], route_class=StrictRoute)
 
@@ -29,7 +23,10 @@ _ACCESS = (*SIGNED_IN, Forbidden)
 
 @router.get("", response_model_exclude_unset=True, responses=problems(*_ACCESS))
 async def list_users(
-    query: Annotated[UserQuery, Query()], admin: AdminDep, users: UserServiceDep, response: Response
+    query: Annotated[UserQuery, Query()],
+    caller: Annotated[Caller, Requires(USERS_READ)],
+    users: UserServiceDep,
+    response: Response,
 ) -> UserPage:
     """Lists users, page by page. For admins."""
     found, next_cursor = await users.list_page(query)
@@ -54,22 +51,15 @@ async def get_user(user: AddressedUserDep, response: Response) -> UserOut:
 async def patch_user(
     user: AddressedUserDep,
     patch: Annotated[UserPatch, Body(media_type=MERGE_PATCH)],
-    caller: CurrentUserDep,
+    caller: CallerDep,
     expected: ExpectedDep,
     origin: OriginDep,
     users: UserServiceDep,
-    auth: AuthServiceDep,
-    email: EmailServiceDep,
     response: Response,
 ) -> UserOut:
     """Changes a user (JSON Merge Patch, RFC 7396): `role` and `disabled` as an admin, the rest as oneself; another
     `email` with one's `current_password`."""
-    if caller.id == user.id and patch.changes().get("email", user.email) != user.email:
-        await auth.confirm_password(user, patch.current_password, origin)
-    changed = await users.patch(user, patch, caller, expected, origin)
-    if changed.email != user.email:
-        email.tell_address_changed(user)
-    return _answer(response, changed)
+    return _answer(response, await users.patch(user, patch, caller, expected, origin))
 
 
 @router.delete(
@@ -78,11 +68,11 @@ async def patch_user(
     responses=problems(*_ACCESS, UserNotFound, VersionConflict, LastAdmin),
 )
 async def delete_user(
-    user: AddressedUserDep, expected: ExpectedDep, origin: OriginDep, users: UserServiceDep
+    user: AddressedUserDep, caller: CallerDep, expected: ExpectedDep, origin: OriginDep, users: UserServiceDep
 ) -> None:
     """Deletes a user with all that is stored about them: oneself, or anyone for an admin. Its tokens stop working at
     once."""
-    await users.remove(user, expected, origin)
+    await users.remove(user, caller, expected, origin)
 
 
 def _answer(response: Response, user: User) -> UserOut:

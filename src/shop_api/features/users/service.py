@@ -4,17 +4,22 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 import structlog
+from pydantic import SecretStr
 from uuid_utils import uuid7
 
 from shop_api.audit.models import Action, AuditEntry, Origin, State
 from shop_api.features.users.errors import DuplicateUsername, UserNotFound, WrongPassword
 from shop_api.features.users.models import Registration, User, UserPatch, UserQuery
+from shop_api.features.users.notices import Notices
+from shop_api.features.users.permissions import USERS_WRITE
 from shop_api.features.users.repository import UserRepository
-from shop_api.http.etags import Expected
 from shop_api.kernel.clock import Clock
 from shop_api.kernel.errors import FieldError, Forbidden, InvalidRequest, VersionConflict
 from shop_api.kernel.pagination import Cursors
+from shop_api.kernel.permissions import Caller
+from shop_api.kernel.versions import Expected
 from shop_api.security.passwords import MAX_LENGTH, Passwords, normalised, weakness
+from shop_api.security.sign_in_delays import SignInDelays
 
 # What other features know of accounts: the service, and the errors that it raises.
 __all__ = ["DuplicateUsername", "UserNotFound", "UserService", "WrongPassword"]
@@ -30,17 +35,27 @@ _AUDITED: Mapping[str, Mapping[object, Action]] = {
 
 
 class UserService:
-    def __init__(self, users: UserRepository, passwords: Passwords, cursors: Cursors, clock: Clock) -> None:
+    def __init__(
+        self,
+        users: UserRepository,
+        passwords: Passwords,
+        delays: SignInDelays,
+        notices: Notices,
+        cursors: Cursors,
+        clock: Clock,
+    ) -> None:
         self._users = users
         self._passwords = passwords
+        self._delays = delays
+        self._notices = notices
         self._cursors = cursors
         self._clock = clock
 
-    async def register(self, given: Registration, caller: User | None, creation: str | None = None) -> User:
+    async def register(self, given: Registration, caller: Caller | None, creation: str | None = None) -> User:
         """Adds a user on behalf of `caller`: Forbidden if anyone but an admin asks for an admin, InvalidRequest if
         the password is weak, DuplicateUsername if the name is taken. However often it is tried with the same
         `creation` (a UUID), it happens once."""
-        if given.role == "admin" and not (caller and caller.is_admin):
+        if given.role == "admin" and not (caller and caller.may(USERS_WRITE)):
             raise Forbidden("Only an admin can register an admin.")
         return await self._add(given, creation)
 
@@ -136,15 +151,16 @@ class UserService:
     async def end_sessions(self, user_id: str) -> None:
         await self._users.end_sessions(user_id)
 
-    async def has_password(self, user: User, password: str) -> bool:
+    async def _has_password(self, user: User, password: str) -> bool:
         """Whether that is `user`'s password."""
         return len(normalised(password)) <= MAX_LENGTH and await self._passwords.verify(password, user.password_hash)
 
     async def set_password(
         self, user: User, password: str, origin: Origin, action: Action, *, keep: str | None = None
     ) -> None:
-        """Gives `user` a new password and ends all sign-ins, except the one with the id `keep`; InvalidRequest if it
-        is weak, UserNotFound if the user has gone, WrongPassword if somebody else was faster."""
+        """Gives `user` a new password, ends all sign-ins except the one with the id `keep`, and tells the user by
+        mail; InvalidRequest if it is weak, UserNotFound if the user has gone, WrongPassword if somebody else was
+        faster."""
         self.refuse_weak(user, password)
         password_hash = await self._passwords.hash(password)
         changed = None
@@ -158,6 +174,7 @@ class UserService:
                 if now.password_hash != user.password_hash:  # somebody else was faster
                     raise WrongPassword
                 user = now
+        self._notices.password_changed(user)
 
     def refuse_weak(self, user: User, password: str) -> None:
         """InvalidRequest if that is too weak a new password for `user`."""
@@ -177,11 +194,27 @@ class UserService:
             now = await self._users.get(user.id)
         return False
 
-    async def patch(self, user: User, patch: UserPatch, caller: User, expected: Expected, origin: Origin) -> User:
-        """Changes what `caller` may change about `user`: role and disabled as an admin, the rest as oneself. Who is
-        disabled or demoted is signed out everywhere."""
+    async def confirm_password(self, user: User, password: SecretStr | None, origin: Origin) -> None:
+        """WrongPassword unless that is `user`'s; delayed as sign-ins are."""
+        await self._delays.attempt(user.username, origin.address)
+        if password is None or not await self._has_password(user, password.get_secret_value()):
+            raise WrongPassword
+        await self._delays.succeeded(user.username, origin.address)
+
+    async def patch(self, user: User, patch: UserPatch, caller: Caller, expected: Expected, origin: Origin) -> User:
+        """Changes what `caller` may change about `user`: role and disabled as an admin, the rest as oneself; another
+        address only with one's password, and the one before is told. Who is disabled or demoted is signed out
+        everywhere."""
         changes = patch.changes()
+        if caller.id == user.id and changes.get("email", user.email) != user.email:
+            await self.confirm_password(user, patch.current_password, origin)
         _refuse_foreign_fields(changes, user, caller)
+        changed = await self._patch(user, changes, expected, origin)
+        if changed.email != user.email:
+            self._notices.address_changed(user)
+        return changed
+
+    async def _patch(self, user: User, changes: dict[str, Any], expected: Expected, origin: Origin) -> User:
         while True:
             _check(user, expected)
             differing = {name: value for name, value in changes.items() if getattr(user, name) != value}
@@ -192,7 +225,7 @@ class UserService:
                 for name, value in differing.items()
                 if name in _AUDITED
             ]
-            if differing.get("disabled") or (user.is_admin and "role" in differing):
+            if differing.get("disabled") or (user.role == "admin" and "role" in differing):
                 differing["sessions"] = []
             if "email" in differing:
                 differing["email_verified"] = False
@@ -201,8 +234,10 @@ class UserService:
                 return changed
             user = await self.get(user.username)
 
-    async def remove(self, user: User, expected: Expected, origin: Origin) -> None:
+    async def remove(self, user: User, caller: Caller, expected: Expected, origin: Origin) -> None:
         """Deletes `user` with all that is stored about them; what the audit log says of them is without a name."""
+        if caller.id != user.id and not caller.may(USERS_WRITE):
+            raise Forbidden("Only an admin can delete other users.")
         while True:
             _check(user, expected)
             before: State = {"role": user.role, "disabled": user.disabled}
@@ -232,9 +267,9 @@ def _check(user: User, expected: Expected) -> None:
         raise VersionConflict(user.version)
 
 
-def _refuse_foreign_fields(changes: Mapping[str, Any], user: User, caller: User) -> None:
+def _refuse_foreign_fields(changes: Mapping[str, Any], user: User, caller: Caller) -> None:
     for name in changes:
-        if name in _ADMIN_ONLY and not caller.is_admin:
+        if name in _ADMIN_ONLY and not caller.may(USERS_WRITE):
             raise Forbidden(f"Only an admin can change {name}.")
         if name in _SELF_ONLY and caller.id != user.id:
             raise Forbidden(f"Only the user can change {name}.")

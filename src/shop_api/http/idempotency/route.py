@@ -11,9 +11,8 @@ from typing import Any
 from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
 
-from shop_api.container import Shop
-from shop_api.http.dependencies import bearer_token
-from shop_api.http.idempotency.repository import Answer, digest
+from shop_api.http.dependencies import bearer_token, optional_caller
+from shop_api.http.idempotency.repository import Answer, IdempotencyKeys, digest
 from shop_api.http.request_state import request_state
 from shop_api.http.routing import StrictRoute
 from shop_api.kernel.errors import FieldError, InvalidRequest, ShopError
@@ -56,22 +55,21 @@ class CreatingRoute(StrictRoute):
 
 
 async def _once(request: Request, key: str, handle: Callable[[Request], Coroutine[Any, Any, Response]]) -> Response:
-    shop: Shop = request.app.state.shop
+    keys: IdempotencyKeys = request.app.state.shop.idempotency_keys
     state = request_state(request.scope)
-    token = await bearer_token(request)
-    caller = (await shop.auth.user_of(token)).id if token else ""
+    caller = await optional_caller(request, await bearer_token(request))
     what = digest(request.method, request.url.path, await request.body())
     # A proxy that asks a second instance, since the first did not answer, hands on the same request id.
-    claim = await shop.idempotency_keys.claim(digest(caller, key), what, state.request_id)
+    claim = await keys.claim(digest(caller.id if caller else "", key), what, state.request_id)
     if isinstance(claim, Answer):
         return Response(claim.body, claim.status, {**claim.headers, "Idempotent-Replayed": "true"})
     state.creation = claim.creation
     try:
         response = await handle(request)
         headers = {name: response.headers[name] for name in _KEPT_HEADERS if name in response.headers}
-        await shop.idempotency_keys.store(claim, Answer(response.status_code, headers, bytes(response.body)))
+        await keys.store(claim, Answer(response.status_code, headers, bytes(response.body)))
     except Exception as error:
-        await shop.idempotency_keys.release(claim, undone=isinstance(error, _REFUSALS))
+        await keys.release(claim, undone=isinstance(error, _REFUSALS))
         raise
     return response
 

@@ -10,7 +10,7 @@ import inspect
 import os
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager
 from typing import Any, Literal, NamedTuple, TypeVar, cast
 
 import pymongo
@@ -52,6 +52,7 @@ __all__ = [
     "ping",
     "snapshot",
     "snapshot_is_gone",
+    "time_limit",
     "transaction",
     "unavailable",
 ]
@@ -149,6 +150,11 @@ def snapshot_is_gone(error: PyMongoError) -> bool:
     return isinstance(error, OperationFailure) and error.code in _SNAPSHOT_GONE
 
 
+def time_limit(seconds: float) -> AbstractContextManager[None]:
+    """Limit the time of all operations in the block together, in place of that of each."""
+    return pymongo.timeout(seconds)
+
+
 async def ping(database: Database) -> None:
     """PyMongoError unless the database answers."""
     await database.command("ping")
@@ -162,13 +168,14 @@ def has_primary(database: Database) -> bool:
 class Change(NamedTuple):
     """One document was written or deleted, by anybody."""
 
+    collection: str
     id: Any
     at: Timestamp
     """Its place in the order of all changes."""
 
 
 class Changes:
-    """The changes of a collection from a moment on, in order (a change stream)."""
+    """The changes of some collections from a moment on, in order (a change stream)."""
 
     # Longer than any heartbeat a caller could need, shorter than it takes to notice.
     WAIT_MS = 200
@@ -183,7 +190,7 @@ class Changes:
             return None
         if "documentKey" not in event:
             raise CollectionGone(event["operationType"])
-        return Change(event["documentKey"]["_id"], event["clusterTime"])
+        return Change(event["ns"]["coll"], event["documentKey"]["_id"], event["clusterTime"])
 
     @property
     def position(self) -> Any:
@@ -192,10 +199,14 @@ class Changes:
 
 
 @asynccontextmanager
-async def changes(collection: Collection, after: Any = None) -> AsyncIterator[Changes]:
+async def changes(database: Database, collections: Sequence[str], after: Any = None) -> AsyncIterator[Changes]:
     """The changes from now on, or after an earlier position; then PyMongoError if that is too long ago."""
-    wanted = [{"$project": {"operationType": 1, "documentKey": 1, "clusterTime": 1}}]
-    opening = collection.watch(wanted, resume_after=after, max_await_time_ms=Changes.WAIT_MS, batch_size=1000)
+    ends = {"operationType": {"$in": ["dropDatabase", "invalidate"]}}
+    pipeline: list[Document] = [
+        {"$match": {"$or": [{"ns.coll": {"$in": list(collections)}}, ends]}},
+        {"$project": {"operationType": 1, "documentKey": 1, "clusterTime": 1, "ns": 1}},
+    ]
+    opening = database.watch(pipeline, resume_after=after, max_await_time_ms=Changes.WAIT_MS, batch_size=1000)
     async with await _awaited(opening) as stream:
         yield Changes(stream)
 

@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from shop_api.features.auth.delays import ACCOUNT, ADDRESS, PAIR, SignInDelays
 from shop_api.kernel.errors import RateLimited
+from shop_api.security.sign_in_delays import ACCOUNT, ADDRESS, PAIR, SignInDelays
 from shop_api.storage.redis.client import Redis, connect
 
 

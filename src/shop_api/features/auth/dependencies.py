@@ -1,0 +1,65 @@
+"""What the routers of sign-in and of one's own account ask for."""
+
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from shop_api.features.auth.email_service import EmailService
+from shop_api.features.auth.export import ExportService
+from shop_api.features.auth.models import Device
+from shop_api.features.auth.service import AuthService
+from shop_api.features.users.models import User, account_of
+from shop_api.features.users.service import UserService
+from shop_api.http.dependencies import CallerDep, client_address
+from shop_api.security.signing_keys.folder import KeyFolder
+
+_LONGEST_USER_AGENT = 500
+
+
+async def _auth(request: Request) -> AuthService:
+    auth: AuthService = request.app.state.shop.auth
+    return auth
+
+
+async def _email(request: Request) -> EmailService:
+    email: EmailService = request.app.state.shop.email
+    return email
+
+
+async def _users(request: Request) -> UserService:
+    users: UserService = request.app.state.shop.users
+    return users
+
+
+async def _exports(request: Request) -> ExportService:
+    exports: ExportService = request.app.state.shop.exports
+    return exports
+
+
+async def _signing_keys(request: Request) -> KeyFolder | None:
+    folder: KeyFolder | None = request.app.state.shop.signing_keys
+    return folder
+
+
+ExportServiceDep = Annotated[ExportService, Depends(_exports)]
+SigningKeysDep = Annotated[KeyFolder | None, Depends(_signing_keys)]
+AuthServiceDep = Annotated[AuthService, Depends(_auth)]
+EmailServiceDep = Annotated[EmailService, Depends(_email)]
+UserServiceDep = Annotated[UserService, Depends(_users)]
+
+
+async def _current_user(caller: CallerDep) -> User:
+    return account_of(caller)
+
+
+CurrentUserDep = Annotated[User, Depends(_current_user)]
+"""The caller's account, as stored now."""
+
+
+async def _device(request: Request) -> Device:
+    user_agent = request.headers.get("user-agent")
+    return Device(await client_address(request), user_agent[:_LONGEST_USER_AGENT] if user_agent else None)
+
+
+DeviceDep = Annotated[Device, Depends(_device)]
+"""Where the request comes from, for the list of sign-ins."""

@@ -1,0 +1,5 @@
+"""What it takes to see how the service is run."""
+
+from shop_api.kernel.permissions import Permission
+
+AUDIT_READ = Permission("audit:read", "Read the audit log.")

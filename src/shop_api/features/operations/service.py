@@ -1,0 +1,66 @@
+"""Whether the engines answer, and what the audit log tells."""
+
+import asyncio
+from collections.abc import Awaitable, Sequence
+
+from shop_api.audit.models import AuditEntryOut, AuditPage, AuditQuery
+from shop_api.audit.repository import AuditLog
+from shop_api.features.operations.models import Engines, State
+from shop_api.features.users.service import UserService
+from shop_api.kernel.errors import FieldError, InvalidRequest
+from shop_api.kernel.pagination import Cursors
+from shop_api.storage.mongo import client as mongo
+from shop_api.storage.mongo.client import Database
+from shop_api.storage.redis.client import Redis, RedisError
+
+_PATIENCE = 2
+
+
+class HealthService:
+    def __init__(self, database: Database, redis: Redis) -> None:
+        self._database = database
+        self._redis = redis
+
+    async def check(self) -> Engines:
+        """Ask both engines whether they answer, for two seconds at most."""
+        return Engines(*await asyncio.gather(_state(mongo.ping(self._database)), _state(self._redis.ping())))
+
+    def knows_primary(self) -> bool:
+        """Return whether the driver currently knows a writable server. Sends nothing."""
+        return mongo.has_primary(self._database)
+
+
+async def _state(ping: Awaitable[object]) -> State:
+    try:
+        async with asyncio.timeout(_PATIENCE):
+            await ping
+    except (mongo.PyMongoError, RedisError, TimeoutError):
+        return "down"
+    return "up"
+
+
+class AuditService:
+    def __init__(self, audit: AuditLog, users: UserService, cursors: Cursors, actions: Sequence[str]) -> None:
+        self._audit = audit
+        self._actions = actions
+        self._users = users
+        self._cursors = cursors
+
+    async def list_page(self, query: AuditQuery) -> AuditPage:
+        """A page of entries, the newest first, with the names that their people have now; InvalidRequest for an
+        action that no feature declares."""
+        if query.action is not None and query.action not in self._actions:
+            raise InvalidRequest([FieldError(("query", "action"), "literal_error", self._known_actions())])
+        scope = query.model_dump_json(exclude={"limit", "cursor"})
+        after = self._cursors.decode(scope, query.cursor) if query.cursor else None
+        entries, key = await self._audit.list_page(query, after)
+        people = {user_id for entry in entries for user_id in (entry.subject_id, entry.actor_id)}
+        usernames = await self._users.usernames(people)
+        return AuditPage(
+            items=[AuditEntryOut.of(entry, usernames) for entry in entries],
+            next_cursor=self._cursors.encode(scope, key) if key else None,
+        )
+
+    def _known_actions(self) -> str:
+        *others, last = map(repr, self._actions)
+        return f"Input should be {', '.join(others)} or {last}"

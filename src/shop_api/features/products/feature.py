@@ -1,0 +1,18 @@
+"""The catalogue."""
+
+from shop_api.features.feature import Feature, Tag
+from shop_api.features.products.cache_tags import product_tags
+from shop_api.features.products.invariants import PRODUCTS_ARE_INDEXED
+from shop_api.features.products.permissions import PRODUCTS_READ_UNPUBLISHED, PRODUCTS_WRITE
+from shop_api.features.products.repository import PRODUCTS
+from shop_api.features.products.router import router
+
+feature = Feature(
+    name="products",
+    routers=(router,),
+    tags=(Tag("Products", "The catalogue: public to read, for admins to change."),),
+    collections=(PRODUCTS,),
+    cache_tags={PRODUCTS.name: product_tags},
+    permissions=(PRODUCTS_WRITE, PRODUCTS_READ_UNPUBLISHED),
+    invariants=(PRODUCTS_ARE_INDEXED,),
+)

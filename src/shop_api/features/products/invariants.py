@@ -1,0 +1,21 @@
+"""What always holds of products as they are stored."""
+
+from collections.abc import AsyncIterator
+
+from shop_api.features.feature import Invariant
+from shop_api.features.products.repository import PRODUCTS, search_fields
+from shop_api.storage.mongo.client import Database
+
+
+async def _not_indexed(database: Database) -> AsyncIterator[str]:
+    async for stored in database[PRODUCTS.name].find({}).sort("_id", 1):
+        expected = search_fields(
+            stored["name"], stored.get("brand"), stored.get("category"), stored.get("tags") or []
+        )
+        if any(stored.get(name) != value for name, value in expected.items()):
+            yield f"products: {stored['_id']} is not found by its words, or not sorted by its name"
+
+
+PRODUCTS_ARE_INDEXED = Invariant(
+    "products_are_indexed", "The words and the sort key of a product are those of its fields.", _not_indexed
+)

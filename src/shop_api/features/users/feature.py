@@ -1,0 +1,24 @@
+"""Accounts."""
+
+from shop_api.features.feature import Feature, Tag
+from shop_api.features.users.invariants import USERNAMES_ARE_FOLDED
+from shop_api.features.users.permissions import USERS_READ, USERS_WRITE
+from shop_api.features.users.repository import GUARDS, USERS
+from shop_api.features.users.router import router
+
+feature = Feature(
+    name="users",
+    routers=(router,),
+    tags=(Tag("Users", "Accounts, for their admin and for themselves."),),
+    collections=(USERS, GUARDS),
+    permissions=(USERS_READ, USERS_WRITE),
+    audit_actions=(
+        "role_changed",
+        "user_disabled",
+        "user_enabled",
+        "user_deleted",
+        "password_changed",
+        "password_reset",
+    ),
+    invariants=(USERNAMES_ARE_FOLDED,),
+)

@@ -1,0 +1,21 @@
+"""What always holds of accounts as they are stored."""
+
+from collections.abc import AsyncIterator
+
+from shop_api.features.feature import Invariant
+from shop_api.features.users.repository import USERS
+from shop_api.storage.mongo.client import Database
+
+
+async def _not_folded(database: Database) -> AsyncIterator[str]:
+    async for user in database[USERS.name].find({}, {"username": 1, "email": 1, "email_key": 1}):
+        email = user.get("email")
+        if user["username"] != user["username"].lower():
+            yield f"users: the name of {user['_id']} is not in lower case"
+        if user.get("email_key") != (email.casefold() if email else None):
+            yield f"users: {user['_id']} cannot be found by the address it has"
+
+
+USERNAMES_ARE_FOLDED = Invariant(
+    "usernames_are_folded", "Names are in lower case, and an address is found in any case.", _not_folded
+)

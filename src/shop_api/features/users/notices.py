@@ -1,0 +1,37 @@
+"""Mail that tells users what was changed about their accounts."""
+
+from collections.abc import Sequence
+
+from shop_api.email.queue import Mail, Outbox
+from shop_api.features.users.models import User
+
+
+class Notices:
+    """Notices of the shop at `public_url`, to verified addresses only."""
+
+    def __init__(self, outbox: Outbox, public_url: str) -> None:
+        self._outbox = outbox
+        self._api = public_url.rstrip("/")
+
+    def password_changed(self, user: User) -> None:
+        text = (
+            f"The password of the account {user.username} at {self._api} was changed.\n"
+            "All other sign-ins were ended.\n"
+            "If it was not you, ask for a new password at once.\n"
+        )
+        self._send(user, "Your password was changed", text)
+
+    def address_changed(self, before: User) -> None:
+        """Write to the address that a user had before."""
+        text = (
+            f"The account {before.username} at {self._api} has another e-mail address now.\n"
+            "If it was not you, change the password at once, and tell the shop.\n"
+        )
+        self._send(before, "Your address was changed", text)
+
+    def _send(self, user: User, subject: str, text: str) -> None:
+        async def job() -> Sequence[Mail]:
+            return [Mail(user.email or "", subject, text)]
+
+        if user.email_verified:
+            self._outbox.put(job)
