@@ -1,4 +1,7 @@
-"""The source stays in pieces that one can read: small modules, small functions."""
+"""The source stays in pieces that one can read, and folders are units: imports run in one direction.
+
+import-linter holds the order of the packages; here is what its contracts cannot say.
+"""
 
 import ast
 from collections.abc import Iterator
@@ -44,3 +47,81 @@ def test_half_of_all_functions_are_tiny():
     lengths = [length for source in MODULES.values() for length in function_lengths(source)]
     assert len(lengths) > 500
     assert median(lengths) <= MAX_MEDIAN_FUNCTION_LINES
+
+
+# Each may import what stands behind it; none of a group imports another of it.
+LAYERS: tuple[tuple[str, ...], ...] = (
+    ("cli",),
+    ("app",),
+    ("container",),
+    ("features",),
+    ("cache",),
+    ("http",),
+    ("audit", "security"),
+    ("storage",),
+    ("observability", "email", "embedded"),
+    ("settings",),
+    ("kernel",),
+)
+LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
+SHARED_BY_FEATURES = {"service", "models"}
+
+
+def imports(module: str, source: str) -> Iterator[str]:
+    """Yield what a module imports of the package, function-local imports and those for types included."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "shop_api":
+            for alias in node.names:
+                yield f"{node.module}.{alias.name}"
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name.split(".")[0] == "shop_api")
+
+
+def folder(dotted: str) -> str:
+    return dotted.split(".")[1] if "." in dotted else ""
+
+
+def own_folder(name: str) -> str:
+    return Path(name).parts[0].removesuffix(".py")
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ("def f():\n    from shop_api.http import etags", ["shop_api.http.etags"]),
+        ("import shop_api.cli.main\nimport json", ["shop_api.cli.main"]),
+        ("if TYPE_CHECKING:\n    from shop_api.app import create_app", ["shop_api.app.create_app"]),
+    ],
+)
+def test_imports_are_found_wherever_they_stand(source: str, found: list[str]):
+    assert list(imports("x.py", source)) == found
+
+
+def test_every_folder_has_its_place():
+    assert {own_folder(name) for name in MODULES} - {"__init__"} == set(LEVEL)
+
+
+def test_no_import_runs_back_up_and_no_folders_form_a_circle():
+    upward = [
+        f"{name} imports {target}"
+        for name, source in MODULES.items()
+        for target in imports(name, source)
+        if (own := own_folder(name)) in LEVEL
+        and (other := folder(target)) in LEVEL
+        and other != own
+        and LEVEL[other] <= LEVEL[own]
+    ]
+    assert upward == []
+
+
+def test_features_use_of_each_other_only_services_and_models():
+    foreign = [
+        f"{name} imports {target}"
+        for name, source in MODULES.items()
+        if name.startswith("features/") and name.count("/") > 1
+        for target in imports(name, source)
+        if target.startswith("shop_api.features.")
+        and (parts := target.split("."))[2] not in (Path(name).parts[1], "feature")
+        and parts[3] not in SHARED_BY_FEATURES
+    ]
+    assert foreign == []

@@ -2,9 +2,8 @@
 
 from collections.abc import AsyncIterator, Iterable
 
-from bson import json_util
-
 from shop_api.storage.mongo import client as mongo
+from shop_api.storage.mongo import extended_json
 from shop_api.storage.mongo.client import Database, Document
 
 _BATCH = 500
@@ -22,7 +21,7 @@ async def documents(database: Database) -> AsyncIterator[tuple[str, str]]:
     async with mongo.snapshot(database) as session:
         for name in names:
             async for document in database[name].find({}, session=session, batch_size=_BATCH):
-                yield name, json_util.dumps(document, json_options=json_util.CANONICAL_JSON_OPTIONS)
+                yield name, extended_json.dumps(document)
 
 
 async def is_empty(database: Database) -> bool:
@@ -41,7 +40,7 @@ async def fill(database: Database, lines: Iterable[bytes]) -> None:
     """Inserts documents, each the JSON of a list: its collection's name, and itself."""
     current, batch = "", list[Document]()
     for line in lines:
-        name, document = json_util.loads(line)
+        name, document = extended_json.loads(line)
         if batch and (name != current or len(batch) == _BATCH):
             await database[current].insert_many(batch)
             batch = []

@@ -6,7 +6,6 @@ from contextlib import suppress
 from datetime import timedelta
 from typing import NamedTuple
 
-import pymongo
 from uuid_utils import uuid7
 
 from shop_api.http.idempotency.errors import IdempotencyInProgress, IdempotencyKeyReused
@@ -111,7 +110,7 @@ class IdempotencyKeys:
         """Gives a claim up, so that the request may be sent again; as another one too if it is certain that this one
         has had no effect (`undone`). If that fails, it takes the lease."""
         mine = {"_id": claim.id, "attempt": claim.attempt, "answer": {"$exists": False}}
-        with suppress(TimeoutError), pymongo.timeout(_RELEASE_TIMEOUT):
+        with suppress(TimeoutError), mongo.time_limit(_RELEASE_TIMEOUT):
             async with asyncio.timeout(_RELEASE_TIMEOUT):
                 while True:
                     try:
