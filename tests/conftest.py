@@ -5,7 +5,7 @@ SHOP_TEST_MONGO_URL and SHOP_TEST_REDIS_URL run the same suite on other engines.
 
 import os
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from shop_api import embedded
 from shop_api.app import create_app
 from shop_api.container import Shop
 from shop_api.features import FEATURES
-from shop_api.features.feature import collections_of
+from shop_api.features.feature import Feature, collections_of
 from shop_api.features.users.models import Role
 from shop_api.features.users.repository import UserRepository
 from shop_api.kernel.clock import utc_now
@@ -73,8 +73,8 @@ def engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
 
 
 @asynccontextmanager
-async def running_app(settings: Settings) -> AsyncIterator[FastAPI]:
-    app = create_app(settings)
+async def running_app(settings: Settings, features: Sequence[Feature] = FEATURES) -> AsyncIterator[FastAPI]:
+    app = create_app(settings, features)
     async with app.router.lifespan_context(app):
         yield app
 
@@ -98,8 +98,8 @@ async def empty_collection(database: Database, spec: CollectionSpec) -> None:
     await database[spec.name].delete_many({"_id": {"$nin": [document["_id"] for document in spec.documents]}})
 
 
-async def empty(shop: Shop) -> None:
-    for spec in collections_of(FEATURES):
+async def empty(shop: Shop, features: Sequence[Feature] = FEATURES) -> None:
+    for spec in collections_of(features):
         await empty_collection(shop.database, spec)
     await shop.redis.flushdb()
     shop.cache.clear()

@@ -14,9 +14,12 @@ import pytest
 
 from conftest import client_of
 from shop_api.container import Shop
+from shop_api.features import FEATURES
+from shop_api.features.feature import permissions_of
 from shop_api.features.users.repository import UserRepository
 from shop_api.kernel.clock import utc_now
 from shop_api.security.tokens import AccessTokens
+from support.authorization import required
 from support.factories import PASSWORD, TEST_SECRET, a_product, a_user
 
 CALLERS = ("anonymous", "user", "other", "admin", "disabled", "deleted")
@@ -151,6 +154,29 @@ async def test_each_caller_gets_what_the_table_says(callers, row, caller):
 def test_no_operation_is_missing(operations):
     listed = {row.operation.split()[0] for row in TABLE}
     assert {operation.id for operation in operations} == listed
+
+
+async def test_what_names_a_permission_is_for_those_who_hold_it(app, callers, operations):
+    by_id = {operation.id: operation for operation in operations}
+    rows = required(app)
+    assert len(rows) >= 6
+    for row in rows:
+        operation = by_id[row.operation]
+        bodies = operation.json_bodies()
+        for caller in CALLERS:
+            async with await callers(caller) as client:
+                body = bodies[0].example() if bodies else None
+                status = (await client.request(row.method, operation.url(), json=body)).status_code
+            if caller == "admin" and "admin" in row.permission.roles:
+                assert status not in (401, 403), row
+            else:
+                assert status == (403 if caller in ("user", "other") else 401), (row, caller)
+
+
+def test_every_permission_belongs_to_a_feature(app):
+    declared = permissions_of(FEATURES)
+    assert len({permission.name for permission in declared}) == len(declared)
+    assert {row.permission for row in required(app)} <= set(declared)
 
 
 def test_every_row_is_what_the_document_calls_it(operations):

@@ -20,6 +20,7 @@ import typer
 from pydantic import SecretStr, ValidationError
 
 from shop_api.cli.backup.commands import backup, restore
+from shop_api.cli.check import check
 from shop_api.cli.demo.commands import demo
 from shop_api.cli.keys import keys
 from shop_api.cli.products import products
@@ -41,6 +42,7 @@ app.add_typer(keys, name="keys")
 app.command()(backup)
 app.command()(restore)
 app.command()(demo)
+app.command()(check)
 
 
 @app.command()
