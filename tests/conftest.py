@@ -14,7 +14,6 @@ import pytest
 import structlog
 from fastapi import FastAPI
 
-import signals
 from shop_api import embedded
 from shop_api.app import create_app
 from shop_api.container import Shop
@@ -28,6 +27,7 @@ from shop_api.settings import Settings
 from shop_api.storage.mongo import client as mongo
 from shop_api.storage.mongo.client import Database
 from shop_api.storage.mongo.collections import CollectionSpec
+from support import signals
 from support.factories import TEST_SECRET, a_user
 from support.processes import PATIENCE
 

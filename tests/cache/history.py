@@ -19,13 +19,13 @@ import httpx
 from fastapi import FastAPI
 
 from conftest import client_of, running_app
-from own_time import OwnTime, own_time
 from shop_api.features.users.repository import UserRepository
 from shop_api.kernel.clock import utc_now
 from shop_api.security.tokens import AccessTokens
 from shop_api.settings import Settings
 from support.factories import TEST_SECRET, a_product, a_user
 from support.faults import RedisServer, Wire
+from support.own_time import OwnTime, own_time
 from support.processes import PATIENCE
 
 KEYS = [f"key-{n}" for n in range(20)]

@@ -14,7 +14,6 @@ import pytest
 
 from cache.history import Clients, Cluster, Instance
 from conftest import running_app
-from own_time import OwnTime, own_time
 from shop_api.features.users.repository import UserRepository
 from shop_api.kernel.clock import utc_now
 from shop_api.security.rate_limits import RateLimits
@@ -23,6 +22,7 @@ from shop_api.settings import Settings
 from shop_api.storage.redis.client import connect
 from support.factories import TEST_SECRET, a_user
 from support.faults import RedisServer
+from support.own_time import OwnTime, own_time
 from support.redis_servers import Watched, until, watched
 
 pytestmark = pytest.mark.campaign

@@ -10,12 +10,12 @@ import pytest
 from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
-from own_time import own_time
 from shop_api.cache.answer import Answer
 from shop_api.cache.counters import Counters
 from shop_api.cache.redis import RedisTier, Ticket
 from shop_api.observability.calls import Calls
 from support.faults import RedisServer, Wire
+from support.own_time import own_time
 from support.processes import PATIENCE
 
 TAGS = ("product:a",)

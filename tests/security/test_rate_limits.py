@@ -15,12 +15,12 @@ from limits.aio.storage.redis.redispy import RedispyBridge
 from limits.aio.strategies import SlidingWindowCounterRateLimiter
 from redis.commands.core import AsyncScript
 
-from own_time import own_time
 from shop_api import embedded
 from shop_api.embedded.child import child
 from shop_api.kernel.errors import RateLimited
 from shop_api.security.rate_limits import RateLimits, _Storage
 from shop_api.storage.redis.client import Redis, RedisError, connect
+from support.own_time import own_time
 from support.pids import stop
 from support.processes import PATIENCE
 

@@ -14,11 +14,11 @@ from typing import NamedTuple
 import pytest
 from pymongo.errors import OperationFailure, ServerSelectionTimeoutError
 
-from own_time import own_time
 from shop_api import embedded
 from shop_api.settings import Settings
 from shop_api.storage.mongo import client as mongo
 from shop_api.storage.mongo.client import DuplicateKeyError, PyMongoError
+from support.own_time import own_time
 from support.pids import engines_on, stop
 
 
