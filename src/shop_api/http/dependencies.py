@@ -15,7 +15,7 @@ from shop_api.audit.models import Origin
 from shop_api.http.etags import IF_MATCH_PATTERN, parse_if_match
 from shop_api.http.request_state import request_state
 from shop_api.kernel.errors import Forbidden, Unauthenticated
-from shop_api.kernel.permissions import Authenticate, Caller, Permission, Visitor
+from shop_api.kernel.permissions import Authenticate, Caller, CallerLookup, Permission
 from shop_api.kernel.versions import Expected
 
 # All of these are coroutines, also where nothing waits, since the framework runs others in threads. And each asks the
@@ -41,11 +41,11 @@ OptionalCallerDep = Annotated[Caller | None, Depends(optional_caller)]
 """The caller, or None if no token was sent. An invalid token still raises InvalidToken."""
 
 
-async def _visitor(request: Request, token: _BearerToken) -> Visitor:
+async def _caller_lookup(request: Request, token: _BearerToken) -> CallerLookup:
     return partial(optional_caller, request, token)
 
 
-VisitorDep = Annotated[Visitor, Depends(_visitor)]
+CallerLookupDep = Annotated[CallerLookup, Depends(_caller_lookup)]
 """Who asks, looked up only when it is asked for: most public reads are the same for everybody."""
 
 

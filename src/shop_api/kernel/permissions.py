@@ -44,5 +44,5 @@ class Caller:
 Authenticate = Callable[[str], Awaitable[Caller]]
 """Looks up who has an access token; InvalidToken if its session is not in force."""
 
-Visitor = Callable[[], Awaitable[Caller | None]]
+CallerLookup = Callable[[], Awaitable[Caller | None]]
 """Looks up who asks: None without a token, InvalidToken with one that is not good."""

@@ -19,7 +19,7 @@ from shop_api.features.products.models import (
     ProductQuery,
 )
 from shop_api.features.products.permissions import PRODUCTS_WRITE
-from shop_api.http.dependencies import CreationDep, ExpectedDep, Requires, VisitorDep
+from shop_api.http.dependencies import CallerLookupDep, CreationDep, ExpectedDep, Requires
 from shop_api.http.etags import etag
 from shop_api.http.idempotency.errors import KEYED
 from shop_api.http.idempotency.route import PARAMETER, CreatingRoute
@@ -42,10 +42,10 @@ _ProductId = Annotated[
 @router.get("", response_model_exclude_unset=True, responses=_PUBLIC_LIST, openapi_extra=PUBLIC)
 @cacheable(cache_tags.ALL)
 async def list_products(
-    query: Annotated[ProductQuery, Query()], visitor: VisitorDep, products: ProductServiceDep
+    query: Annotated[ProductQuery, Query()], lookup_caller: CallerLookupDep, products: ProductServiceDep
 ) -> ProductPage:
     """Lists products, page by page. All filters can be combined, with any sort."""
-    found, next_cursor = await products.list_page(query, visitor)
+    found, next_cursor = await products.list_page(query, lookup_caller)
     page = ProductPage(items=list(found), next_cursor=next_cursor)
     if query.include_total:
         page.total = await products.count(query)
@@ -55,10 +55,10 @@ async def list_products(
 @router.get("/facets", responses=_PUBLIC_LIST, openapi_extra=PUBLIC)
 @cacheable(cache_tags.ALL)
 async def count_facets(
-    wanted: Annotated[ProductFilter, Query()], visitor: VisitorDep, products: ProductServiceDep
+    wanted: Annotated[ProductFilter, Query()], lookup_caller: CallerLookupDep, products: ProductServiceDep
 ) -> Facets:
     """Counts products by category, brand, tag and price band, under the same filters as the list."""
-    return await products.facets(wanted, visitor)
+    return await products.facets(wanted, lookup_caller)
 
 
 @router.get(
@@ -68,10 +68,10 @@ async def count_facets(
 )
 @cacheable(cache_tags.ONE)
 async def get_product(
-    product_id: _ProductId, visitor: VisitorDep, products: ProductServiceDep, response: Response
+    product_id: _ProductId, lookup_caller: CallerLookupDep, products: ProductServiceDep, response: Response
 ) -> ProductOut:
     """Returns one product. Only an admin sees one that is not active."""
-    return _answer(response, await products.get(product_id, visitor))
+    return _answer(response, await products.get(product_id, lookup_caller))
 
 
 @router.post(

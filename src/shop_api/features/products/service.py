@@ -15,7 +15,7 @@ from shop_api.features.products.repository import ProductRepository
 from shop_api.kernel.clock import Clock
 from shop_api.kernel.errors import FieldError, Forbidden, InvalidRequest, Unauthenticated, VersionConflict
 from shop_api.kernel.pagination import Cursors
-from shop_api.kernel.permissions import Visitor
+from shop_api.kernel.permissions import CallerLookup
 from shop_api.kernel.schema import merged
 from shop_api.kernel.versions import Expected
 
@@ -27,19 +27,19 @@ class ProductService:
         self._cache = cache
         self._clock = clock
 
-    async def get(self, product_id: str, visitor: Visitor) -> Product:
+    async def get(self, product_id: str, lookup_caller: CallerLookup) -> Product:
         """The product, if the visitor may see it: others than active ones are for admins."""
         product = await self._products.get(product_id)
         if product is not None and product.is_public:
             return product
-        caller = await visitor()  # in both cases, so that the answer does not tell which it is
+        caller = await lookup_caller()  # in both cases, so that the answer does not tell which it is
         if product is None or not (caller and caller.may(PRODUCTS_READ_UNPUBLISHED)):
             raise ProductNotFound
         return product
 
-    async def list_page(self, query: ProductQuery, visitor: Visitor) -> tuple[list[Product], str | None]:
+    async def list_page(self, query: ProductQuery, lookup_caller: CallerLookup) -> tuple[list[Product], str | None]:
         """A page of products and the cursor of the next one."""
-        await _check_filter(query, visitor)
+        await _check_filter(query, lookup_caller)
         query = query.model_copy(update={"sort": query.sort or ("relevance" if query.q else "newest")})
         if query.sort == "relevance" and not query.q:
             message = "relevance needs q"
@@ -56,8 +56,8 @@ class ProductService:
         """About how many there are, whatever their status."""
         return await self._products.size()
 
-    async def facets(self, wanted: ProductFilter, visitor: Visitor) -> Facets:
-        await _check_filter(wanted, visitor)
+    async def facets(self, wanted: ProductFilter, lookup_caller: CallerLookup) -> Facets:
+        await _check_filter(wanted, lookup_caller)
         return await self._products.facets(wanted)
 
     async def add(self, given: ProductIn, creation: str | None = None) -> Product:
@@ -114,9 +114,9 @@ class ProductService:
         return product
 
 
-async def _check_filter(wanted: ProductFilter, visitor: Visitor) -> None:
+async def _check_filter(wanted: ProductFilter, lookup_caller: CallerLookup) -> None:
     if wanted.status is not None:
-        caller = await visitor()
+        caller = await lookup_caller()
         if not (caller and caller.may(PRODUCTS_READ_UNPUBLISHED)):
             raise Forbidden("Only an admin can filter by status.") if caller else Unauthenticated
     if wanted.min_price is not None and wanted.max_price is not None and wanted.min_price > wanted.max_price:
