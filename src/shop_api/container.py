@@ -13,9 +13,9 @@ from shop_api.cache.redis import RedisTier
 from shop_api.email.queue import Outbox
 from shop_api.email.smtp import mailer
 from shop_api.features import FEATURES
+from shop_api.features.auth.account_emails import AccountEmails
 from shop_api.features.auth.email_service import EmailService
 from shop_api.features.auth.export import ExportService
-from shop_api.features.auth.letters import Letters
 from shop_api.features.auth.metrics import SignIns
 from shop_api.features.auth.one_time_tokens import OneTimeTokens
 from shop_api.features.auth.repository import SessionRepository
@@ -113,8 +113,8 @@ async def open_shop(
         users = UserService(UserRepository(database, audit, collections), passwords, delays, notices, cursors, clock)
         roles = permissions_of_roles(permissions_of(features))
         auth = AuthService(users, SessionRepository(database), tokens, limits, delays, sign_ins, roles, clock)
-        letters = Letters(settings.public_url, settings.front_end_url)
-        email = EmailService(users, OneTimeTokens(database, clock), outbox, letters, limits)
+        emails = AccountEmails(settings.public_url, settings.front_end_url)
+        email = EmailService(users, OneTimeTokens(database, clock), outbox, emails, limits)
         products = ProductService(ProductRepository(database), cursors, cache, clock)
         health = HealthService(database, redis)
         yield Shop(

@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 
 from shop_api.email.queue import Mail
 from shop_api.email.smtp import LogMailer, NoMailer, SmtpMailer, mailer
-from shop_api.features.auth.letters import Letters
+from shop_api.features.auth.account_emails import AccountEmails
 from shop_api.settings import SettingsError, load
 from support.factories import a_user
 from support.mail_server import mail_server
@@ -74,7 +74,7 @@ class TestSettings:
         assert logs[0]["text"] == LETTER.text.strip()
 
     async def test_a_link_that_is_printed_ends_where_it_ends(self):
-        letter = Letters("https://api.shop.example", "https://shop.example").reset(a_user(), "to-ken")
+        letter = AccountEmails("https://api.shop.example", "https://shop.example").reset(a_user(), "to-ken")
         with capture_logs() as logs:
             await LogMailer().send(letter)
         assert logs[0]["text"].split()[-1] == "https://shop.example/reset-password#token=to-ken"

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from shop_api.audit.models import Origin
 from shop_api.email.queue import Mail, Outbox
+from shop_api.features.auth.account_emails import AccountEmails
 from shop_api.features.auth.errors import InvalidOneTimeToken, NoEmail
-from shop_api.features.auth.letters import Letters
 from shop_api.features.auth.one_time_tokens import OneTimeToken, OneTimeTokens, Purpose
 from shop_api.features.users.models import User
 from shop_api.features.users.service import UserNotFound, UserService, WrongPassword
@@ -19,12 +19,12 @@ TOKENS_PER_ADDRESS = "30 per minute"
 
 class EmailService:
     def __init__(
-        self, users: UserService, tokens: OneTimeTokens, outbox: Outbox, letters: Letters, limits: RateLimits
+        self, users: UserService, tokens: OneTimeTokens, outbox: Outbox, emails: AccountEmails, limits: RateLimits
     ) -> None:
         self._users = users
         self._tokens = tokens
         self._outbox = outbox
-        self._letters = letters
+        self._emails = emails
         self._limits = limits
 
     async def ask_verification(self, user: User) -> None:
@@ -36,7 +36,7 @@ class EmailService:
         await self._limits.hit(VERIFICATIONS_PER_USER, "verification", user.id)
 
         async def job() -> Sequence[Mail]:
-            return [self._letters.verification(user, await self._tokens.make("verify", user))]
+            return [self._emails.verification(user, await self._tokens.make("verify", user))]
 
         self._outbox.put(job)
 
@@ -53,7 +53,7 @@ class EmailService:
 
         async def job() -> Sequence[Mail]:
             users = await self._users.reachable_by(email)
-            return [self._letters.reset(user, await self._tokens.make("reset", user)) for user in users]
+            return [self._emails.reset(user, await self._tokens.make("reset", user)) for user in users]
 
         self._outbox.put(job)
 

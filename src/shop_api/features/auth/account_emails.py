@@ -4,7 +4,7 @@ from shop_api.email.queue import Mail
 from shop_api.features.users.models import User
 
 
-class Letters:
+class AccountEmails:
     """Letters of the shop at `public_url`; with links to the pages of `front_end_url` if it has one."""
 
     def __init__(self, public_url: str, front_end_url: str | None) -> None:
