@@ -10,7 +10,7 @@ from shop_api.cache.counters import Counters
 from shop_api.cache.memory import MemoryTier
 from shop_api.cache.metrics import CacheFigures
 from shop_api.cache.redis import RedisTier
-from shop_api.email.queue import Outbox
+from shop_api.email.queue import MailQueue
 from shop_api.email.smtp import mailer
 from shop_api.features import FEATURES
 from shop_api.features.auth.account_emails import AccountEmails
@@ -62,7 +62,7 @@ class Shop:
     cursors: Cursors
     audit: AuditLog
     signing_keys: KeyFolder | None
-    outbox: Outbox
+    mail_queue: MailQueue
     auth: AuthService
     email: EmailService
     exports: ExportService
@@ -103,18 +103,18 @@ async def open_shop(
         previous = [old.get_secret_value().encode() for old in settings.jwt_previous_secrets]
         tokens = AccessTokens(secret, clock, previous=previous, folder=folder)
         audit, sign_ins = AuditLog(database), SignIns()
-        outbox = await stack.enter_async_context(Outbox(mailer(settings)).open())
+        mail_queue = await stack.enter_async_context(MailQueue(mailer(settings)).open())
         passwords = stack.enter_context(Passwords())
         stack.enter_context(
             metrics.with_figures_of(CacheFigures(cache), RateLimitFigures(limits), sign_ins, RedisConnections(redis))
         )
         # The features, each after those that it calls.
-        notices = Notices(outbox, settings.public_url)
+        notices = Notices(mail_queue, settings.public_url)
         users = UserService(UserRepository(database, audit, collections), passwords, delays, notices, cursors, clock)
         roles = permissions_of_roles(permissions_of(features))
         auth = AuthService(users, SessionRepository(database), tokens, limits, delays, sign_ins, roles, clock)
         emails = AccountEmails(settings.public_url, settings.front_end_url)
-        email = EmailService(users, OneTimeTokens(database, clock), outbox, emails, limits)
+        email = EmailService(users, OneTimeTokens(database, clock), mail_queue, emails, limits)
         products = ProductService(ProductRepository(database), cursors, cache, clock)
         health = HealthService(database, redis)
         yield Shop(
@@ -129,7 +129,7 @@ async def open_shop(
             cursors=cursors,
             audit=audit,
             signing_keys=folder,
-            outbox=outbox,
+            mail_queue=mail_queue,
             auth=auth,
             email=email,
             exports=ExportService(database, audit, auth, collections, clock),

@@ -8,12 +8,12 @@ import pytest
 from structlog.testing import capture_logs
 
 from shop_api.email import queue, smtp
-from shop_api.email.queue import Mail, Outbox
+from shop_api.email.queue import Email, MailQueue
 from shop_api.email.smtp import NoMailer, SmtpMailer
 from support.mail_server import mail_server
 from support.processes import PATIENCE
 
-LETTER = Mail("ada@shop.example", "Grüße", "Zwölf Boxkämpfer\n")
+LETTER = Email("ada@shop.example", "Grüße", "Zwölf Boxkämpfer\n")
 SENDER = "Shop <shop@shop.example>"
 
 
@@ -35,19 +35,21 @@ class TestOutbox:
     async def test_a_server_that_refuses_for_the_moment_is_asked_again(self, quick):
         with mail_server() as server:
             server.refusals = 2
-            async with Outbox(SmtpMailer(server.url, SENDER)).open() as outbox:
-                outbox.put(job(LETTER))
-                await outbox.settled()
+            async with MailQueue(SmtpMailer(server.url, SENDER)).open() as mail_queue:
+                mail_queue.put(job(LETTER))
+                await mail_queue.settled()
             assert len(server.letters) == 1
 
     async def test_one_that_is_down_or_hangs_is_given_up_and_others_go_on(self, quick):
         with socket.create_server(("127.0.0.1", 0)) as silent, capture_logs() as logs:
-            async with Outbox(SmtpMailer(f"smtp://127.0.0.1:{silent.getsockname()[1]}", SENDER)).open() as outbox:
-                outbox.put(job(LETTER))
-                await outbox.settled()
-            async with Outbox(SmtpMailer("smtp://127.0.0.1:1", SENDER)).open() as outbox:
-                outbox.put(job(LETTER))
-                await outbox.settled()
+            async with MailQueue(
+                SmtpMailer(f"smtp://127.0.0.1:{silent.getsockname()[1]}", SENDER)
+            ).open() as mail_queue:
+                mail_queue.put(job(LETTER))
+                await mail_queue.settled()
+            async with MailQueue(SmtpMailer("smtp://127.0.0.1:1", SENDER)).open() as mail_queue:
+                mail_queue.put(job(LETTER))
+                await mail_queue.settled()
         assert [line["event"] for line in logs].count("a mail was given up") == 2
         assert LETTER.to not in str(logs)
         assert LETTER.text not in str(logs)
@@ -57,10 +59,10 @@ class TestOutbox:
             raise RuntimeError("secret@shop.example")
 
         with mail_server() as server, capture_logs() as logs:
-            async with Outbox(SmtpMailer(server.url, SENDER)).open() as outbox:
+            async with MailQueue(SmtpMailer(server.url, SENDER)).open() as mail_queue:
                 for _ in range(5):
-                    outbox.put(failing)
-                outbox.put(job(LETTER))
+                    mail_queue.put(failing)
+                mail_queue.put(job(LETTER))
             assert len(server.letters) == 1
         assert "secret" not in str(logs)
 
@@ -72,9 +74,9 @@ class TestOutbox:
             return ()
 
         with capture_logs() as logs:
-            async with Outbox(NoMailer()).open() as outbox:
+            async with MailQueue(NoMailer()).open() as mail_queue:
                 for _ in range(1010):
-                    outbox.put(waiting)
+                    mail_queue.put(waiting)
                 gate.set()
         assert sum("too many mails" in line["event"] for line in logs) == 10
 
@@ -86,8 +88,8 @@ class TestOutbox:
             return ()
 
         async with asyncio.timeout(PATIENCE):
-            async with Outbox(NoMailer()).open() as outbox:
-                outbox.put(endless)
+            async with MailQueue(NoMailer()).open() as mail_queue:
+                mail_queue.put(endless)
 
     async def test_nor_longer_when_a_cancellation_is_lost(self, quick, monkeypatch):
         """As `asyncio.wait_for` loses some before Python 3.12."""
@@ -100,22 +102,24 @@ class TestOutbox:
             return ()
 
         async with asyncio.timeout(PATIENCE):
-            async with Outbox(NoMailer()).open() as outbox:
-                outbox.put(deaf)
+            async with MailQueue(NoMailer()).open() as mail_queue:
+                mail_queue.put(deaf)
 
     async def test_nor_longer_in_the_middle_of_deliveries(self, quick, monkeypatch):
         monkeypatch.setattr(queue, "_LAST_SECONDS", 0.01)
         with mail_server() as server:
             for _ in range(15):
                 async with asyncio.timeout(PATIENCE):
-                    async with Outbox(SmtpMailer(server.url, SENDER)).open() as outbox:
+                    async with MailQueue(SmtpMailer(server.url, SENDER)).open() as mail_queue:
                         for _ in range(100):
-                            outbox.put(job(LETTER))
+                            mail_queue.put(job(LETTER))
 
     async def test_nor_longer_on_a_server_that_hangs(self, quick, monkeypatch):
         monkeypatch.setattr(queue, "_LAST_SECONDS", 0.1)
         monkeypatch.setattr(smtp, "_TIMEOUT", 3600)
         with socket.create_server(("127.0.0.1", 0)) as silent:
             async with asyncio.timeout(PATIENCE):
-                async with Outbox(SmtpMailer(f"smtp://127.0.0.1:{silent.getsockname()[1]}", SENDER)).open() as outbox:
-                    outbox.put(job(LETTER))
+                async with MailQueue(
+                    SmtpMailer(f"smtp://127.0.0.1:{silent.getsockname()[1]}", SENDER)
+                ).open() as mail_queue:
+                    mail_queue.put(job(LETTER))

@@ -11,14 +11,14 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from structlog.testing import capture_logs
 
-from shop_api.email.queue import Mail
+from shop_api.email.queue import Email
 from shop_api.email.smtp import LogMailer, NoMailer, SmtpMailer, mailer
 from shop_api.features.auth.account_emails import AccountEmails
 from shop_api.settings import SettingsError, load
 from support.factories import a_user
 from support.mail_server import mail_server
 
-LETTER = Mail("ada@shop.example", "Grüße", "Zwölf Boxkämpfer\n")
+LETTER = Email("ada@shop.example", "Grüße", "Zwölf Boxkämpfer\n")
 SENDER = "Shop <shop@shop.example>"
 
 

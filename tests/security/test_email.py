@@ -69,14 +69,14 @@ async def stranger(engines, accounts, server, commands, monkeypatch):
 
 async def test_a_reset_is_answered_alike_and_after_the_same_work_whoever_has_the_address(stranger, commands):
     """`make timing` measures what a client could: how long it takes."""
-    outbox, go_on, said = stranger._transport.app.state.shop.outbox, asyncio.Event(), set()
+    mail_queue, go_on, said = stranger._transport.app.state.shop.mail_queue, asyncio.Event(), set()
 
     async def hold():
         await go_on.wait()
         return ()
 
     for _ in range(queue._WORKERS):  # so that nothing is done beside the requests
-        outbox.put(hold)
+        mail_queue.put(hold)
     for _ in range(3):
         for email in random.sample(list(EMAILS.values()), len(EMAILS)):
             commands.sent.clear()

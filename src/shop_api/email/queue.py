@@ -20,7 +20,7 @@ _WORKERS = 2
 _LAST_SECONDS = 5
 
 
-class Mail(NamedTuple):
+class Email(NamedTuple):
     """A letter to one address."""
 
     to: str
@@ -31,14 +31,14 @@ class Mail(NamedTuple):
 class Mailer(Protocol):
     """Delivers a letter, or raises OSError or SMTPException."""
 
-    async def send(self, mail: Mail) -> None: ...
+    async def send(self, email: Email) -> None: ...
 
 
-Job = Callable[[], Awaitable[Sequence[Mail]]]
+Job = Callable[[], Awaitable[Sequence[Email]]]
 """Finds out what has to be written to whom."""
 
 
-class Outbox:
+class MailQueue:
     """Writes and delivers letters beside the requests: neither the answer to a request nor its time tells whether
     there was one. What waits here is lost with the process, and then its user asks again."""
 
@@ -58,7 +58,7 @@ class Outbox:
         await self._jobs.join()
 
     @asynccontextmanager
-    async def open(self) -> AsyncIterator["Outbox"]:
+    async def open(self) -> AsyncIterator["MailQueue"]:
         workers = {asyncio.create_task(self._work()) for _ in range(_WORKERS)}
         try:
             yield self
@@ -74,21 +74,21 @@ class Outbox:
         while True:
             job = await self._jobs.get()
             try:
-                for mail in await job():
-                    await self._deliver(mail)
+                for email in await job():
+                    await self._deliver(email)
             except Exception as error:  # one letter must not end all others
                 # Its text may hold an address.
                 log.error("a mail was given up", reason=type(error).__name__)
             finally:
                 self._jobs.task_done()
 
-    async def _deliver(self, mail: Mail) -> None:
+    async def _deliver(self, email: Email) -> None:
         for pause in _PAUSES:
             try:
-                await self._mailer.send(mail)
+                await self._mailer.send(email)
             except (OSError, aiosmtplib.SMTPException) as error:
                 log.warning("a mail could not be delivered, and is tried again", reason=type(error).__name__)
                 await asyncio.sleep(pause)
             else:
                 return
-        await self._mailer.send(mail)
+        await self._mailer.send(email)

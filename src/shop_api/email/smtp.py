@@ -6,7 +6,7 @@ from email.message import EmailMessage
 import aiosmtplib
 import structlog
 
-from shop_api.email.queue import Mail, Mailer
+from shop_api.email.queue import Email, Mailer
 from shop_api.settings import Settings, smtp_url
 
 log = structlog.get_logger()
@@ -22,11 +22,11 @@ class SmtpMailer:
     def __init__(self, url: str, sender: str, tls: ssl.SSLContext | None = None) -> None:
         self._server, self._sender, self._tls = smtp_url.parse(url), sender, tls
 
-    async def send(self, mail: Mail) -> None:
+    async def send(self, email: Email) -> None:
         message = EmailMessage()
-        message["From"], message["To"], message["Subject"] = self._sender, mail.to, mail.subject
+        message["From"], message["To"], message["Subject"] = self._sender, email.to, email.subject
         message["Auto-Submitted"] = "auto-generated"  # RFC 3834: no holiday notice comes back
-        message.set_content(mail.text)
+        message.set_content(email.text)
         server = self._server
         await aiosmtplib.send(
             message,
@@ -44,17 +44,17 @@ class SmtpMailer:
 class LogMailer:
     """Prints letters, with the tokens in them."""
 
-    async def send(self, mail: Mail) -> None:
+    async def send(self, email: Email) -> None:
         # On one line, as the log escapes the ends of others, which would stick to a link.
-        text = " ".join(mail.text.split())
-        log.info("a mail, printed and not sent", to=mail.to, subject=mail.subject, text=text)
+        text = " ".join(email.text.split())
+        log.info("a mail, printed and not sent", to=email.to, subject=email.subject, text=text)
 
 
 class NoMailer:
     """Says that a letter was not sent, and neither to whom nor what."""
 
-    async def send(self, mail: Mail) -> None:
-        log.warning("a mail was not sent: set SHOP_SMTP_URL", subject=mail.subject)
+    async def send(self, email: Email) -> None:
+        log.warning("a mail was not sent: set SHOP_SMTP_URL", subject=email.subject)
 
 
 def mailer(settings: Settings) -> Mailer:

@@ -33,7 +33,7 @@ async def _mailing(engines, post):
 @pytest.fixture
 async def client(_mailing, app, post):
     """A client of an app that sends mail, with nothing in it and nothing sent."""
-    await _mailing.state.shop.outbox.settled()
+    await _mailing.state.shop.mail_queue.settled()
     post.letters.clear()
     async with client_of(_mailing) as client:
         yield client
@@ -83,7 +83,7 @@ class TestVerification:
         assert answer.json()["code"] == "invalid_one_time_token"
         assert await self.verified(client)
         assert (await client.post("/users/me/email/verification")).status_code == 202
-        await client._transport.app.state.shop.outbox.settled()
+        await client._transport.app.state.shop.mail_queue.settled()
         assert len(post.letters) == 1  # it is known already
 
     async def test_without_an_address_it_is_409(self, client, shop):
@@ -201,7 +201,7 @@ class TestReset:
         monkeypatch.setattr(queue, "_PAUSES", ())
         post.refusals = 1
         await self.ask(client)
-        await client._transport.app.state.shop.outbox.settled()
+        await client._transport.app.state.shop.mail_queue.settled()
         assert (post.letters, await shop.database["one_time_tokens"].count_documents({})) == ([], 1)
         await self.ask(client)
         [letter] = await post.arrived()
@@ -220,31 +220,31 @@ class TestReset:
         await users.add(a_user("cem", email="cem@shop.example", email_verified=True))
         for email in (EMAIL, "bob@shop.example", "nobody@shop.example", "cem@shop.example"):
             await self.ask(client, email)
-        await client._transport.app.state.shop.outbox.settled()
+        await client._transport.app.state.shop.mail_queue.settled()
         assert [letter["to"] for letter in post.letters] == ["cem@shop.example"]
 
     async def test_the_answer_does_not_tell_whether_anybody_has_the_address(self, client, verified, post):
         """Whatever there is to do for an address is done by others: here, by nobody before all have been answered."""
-        outbox, go_on, seen = client._transport.app.state.shop.outbox, asyncio.Event(), set()
+        mail_queue, go_on, seen = client._transport.app.state.shop.mail_queue, asyncio.Event(), set()
 
         async def hold():
             await go_on.wait()
             return ()
 
         for _ in range(queue._WORKERS):
-            outbox.put(hold)
+            mail_queue.put(hold)
         await asyncio.sleep(0)
         for _ in range(3):
             for email in (EMAIL, "nobody@shop.example"):
-                waiting = outbox._jobs.qsize()
+                waiting = mail_queue._jobs.qsize()
                 asking = client.post("/auth/password/reset", json={"email": email})
                 response = await asyncio.wait_for(asking, PATIENCE)
-                assert outbox._jobs.qsize() == waiting + 1
+                assert mail_queue._jobs.qsize() == waiting + 1
                 headers = {k: v for k, v in response.headers.items() if k not in ("x-request-id", "date")}
                 seen.add((response.status_code, response.text, str(headers)))
         assert len(seen) == 1
         go_on.set()
-        await outbox.settled()
+        await mail_queue.settled()
         assert post.letters
 
     async def test_asking_and_guessing_are_limited(self, engines, app, verified):

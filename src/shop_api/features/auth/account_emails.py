@@ -1,6 +1,6 @@
 """Mail with one-time tokens."""
 
-from shop_api.email.queue import Mail
+from shop_api.email.queue import Email
 from shop_api.features.users.models import User
 
 
@@ -10,23 +10,23 @@ class AccountEmails:
     def __init__(self, public_url: str, front_end_url: str | None) -> None:
         self._api, self._pages = public_url.rstrip("/"), front_end_url
 
-    def verification(self, user: User, token: str) -> Mail:
+    def verification(self, user: User, token: str) -> Email:
         request = self._do("verify-email", token, "/auth/email/verification", "")
         text = (
             f"This address was given for the account {user.username} at {self._api}.\n"
             "If it was not you, do nothing.\n\n"
             f"To confirm that the address is yours, within 24 hours {request}"
         )
-        return Mail(user.email or "", "Confirm your address", text)
+        return Email(user.email or "", "Confirm your address", text)
 
-    def reset(self, user: User, token: str) -> Mail:
+    def reset(self, user: User, token: str) -> Email:
         request = self._do("reset-password", token, "/auth/password/reset/confirm", ', "new_password": "…"')
         text = (
             f"A new password was asked for, for the account {user.username} at {self._api}.\n"
             "If it was not you, do nothing: the password stays as it is.\n\n"
             f"To choose a new password, within 30 minutes {request}"
         )
-        return Mail(user.email or "", "Choose a new password", text)
+        return Email(user.email or "", "Choose a new password", text)
 
     def _do(self, page: str, token: str, path: str, more: str) -> str:
         """The token is in the fragment of a link, since browsers do not send that to servers, which would log it."""

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from shop_api.audit.models import Origin
-from shop_api.email.queue import Mail, Outbox
+from shop_api.email.queue import Email, MailQueue
 from shop_api.features.auth.account_emails import AccountEmails
 from shop_api.features.auth.errors import InvalidOneTimeToken, NoEmail
 from shop_api.features.auth.one_time_tokens import OneTimeToken, OneTimeTokens, Purpose
@@ -19,11 +19,16 @@ TOKENS_PER_ADDRESS = "30 per minute"
 
 class EmailService:
     def __init__(
-        self, users: UserService, tokens: OneTimeTokens, outbox: Outbox, emails: AccountEmails, limits: RateLimits
+        self,
+        users: UserService,
+        tokens: OneTimeTokens,
+        mail_queue: MailQueue,
+        emails: AccountEmails,
+        limits: RateLimits,
     ) -> None:
         self._users = users
         self._tokens = tokens
-        self._outbox = outbox
+        self._mail_queue = mail_queue
         self._emails = emails
         self._limits = limits
 
@@ -35,10 +40,10 @@ class EmailService:
             return
         await self._limits.hit(VERIFICATIONS_PER_USER, "verification", user.id)
 
-        async def job() -> Sequence[Mail]:
+        async def job() -> Sequence[Email]:
             return [self._emails.verification(user, await self._tokens.make("verify", user))]
 
-        self._outbox.put(job)
+        self._mail_queue.put(job)
 
     async def verify(self, text: str, address: str) -> None:
         """Notes that mail reaches the user; InvalidOneTimeToken unless this was sent to the address they have now."""
@@ -51,11 +56,11 @@ class EmailService:
         await self._limits.hit(RESETS_PER_ADDRESS, "reset address", address)
         await self._limits.hit(RESETS_PER_EMAIL, "reset email", email.casefold())
 
-        async def job() -> Sequence[Mail]:
+        async def job() -> Sequence[Email]:
             users = await self._users.reachable_by(email)
             return [self._emails.reset(user, await self._tokens.make("reset", user)) for user in users]
 
-        self._outbox.put(job)
+        self._mail_queue.put(job)
 
     async def reset(self, text: str, password: str, address: str, request_id: str) -> None:
         """Gives the user a new password and ends all sessions; InvalidRequest if it is weak, which spends nothing."""

@@ -2,15 +2,15 @@
 
 from collections.abc import Sequence
 
-from shop_api.email.queue import Mail, Outbox
+from shop_api.email.queue import Email, MailQueue
 from shop_api.features.users.models import User
 
 
 class Notices:
     """Notices of the shop at `public_url`, to verified addresses only."""
 
-    def __init__(self, outbox: Outbox, public_url: str) -> None:
-        self._outbox = outbox
+    def __init__(self, mail_queue: MailQueue, public_url: str) -> None:
+        self._mail_queue = mail_queue
         self._api = public_url.rstrip("/")
 
     def password_changed(self, user: User) -> None:
@@ -30,8 +30,8 @@ class Notices:
         self._send(before, "Your address was changed", text)
 
     def _send(self, user: User, subject: str, text: str) -> None:
-        async def job() -> Sequence[Mail]:
-            return [Mail(user.email or "", subject, text)]
+        async def job() -> Sequence[Email]:
+            return [Email(user.email or "", subject, text)]
 
         if user.email_verified:
-            self._outbox.put(job)
+            self._mail_queue.put(job)
