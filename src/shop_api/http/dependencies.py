@@ -103,11 +103,11 @@ ExpectedDep = Annotated[Expected, Depends(_expected)]
 """The versions that If-Match allows the change to apply to."""
 
 
-async def _creation(request: Request) -> str:
-    return request_state(request.scope).creation or str(uuid7())
+async def _new_id(request: Request) -> str:
+    return request_state(request.scope).new_id or str(uuid7())
 
 
-CreationDep = Annotated[str, Depends(_creation)]
+NewIdDep = Annotated[str, Depends(_new_id)]
 """Names what this request creates: with an `Idempotency-Key` the same each time it is tried, so that what an attempt
 before has made is found."""
 

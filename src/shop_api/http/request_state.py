@@ -19,7 +19,7 @@ class RequestState:
     """`hit` or `miss` where the HTTP cache was asked; for the log and the trace."""
     overloaded: bool = False
     """Whether it was rejected because too many requests were in flight."""
-    creation: str | None = None
+    new_id: str | None = None
     """The id for what the request creates, the same at each attempt with one `Idempotency-Key`."""
 
 

@@ -12,7 +12,7 @@ from shop_api.features.auth.models import Credentials, PasswordForm, Refresh, Re
 from shop_api.features.users.models import Registration, UserOut
 from shop_api.features.users.service import DuplicateUsername
 from shop_api.http import strict_json
-from shop_api.http.dependencies import AddressDep, CreationDep, OptionalCallerDep
+from shop_api.http.dependencies import AddressDep, NewIdDep, OptionalCallerDep
 from shop_api.http.etags import etag
 from shop_api.http.idempotency.errors import KEYED
 from shop_api.http.idempotency.route import PARAMETER, CreatingRoute
@@ -43,14 +43,14 @@ async def register(
     given: Registration,
     caller: OptionalCallerDep,
     address: AddressDep,
-    creation: CreationDep,
+    new_id: NewIdDep,
     auth: AuthServiceDep,
     users: UserServiceDep,
     response: Response,
 ) -> UserOut:
     """Adds an account. Anyone can add a user; only an admin another admin."""
     await auth.limit_registration(given.username, address)
-    user = await users.register(given, caller, creation)
+    user = await users.register(given, caller, new_id)
     response.headers["Location"] = f"/users/{user.username}"
     response.headers["ETag"] = etag(user.version)
     response.headers["Cache-Control"] = "no-store"

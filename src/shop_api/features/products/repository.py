@@ -112,14 +112,14 @@ class ProductRepository:
             }
         )
 
-    async def add(self, product: Product, creation: str | None = None) -> Product:
+    async def add(self, product: Product, new_id: str | None = None) -> Product:
         """Stores a new product; DuplicateProduct when its id is taken. If that was by an earlier attempt at the same
-        `creation`, what that has stored is returned as it is now."""
+        `new_id`, what that has stored is returned as it is now."""
         try:
-            await self._products.insert_one({**_document(product), "creation": creation})
+            await self._products.insert_one({**_document(product), "creation": new_id})
         except mongo.DuplicateKeyError:
             stored = await self._products.find_one({"_id": product.product_id}, _VISIBLE)
-            if creation is None or stored is None or stored.get("creation") != creation:
+            if new_id is None or stored is None or stored.get("creation") != new_id:
                 raise DuplicateProduct from None
             return _product(stored)
         return product

@@ -19,7 +19,7 @@ from shop_api.features.products.models import (
     ProductQuery,
 )
 from shop_api.features.products.permissions import PRODUCTS_WRITE
-from shop_api.http.dependencies import CallerLookupDep, CreationDep, ExpectedDep, Requires
+from shop_api.http.dependencies import CallerLookupDep, ExpectedDep, NewIdDep, Requires
 from shop_api.http.etags import etag
 from shop_api.http.idempotency.errors import KEYED
 from shop_api.http.idempotency.route import PARAMETER, CreatingRoute
@@ -81,10 +81,10 @@ async def get_product(
     openapi_extra=PARAMETER,
 )
 async def add_product(
-    given: ProductIn, caller: _Editor, creation: CreationDep, products: ProductServiceDep, response: Response
+    given: ProductIn, caller: _Editor, new_id: NewIdDep, products: ProductServiceDep, response: Response
 ) -> ProductOut:
     """Adds a product, with an id of its own if none is given."""
-    product = await products.add(given, creation)
+    product = await products.add(given, new_id)
     response.headers["Location"] = f"/products/{product.product_id}"
     return _answer(response, product)
 

@@ -60,19 +60,19 @@ class ProductService:
         await _check_filter(wanted, lookup_caller)
         return await self._products.facets(wanted)
 
-    async def add(self, given: ProductIn, creation: str | None = None) -> Product:
+    async def add(self, given: ProductIn, new_id: str | None = None) -> Product:
         """Adds a product, with an id of its own if none is given; DuplicateProduct if that is taken. However often it
-        is tried with the same `creation` (a UUID), it happens once."""
-        creation = creation or str(uuid7())
+        is tried with the same `new_id` (a UUID), it happens once."""
+        new_id = new_id or str(uuid7())
         now = self._clock()
         product = Product(
             **given.model_dump(exclude={"product_id"}),
-            product_id=given.product_id or creation,
+            product_id=given.product_id or new_id,
             version=1,
             created_at=now,
             updated_at=now,
         )
-        product = await self._products.add(product, creation)
+        product = await self._products.add(product, new_id)
         await self._cache.invalidate(product_tags(product.product_id))
         return product
 

@@ -51,13 +51,13 @@ class UserService:
         self._cursors = cursors
         self._clock = clock
 
-    async def register(self, given: Registration, caller: Caller | None, creation: str | None = None) -> User:
+    async def register(self, given: Registration, caller: Caller | None, new_id: str | None = None) -> User:
         """Adds a user on behalf of `caller`: Forbidden if anyone but an admin asks for an admin, InvalidRequest if
         the password is weak, DuplicateUsername if the name is taken. However often it is tried with the same
-        `creation` (a UUID), it happens once."""
+        `new_id` (a UUID), it happens once."""
         if given.role == "admin" and not (caller and caller.may(USERS_WRITE)):
             raise Forbidden("Only an admin can register an admin.")
-        return await self._add(given, creation)
+        return await self._add(given, new_id)
 
     async def ensure_admin(self, given: Registration) -> bool:
         """Makes the first admin, unless there is a user of this name; whether it did."""
@@ -72,12 +72,12 @@ class UserService:
     async def has_admin(self) -> bool:
         return await self._users.has_admin()
 
-    async def _add(self, given: Registration, creation: str | None = None) -> User:
+    async def _add(self, given: Registration, new_id: str | None = None) -> User:
         password = given.password.get_secret_value()
         _refuse_weak(password, given.username, "password")
         now = self._clock()
         user = User(
-            id=creation or str(uuid7()),
+            id=new_id or str(uuid7()),
             username=given.username,
             password_hash=await self._passwords.hash(password),
             role=given.role,

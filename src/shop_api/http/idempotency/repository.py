@@ -47,7 +47,7 @@ class Claim(NamedTuple):
     id: str
     attempt: str
     """Names this try to carry it out."""
-    creation: str
+    new_id: str
     """What the request creates is known by this UUID, which all attempts at it have in common."""
     is_first: bool
     """Nobody has tried before."""

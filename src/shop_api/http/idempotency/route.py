@@ -63,7 +63,7 @@ async def _once(request: Request, key: str, handle: Callable[[Request], Coroutin
     claim = await keys.claim(digest(caller.id if caller else "", key), what, state.request_id)
     if isinstance(claim, Answer):
         return Response(claim.body, claim.status, {**claim.headers, "Idempotent-Replayed": "true"})
-    state.creation = claim.creation
+    state.new_id = claim.new_id
     try:
         response = await handle(request)
         headers = {name: response.headers[name] for name in _KEPT_HEADERS if name in response.headers}
