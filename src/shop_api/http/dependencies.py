@@ -16,7 +16,7 @@ from shop_api.http.etags import IF_MATCH_PATTERN, parse_if_match
 from shop_api.http.request_state import request_state
 from shop_api.kernel.errors import Forbidden, Unauthenticated
 from shop_api.kernel.permissions import Authenticate, Caller, CallerLookup, Permission
-from shop_api.kernel.versions import Expected
+from shop_api.kernel.versions import ExpectedVersions
 
 # All of these are coroutines, also where nothing waits, since the framework runs others in threads. And each asks the
 # request itself, since every step between two of them is paid for at every request.
@@ -95,11 +95,11 @@ async def _expected(
             json_schema_extra={"pattern": IF_MATCH_PATTERN},
         ),
     ] = None,
-) -> Expected:
+) -> ExpectedVersions:
     return parse_if_match(if_match)
 
 
-ExpectedDep = Annotated[Expected, Depends(_expected)]
+ExpectedVersionsDep = Annotated[ExpectedVersions, Depends(_expected)]
 """The versions that If-Match allows the change to apply to."""
 
 

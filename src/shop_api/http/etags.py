@@ -3,7 +3,7 @@
 import re
 
 from shop_api.kernel.errors import FieldError, InvalidRequest
-from shop_api.kernel.versions import Expected
+from shop_api.kernel.versions import ExpectedVersions
 
 _TAG = r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"'
 _TAGS = re.compile(rf"\s*{_TAG}(?:\s*,\s*{_TAG})*\s*")
@@ -16,7 +16,7 @@ def etag(version: int) -> str:
     return f'"{version}"'
 
 
-def parse_if_match(header: str | None) -> Expected:
+def parse_if_match(header: str | None) -> ExpectedVersions:
     """The versions that If-Match names. Weak and foreign tags never match: the comparison is strong."""
     if header is None or header.strip() == "*":
         return None

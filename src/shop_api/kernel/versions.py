@@ -1,4 +1,4 @@
 """Versions of resources, for optimistic concurrency."""
 
-Expected = frozenset[int] | None
+ExpectedVersions = frozenset[int] | None
 """The versions a change may apply to; None when any will do."""

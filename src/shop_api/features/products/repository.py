@@ -7,7 +7,7 @@ from shop_api.features.products.errors import DuplicateProduct
 from shop_api.features.products.models import Facets, Product, ProductFilter, ProductQuery
 from shop_api.features.products.search import TIERS, fold, terms
 from shop_api.kernel.pagination import Key
-from shop_api.kernel.versions import Expected
+from shop_api.kernel.versions import ExpectedVersions
 from shop_api.storage.mongo import bulk, keyset
 from shop_api.storage.mongo import client as mongo
 from shop_api.storage.mongo.client import Database, Document, Session
@@ -132,7 +132,7 @@ class ProductRepository:
         result = await self._products.update_one({"_id": product.product_id}, [{"$replaceWith": either}])
         return result.modified_count == 1
 
-    async def remove(self, product_id: str, expected: Expected) -> bool:
+    async def remove(self, product_id: str, expected: ExpectedVersions) -> bool:
         """Deletes a product if its version is one of `expected`; whether it did."""
         if expected is None:
             return (await self._products.delete_one({"_id": product_id})).deleted_count == 1

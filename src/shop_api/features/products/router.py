@@ -19,7 +19,7 @@ from shop_api.features.products.models import (
     ProductQuery,
 )
 from shop_api.features.products.permissions import PRODUCTS_WRITE
-from shop_api.http.dependencies import CallerLookupDep, ExpectedDep, NewIdDep, Requires
+from shop_api.http.dependencies import CallerLookupDep, ExpectedVersionsDep, NewIdDep, Requires
 from shop_api.http.etags import etag
 from shop_api.http.idempotency.errors import KEYED
 from shop_api.http.idempotency.route import PARAMETER, CreatingRoute
@@ -97,7 +97,7 @@ async def replace_product(
     product_id: _ProductId,
     given: ProductIn,
     caller: _Editor,
-    expected: ExpectedDep,
+    expected: ExpectedVersionsDep,
     products: ProductServiceDep,
     response: Response,
 ) -> ProductOut:
@@ -110,7 +110,7 @@ async def patch_product(
     product_id: _ProductId,
     patch: Annotated[ProductPatch, Body(media_type=MERGE_PATCH)],
     caller: _Editor,
-    expected: ExpectedDep,
+    expected: ExpectedVersionsDep,
     products: ProductServiceDep,
     response: Response,
 ) -> ProductOut:
@@ -120,7 +120,7 @@ async def patch_product(
 
 @router.delete("/{product_id}", status_code=204, responses=problems(*_AS_ADMIN, ProductNotFound, VersionConflict))
 async def delete_product(
-    product_id: _ProductId, caller: _Editor, expected: ExpectedDep, products: ProductServiceDep
+    product_id: _ProductId, caller: _Editor, expected: ExpectedVersionsDep, products: ProductServiceDep
 ) -> None:
     """Deletes a product."""
     await products.remove(product_id, expected)

@@ -17,7 +17,7 @@ from shop_api.kernel.errors import FieldError, Forbidden, InvalidRequest, Unauth
 from shop_api.kernel.pagination import Cursors
 from shop_api.kernel.permissions import CallerLookup
 from shop_api.kernel.schema import merged
-from shop_api.kernel.versions import Expected
+from shop_api.kernel.versions import ExpectedVersions
 
 
 class ProductService:
@@ -76,25 +76,27 @@ class ProductService:
         await self._cache.invalidate(product_tags(product.product_id))
         return product
 
-    async def replace(self, product_id: str, given: ProductIn, expected: Expected) -> Product:
+    async def replace(self, product_id: str, given: ProductIn, expected: ExpectedVersions) -> Product:
         """Puts `given` in place of all that is said about the product. When nothing differs, nothing changes."""
         _check_id(product_id, given.product_id)
         return await self._change(product_id, expected, lambda _: given)
 
-    async def patch(self, product_id: str, patch: ProductPatch, expected: Expected) -> Product:
+    async def patch(self, product_id: str, patch: ProductPatch, expected: ExpectedVersions) -> Product:
         """Changes what `patch` names. Patches of different fields at the same time all take effect."""
         _check_id(product_id, patch.product_id)
         changes = patch.changes()
         changes.pop("product_id", None)
         return await self._change(product_id, expected, lambda current: _validated(merged(current.fields(), changes)))
 
-    async def remove(self, product_id: str, expected: Expected) -> None:
+    async def remove(self, product_id: str, expected: ExpectedVersions) -> None:
         if not await self._products.remove(product_id, expected):
             await self._current(product_id, expected)  # says why
             raise ProductNotFound
         await self._cache.invalidate(product_tags(product_id))
 
-    async def _change(self, product_id: str, expected: Expected, new: Callable[[Product], ProductIn]) -> Product:
+    async def _change(
+        self, product_id: str, expected: ExpectedVersions, new: Callable[[Product], ProductIn]
+    ) -> Product:
         """Makes of the product what `new` says, once more when somebody else changed it meanwhile."""
         while True:
             current = await self._current(product_id, expected)
@@ -105,7 +107,7 @@ class ProductService:
                 await self._cache.invalidate(product_tags(product_id))
                 return changed
 
-    async def _current(self, product_id: str, expected: Expected) -> Product:
+    async def _current(self, product_id: str, expected: ExpectedVersions) -> Product:
         product = await self._products.get(product_id)
         if product is None:
             raise ProductNotFound

@@ -8,7 +8,7 @@ from shop_api.features.users.dependencies import AddressedUserDep, UserServiceDe
 from shop_api.features.users.errors import LastAdmin, UserNotFound, WrongPassword
 from shop_api.features.users.models import User, UserOut, UserPage, UserPatch, UserQuery
 from shop_api.features.users.permissions import USERS_READ
-from shop_api.http.dependencies import CallerDep, ExpectedDep, OriginDep, Requires
+from shop_api.http.dependencies import CallerDep, ExpectedVersionsDep, OriginDep, Requires
 from shop_api.http.etags import etag
 from shop_api.http.openapi import ETAG, NOT_MODIFIED
 from shop_api.http.problems import BODY, SIGNED_IN, problems
@@ -52,7 +52,7 @@ async def patch_user(
     user: AddressedUserDep,
     patch: Annotated[UserPatch, Body(media_type=MERGE_PATCH)],
     caller: CallerDep,
-    expected: ExpectedDep,
+    expected: ExpectedVersionsDep,
     origin: OriginDep,
     users: UserServiceDep,
     response: Response,
@@ -68,7 +68,7 @@ async def patch_user(
     responses=problems(*_ACCESS, UserNotFound, VersionConflict, LastAdmin),
 )
 async def delete_user(
-    user: AddressedUserDep, caller: CallerDep, expected: ExpectedDep, origin: OriginDep, users: UserServiceDep
+    user: AddressedUserDep, caller: CallerDep, expected: ExpectedVersionsDep, origin: OriginDep, users: UserServiceDep
 ) -> None:
     """Deletes a user with all that is stored about them: oneself, or anyone for an admin. Its tokens stop working at
     once."""

@@ -17,7 +17,7 @@ from shop_api.kernel.clock import Clock
 from shop_api.kernel.errors import FieldError, Forbidden, InvalidRequest, VersionConflict
 from shop_api.kernel.pagination import Cursors
 from shop_api.kernel.permissions import Caller
-from shop_api.kernel.versions import Expected
+from shop_api.kernel.versions import ExpectedVersions
 from shop_api.security.passwords import MAX_LENGTH, Passwords, normalised, weakness
 from shop_api.security.sign_in_delays import SignInDelays
 
@@ -201,7 +201,9 @@ class UserService:
             raise WrongPassword
         await self._delays.succeeded(user.username, origin.address)
 
-    async def patch(self, user: User, patch: UserPatch, caller: Caller, expected: Expected, origin: Origin) -> User:
+    async def patch(
+        self, user: User, patch: UserPatch, caller: Caller, expected: ExpectedVersions, origin: Origin
+    ) -> User:
         """Changes what `caller` may change about `user`: role and disabled as an admin, the rest as oneself; another
         address only with one's password, and the one before is told. Who is disabled or demoted is signed out
         everywhere."""
@@ -214,7 +216,7 @@ class UserService:
             self._notices.address_changed(user)
         return changed
 
-    async def _patch(self, user: User, changes: dict[str, Any], expected: Expected, origin: Origin) -> User:
+    async def _patch(self, user: User, changes: dict[str, Any], expected: ExpectedVersions, origin: Origin) -> User:
         while True:
             _check(user, expected)
             differing = {name: value for name, value in changes.items() if getattr(user, name) != value}
@@ -234,7 +236,7 @@ class UserService:
                 return changed
             user = await self.get(user.username)
 
-    async def remove(self, user: User, caller: Caller, expected: Expected, origin: Origin) -> None:
+    async def remove(self, user: User, caller: Caller, expected: ExpectedVersions, origin: Origin) -> None:
         """Deletes `user` with all that is stored about them; what the audit log says of them is without a name."""
         if caller.id != user.id and not caller.may(USERS_WRITE):
             raise Forbidden("Only an admin can delete other users.")
@@ -262,7 +264,7 @@ def _refuse_weak(password: str, username: str, field: str) -> None:
         raise InvalidRequest([FieldError(("body", field), "weak_password", f"The password {reason}")])
 
 
-def _check(user: User, expected: Expected) -> None:
+def _check(user: User, expected: ExpectedVersions) -> None:
     if expected is not None and user.version not in expected:
         raise VersionConflict(user.version)
 
