@@ -14,7 +14,7 @@ from limits.errors import StorageError
 from shop_api.kernel.errors import RateLimited
 from shop_api.security.hashes import identity_hash
 from shop_api.storage.redis.client import Redis
-from shop_api.storage.redis.fallback import Shared
+from shop_api.storage.redis.fallback import RedisWithFallback
 
 
 class _Storage(RedisStorage):
@@ -40,7 +40,7 @@ class RateLimits:
     def __init__(self, redis: Redis, *, enabled: bool = True) -> None:
         self._shared = SlidingWindowCounterRateLimiter(_Storage(redis))
         self._own = SlidingWindowCounterRateLimiter(MemoryStorage())
-        self._counts = Shared("rate limits", StorageError)
+        self._counts = RedisWithFallback("rate limits", StorageError)
         self._enabled = enabled
 
     @property
@@ -55,7 +55,7 @@ class RateLimits:
             return
         item = parse(limit)
         key = identity_hash(*identity)
-        wait = await self._counts.ask(lambda: _wait(self._shared, item, key))
+        wait = await self._counts.call(lambda: _wait(self._shared, item, key))
         if wait is None:
             wait = await _wait(self._own, item, key)
         if wait:

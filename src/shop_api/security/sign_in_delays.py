@@ -16,7 +16,7 @@ from typing import NamedTuple, cast
 from shop_api.kernel.errors import RateLimited
 from shop_api.security.hashes import identity_hash
 from shop_api.storage.redis.client import Redis
-from shop_api.storage.redis.fallback import Shared
+from shop_api.storage.redis.fallback import RedisWithFallback
 
 
 class Rule(NamedTuple):
@@ -66,10 +66,10 @@ class SignInDelays:
 
     def __init__(self, redis: Redis, *, enabled: bool = True) -> None:
         self._redis = redis
-        self._shared = Shared("sign-in delays")
+        self._shared = RedisWithFallback("sign-in delays")
         self._attempt = redis.register_script(_ATTEMPT)
         self._forgive = redis.register_script(_FORGIVE)
-        self._own = _Own()
+        self._own = LocalCounters()
         self._enabled = enabled
 
     async def attempt(self, account: str, address: str) -> None:
@@ -78,7 +78,7 @@ class SignInDelays:
             return
         await self._count(PAIR, account, address)
         await self._count(ADDRESS, address)
-        if not await self._shared.ask(lambda: self._redis.exists(_key("known", account, address))):
+        if not await self._shared.call(lambda: self._redis.exists(_key("known", account, address))):
             await self._count(ACCOUNT, account)
 
     async def succeeded(self, account: str, address: str) -> None:
@@ -97,23 +97,23 @@ class SignInDelays:
         self._own.forget(pair)
         for key in others:
             self._own.forgive(key)
-        await self._shared.ask(forgive)
+        await self._shared.call(forgive)
 
     async def _count(self, rule: Rule, *identity: str) -> None:
         key = _key(rule.name, *identity)
 
-        async def ask() -> float:
+        async def call() -> float:
             reply = await cast(Awaitable[bytes], self._attempt([key], [rule.free, rule.longest, _MEMORY]))
             return float(reply)
 
-        wait = await self._shared.ask(ask)
+        wait = await self._shared.call(call)
         if wait is None:
             wait = self._own.attempt(key, rule)
         if wait:
             raise RateLimited(math.ceil(wait))
 
 
-class _Own:
+class LocalCounters:
     """What this process has counted by itself: for each key how many failures, and when the next attempt is open."""
 
     def __init__(self) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from shop_api.storage.redis import fallback
 from shop_api.storage.redis.client import RedisError
-from shop_api.storage.redis.fallback import Shared
+from shop_api.storage.redis.fallback import RedisWithFallback
 
 
 class Asked:
@@ -25,33 +25,33 @@ class Asked:
 
 
 async def test_gives_the_answer():
-    shared, asked = Shared("counts"), Asked()
-    assert await shared.ask(asked) == 1
+    shared, asked = RedisWithFallback("counts"), Asked()
+    assert await shared.call(asked) == 1
     assert shared.fallbacks == 0
 
 
 async def test_after_a_failure_nobody_asks_for_a_while():
-    shared, asked = Shared("counts"), Asked()
+    shared, asked = RedisWithFallback("counts"), Asked()
     asked.fails = True
-    assert [await shared.ask(asked) for _ in range(10)] == [None] * 10
+    assert [await shared.call(asked) for _ in range(10)] == [None] * 10
     assert (asked.times, shared.fallbacks) == (1, 10)
 
 
 async def test_then_one_finds_out_whether_it_is_back(monkeypatch: pytest.MonkeyPatch):
-    shared, asked = Shared("counts"), Asked()
+    shared, asked = RedisWithFallback("counts"), Asked()
     asked.fails = True
     monkeypatch.setattr(fallback, "_PAUSE", 0.0)
-    assert await shared.ask(asked) is None
+    assert await shared.call(asked) is None
     monkeypatch.setattr(fallback, "_PAUSE", 1000.0)
     asked.fails = False
-    assert await asyncio.gather(*(shared.ask(asked) for _ in range(10))) == [1] + [None] * 9
-    assert await shared.ask(asked) == 1
+    assert await asyncio.gather(*(shared.call(asked) for _ in range(10))) == [1] + [None] * 9
+    assert await shared.call(asked) == 1
 
 
 async def test_no_answer_in_time_is_a_failure(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(fallback, "_LONGEST", 0.01)
-    shared = Shared("counts")
-    assert await shared.ask(asyncio.Event().wait) is None
+    shared = RedisWithFallback("counts")
+    assert await shared.call(asyncio.Event().wait) is None
     assert shared.fallbacks == 1
 
 
@@ -60,4 +60,4 @@ async def test_what_is_no_failure_of_redis_is_not_hidden():
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        await Shared("counts").ask(broken)
+        await RedisWithFallback("counts").call(broken)

@@ -18,7 +18,7 @@ _PAUSE = 1.0
 _LONGEST = 2.0
 
 
-class Shared:
+class RedisWithFallback:
     """What instances share in Redis while it answers, and each keeps for itself while it does not."""
 
     def __init__(self, what: str, failure: type[Exception] = RedisError) -> None:
@@ -28,7 +28,7 @@ class Shared:
         self.fallbacks = 0
         """How many questions were not answered."""
 
-    async def ask(self, question: Callable[[], Awaitable[T]]) -> T | None:
+    async def call(self, question: Callable[[], Awaitable[T]]) -> T | None:
         """The answer; None when Redis does not give one, or is left alone because it did not a moment ago."""
         now = time.monotonic()
         if now >= self._again_at:
