@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 from shop_api.cache.answer import Answer
 from shop_api.cache.counters import Counters
 from shop_api.cache.redis import RedisTier, Ticket
-from shop_api.observability.calls import Calls
+from shop_api.observability.command_metrics import CommandMetrics
 from support.faults import RedisServer, Wire
 from support.own_time import own_time
 from support.processes import PATIENCE
@@ -51,7 +51,7 @@ async def tier_of(server, wire) -> AsyncIterator[Callable]:
         tasks = []
 
         async def another(namespace: str = "shop") -> RedisTier:
-            tier = RedisTier(f"redis://127.0.0.1:{port}/0", namespace, Counters(), Calls("redis"))
+            tier = RedisTier(f"redis://127.0.0.1:{port}/0", namespace, Counters(), CommandMetrics("redis"))
             tasks.append(asyncio.create_task(tier.keep_trusted()))
             stack.push_async_callback(tier.close)
             await ticket_of(tier)
@@ -165,7 +165,7 @@ class TestShared:
 
 
 async def test_a_tier_that_was_closed_does_not_connect_again(server, direct):
-    tier = RedisTier(f"redis://127.0.0.1:{server.port}/0", "shop", Counters(), Calls("redis"))
+    tier = RedisTier(f"redis://127.0.0.1:{server.port}/0", "shop", Counters(), CommandMetrics("redis"))
     trusting = asyncio.create_task(tier.keep_trusted())
     try:
         tier.store(KEY, await ticket_of(tier), an_answer(), time.monotonic())

@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from conftest import Client, client_of, running_app
 from shop_api import embedded
 from shop_api.app import create_app
-from shop_api.observability.durations import BOUNDS
+from shop_api.observability.histogram import BOUNDS
 from shop_api.settings import Settings
 from support.factories import PASSWORD, a_product
 

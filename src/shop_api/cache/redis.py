@@ -22,7 +22,7 @@ from shop_api import __version__
 from shop_api.cache.answer import Answer, Key, decode
 from shop_api.cache.counters import Counters
 from shop_api.kernel import tasks
-from shop_api.observability.calls import Calls
+from shop_api.observability.command_metrics import CommandMetrics
 from shop_api.storage.redis.client import RedisError, connection
 
 _TIMEOUT = 0.2
@@ -49,13 +49,13 @@ class Ticket(NamedTuple):
 
 
 class RedisTier:
-    def __init__(self, url: str, namespace: str, counters: Counters, calls: Calls) -> None:
+    def __init__(self, url: str, namespace: str, counters: Counters, metrics: CommandMetrics) -> None:
         # In braces, so that a Redis Cluster keeps all of it in one slot and MGET can reach it.
         self._prefix = f"{{{namespace}}}:{__version__}:"
         self._connection = connection(url, key=self._prefix, timeout=_CONNECT_TIMEOUT)
         self._epoch = self._prefix + "epoch"
         self._counters = counters
-        self._calls = calls
+        self._metrics = metrics
         self._trusted = False
         self._era = 0
         self._missed = 0
@@ -168,7 +168,7 @@ class RedisTier:
         self._send()
         replies = await future
         # Timed here, not where it is sent: that happens for many at once.
-        self._calls.ended(commands[0][0], time.perf_counter() - started, None if replies else "no reply")
+        self._metrics.ended(commands[0][0], time.perf_counter() - started, None if replies else "no reply")
         return replies
 
     def _tell(self, commands: Sequence[Command]) -> None:

@@ -8,7 +8,7 @@ from prometheus_client.metrics_core import HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from shop_api.kernel import tasks
-from shop_api.observability.durations import Durations
+from shop_api.observability.histogram import Histogram
 
 _EVERY = 0.1
 """Seconds."""
@@ -18,7 +18,7 @@ class EventLoopLag(Collector):
     """How much later than asked for the event loop does something."""
 
     def __init__(self) -> None:
-        self._lags = Durations()
+        self._lags = Histogram()
 
     @asynccontextmanager
     async def measured(self) -> AsyncIterator[None]:
@@ -39,5 +39,5 @@ class EventLoopLag(Collector):
         lags = HistogramMetricFamily(
             "shop_event_loop_lag_seconds", "How much later than asked for the event loop does something.", labels=[]
         )
-        self._lags.tell(lags, [])
+        self._lags.export_to(lags, [])
         yield lags

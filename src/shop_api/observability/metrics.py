@@ -14,7 +14,7 @@ from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from shop_api import __version__
-from shop_api.observability.calls import Calls
+from shop_api.observability.command_metrics import CommandMetrics
 from shop_api.observability.event_loop import EventLoopLag
 from shop_api.observability.mongo import Commands, Connections
 from shop_api.observability.requests import Requests
@@ -26,8 +26,8 @@ class Metrics:
     def __init__(self) -> None:
         self.requests = Requests()
         self.event_loop = EventLoopLag()
-        self.mongo = Calls("mongodb")
-        self.redis = Calls("redis")
+        self.mongo = CommandMetrics("mongodb")
+        self.redis = CommandMetrics("redis")
         self.health = Health()
         connections = Connections()
         self.mongo_listeners = (Commands(self.mongo), connections)

@@ -14,12 +14,12 @@ from prometheus_client.metrics_core import (
 from prometheus_client.registry import Collector
 from pymongo import monitoring
 
-from shop_api.observability.calls import Calls
-from shop_api.observability.durations import Durations
+from shop_api.observability.command_metrics import CommandMetrics
+from shop_api.observability.histogram import Histogram
 
 
 class Commands(monitoring.CommandListener):
-    def __init__(self, calls: Calls) -> None:
+    def __init__(self, calls: CommandMetrics) -> None:
         self._calls = calls
         self._collections: dict[int, str] = {}
 
@@ -47,7 +47,7 @@ class Connections(monitoring.ConnectionPoolListener, Collector):
         self._open = 0
         self._in_use = 0
         self._refused: Counter[str] = Counter()
-        self._waits = Durations()
+        self._waits = Histogram()
 
     def connection_created(self, event: monitoring.ConnectionCreatedEvent) -> None:
         with self._lock:
@@ -84,7 +84,7 @@ class Connections(monitoring.ConnectionPoolListener, Collector):
             waits = HistogramMetricFamily(
                 "shop_mongodb_connection_wait_seconds", "How long operations waited for a connection.", labels=[]
             )
-            self._waits.tell(waits, [])
+            self._waits.export_to(waits, [])
             refused = CounterMetricFamily(
                 "shop_mongodb_connection_failures", "Operations that got no connection.", labels=["reason"]
             )

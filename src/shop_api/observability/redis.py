@@ -9,7 +9,7 @@ from prometheus_client.registry import Collector
 from redis.asyncio import Redis, RedisCluster
 from redis.asyncio.connection import AbstractConnection
 
-from shop_api.observability.calls import Calls
+from shop_api.observability.command_metrics import CommandMetrics
 
 _PIPELINE = "PIPELINE"
 """Several commands sent together."""
@@ -17,7 +17,7 @@ _UNSENT = "SEND"
 """A command that could not be sent."""
 
 
-def timed(kind: type[AbstractConnection], calls: Calls) -> type[AbstractConnection]:
+def timed(kind: type[AbstractConnection], calls: CommandMetrics) -> type[AbstractConnection]:
     """A kind of connection that is as `kind`, and tells `calls` of each command from its sending to its reply.
 
     Below the client, since the rate limits bring a client of their own.

@@ -11,7 +11,7 @@ from prometheus_client.metrics_core import (
 )
 from prometheus_client.registry import Collector
 
-from shop_api.observability.durations import Durations
+from shop_api.observability.histogram import Histogram
 
 _METHODS = {method: method for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")}
 _ERRORS = (500, 503)
@@ -26,7 +26,7 @@ class Requests(Collector):
     """
 
     def __init__(self) -> None:
-        self._series: defaultdict[tuple[str, str, int], Durations] = defaultdict(Durations)
+        self._series: defaultdict[tuple[str, str, int], Histogram] = defaultdict(Histogram)
         self.in_flight = 0
         self.bytes_sent = 0
         """Of bodies, as they leave this service."""
@@ -50,17 +50,17 @@ class Requests(Collector):
             "Requests by route template, method and status.",
             labels=["route", "method", "status"],
         )
-        by_class: defaultdict[tuple[str, str, str], list[Durations]] = defaultdict(list)
-        for (route, method, status), durations in series:
-            total.add_metric([route, method, str(status) if status else "none"], durations.count)
-            by_class[route, method, _class(status)].append(durations)
+        by_class: defaultdict[tuple[str, str, str], list[Histogram]] = defaultdict(list)
+        for (route, method, status), histogram in series:
+            total.add_metric([route, method, str(status) if status else "none"], histogram.count)
+            by_class[route, method, _class(status)].append(histogram)
         seconds = HistogramMetricFamily(
             "shop_http_request_duration_seconds",
             "How long requests took, to the last byte handed to the server.",
             labels=["route", "method", "status_class"],
         )
         for labels, parts in by_class.items():
-            Durations.total(parts).tell(seconds, labels)
+            Histogram.total(parts).export_to(seconds, labels)
         yield total
         yield seconds
         yield GaugeMetricFamily("shop_http_requests_in_flight", "Requests being answered.", self.in_flight)

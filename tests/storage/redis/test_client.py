@@ -13,7 +13,7 @@ from shop_api.cache.counters import Counters
 from shop_api.cache.redis import RedisTier
 from shop_api.cli import doctor
 from shop_api.kernel.errors import RateLimited
-from shop_api.observability.calls import Calls
+from shop_api.observability.command_metrics import CommandMetrics
 from shop_api.observability.redis import RedisConnections
 from shop_api.security.rate_limits import RateLimits
 from shop_api.security.sign_in_delays import SignInDelays
@@ -46,7 +46,7 @@ def url(nodes: list[RedisServer]) -> str:
 
 @asynccontextmanager
 async def a_tier(url: str) -> AsyncIterator[RedisTier]:
-    tier = RedisTier(url, NAMESPACE, Counters(), Calls("redis"))
+    tier = RedisTier(url, NAMESPACE, Counters(), CommandMetrics("redis"))
     trusting = asyncio.create_task(tier.keep_trusted())
     try:
         yield tier
@@ -161,7 +161,7 @@ def is_primary(server: RedisServer) -> bool:
 
 class TestCluster:
     async def test_instances_count_together(self, url: str):
-        calls = Calls("redis")
+        calls = CommandMetrics("redis")
         async with connect(url, calls) as one, connect(url) as other:
             both = [RateLimits(one), RateLimits(other)]
             assert [await refusals(limits, 5) for limits in both] == [0, 5]

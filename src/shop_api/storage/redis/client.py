@@ -14,7 +14,7 @@ from redis.asyncio.connection import parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff, NoBackoff
 
-from shop_api.observability.calls import Calls
+from shop_api.observability.command_metrics import CommandMetrics
 from shop_api.observability.redis import timed
 from shop_api.settings.redis_url import Address, parse
 from shop_api.storage.redis.cluster import Cluster, ToOwner, ToOwnerWithTls
@@ -25,8 +25,8 @@ RedisError = exceptions.RedisError
 __all__ = ["Connection", "Redis", "RedisError", "connect", "connection", "open_redis"]
 
 
-def connect(url: str, calls: Calls | None = None) -> Redis:
-    """A client for `url`, whose commands `calls` is told of. Nothing is sent yet: the service starts and runs without
+def connect(url: str, metrics: CommandMetrics | None = None) -> Redis:
+    """A client for `url`, whose commands `metrics` counts. Nothing is sent yet: the service starts and runs without
     Redis. ValueError when the URL cannot be read.
 
     With Sentinels it follows their primary. Of a cluster it is another class with the same commands.
@@ -40,11 +40,11 @@ def connect(url: str, calls: Calls | None = None) -> Redis:
         health_check_interval=15,
     )
     if address.kind == "cluster":
-        return cast(Redis, Cluster(address.hosts, calls, **options))
+        return cast(Redis, Cluster(address.hosts, metrics, **options))
     options = {"timeout": 1, **options}
     pool = _following(address, options) if address.kind == "sentinel" else BlockingConnectionPool(**options)
-    if calls is not None:
-        pool.connection_class = timed(pool.connection_class, calls)
+    if metrics is not None:
+        pool.connection_class = timed(pool.connection_class, metrics)
     return Redis.from_pool(pool)
 
 
@@ -85,8 +85,8 @@ def _following(address: Address, options: dict[str, Any]) -> PrimaryPool:
 
 
 @asynccontextmanager
-async def open_redis(url: str, calls: Calls) -> AsyncIterator[Redis]:
-    client = connect(url, calls)
+async def open_redis(url: str, metrics: CommandMetrics) -> AsyncIterator[Redis]:
+    client = connect(url, metrics)
     try:
         yield client
     finally:

@@ -12,17 +12,17 @@ from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.connection import Connection, SSLConnection
 from redis.crc import key_slot
 
-from shop_api.observability.calls import Calls
+from shop_api.observability.command_metrics import CommandMetrics
 
 Hosts = Sequence[tuple[str, int]]
 
 
 class Cluster(RedisCluster):
-    """The client for keys wherever they lie. `calls` is told of each command, with the redirections it met."""
+    """The client for keys wherever they lie. `metrics` is told of each command, with the redirections it met."""
 
-    def __init__(self, hosts: Hosts, calls: Calls | None, **options: Any) -> None:
+    def __init__(self, hosts: Hosts, metrics: CommandMetrics | None, **options: Any) -> None:
         super().__init__(startup_nodes=[ClusterNode(host, port) for host, port in hosts], **options)
-        self._calls = calls
+        self._metrics = metrics
 
     async def execute_command(self, *args: Any, **kwargs: Any) -> Any:
         started, error = time.perf_counter(), None
@@ -32,8 +32,8 @@ class Cluster(RedisCluster):
             error = type(failure).__name__
             raise
         finally:
-            if self._calls is not None:
-                self._calls.ended(str(args[0]).upper(), time.perf_counter() - started, error)
+            if self._metrics is not None:
+                self._metrics.ended(str(args[0]).upper(), time.perf_counter() - started, error)
 
     async def aclose(self) -> None:
         await super().aclose()

@@ -14,7 +14,7 @@ BOUNDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 
 _NAMES = [*map(str, BOUNDS), "+Inf"]
 
 
-class Durations:
+class Histogram:
     """How often something took how long. For one thread at a time."""
 
     __slots__ = ("_counts", "seconds")
@@ -31,13 +31,13 @@ class Durations:
     def count(self) -> int:
         return sum(self._counts)
 
-    def tell(self, family: HistogramMetricFamily, labels: Sequence[str]) -> None:
+    def export_to(self, family: HistogramMetricFamily, labels: Sequence[str]) -> None:
         """Adds itself to `family` as the one with these labels."""
         family.add_metric(labels, list(zip(_NAMES, accumulate(self._counts), strict=True)), self.seconds)
 
     @staticmethod
-    def total(parts: Iterable["Durations"]) -> "Durations":
-        total = Durations()
+    def total(parts: Iterable["Histogram"]) -> "Histogram":
+        total = Histogram()
         for part in parts:
             total._counts = [mine + more for mine, more in zip(total._counts, part._counts, strict=True)]
             total.seconds += part.seconds

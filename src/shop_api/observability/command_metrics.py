@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator
 from prometheus_client.metrics_core import HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from shop_api.observability.durations import Durations
+from shop_api.observability.histogram import Histogram
 
 Trace = Callable[[str, str, str, float, str | None], None]
 """Makes a span of a call that has just ended: of which system, what, on what, for how many seconds, which error."""
 
 
-class Calls(Collector):
+class CommandMetrics(Collector):
     """Calls to one system by command: how many failed, and how long they took."""
 
     def __init__(self, system: str) -> None:
@@ -21,7 +21,7 @@ class Calls(Collector):
         self.trace: Trace | None = None
         # The driver of MongoDB may work in threads.
         self._lock = threading.Lock()
-        self._series: defaultdict[tuple[str, str], Durations] = defaultdict(Durations)
+        self._series: defaultdict[tuple[str, str], Histogram] = defaultdict(Histogram)
 
     def ended(self, command: str, seconds: float, error: str | None = None, *, target: str = "") -> None:
         """To be called where `command` was called, right after its end; `error` is the name of what went wrong."""
@@ -40,6 +40,6 @@ class Calls(Collector):
             labels=["command", "outcome"],
         )
         with self._lock:
-            for labels, durations in self._series.items():
-                durations.tell(seconds, labels)
+            for labels, histogram in self._series.items():
+                histogram.export_to(seconds, labels)
         yield seconds
