@@ -11,7 +11,7 @@ from shop_api import __version__
 from shop_api.audit.models import AUDIT_ACTIONS
 from shop_api.cache.follower import following
 from shop_api.cache.marking import cacheable_routes
-from shop_api.cache.middleware import CacheAccess, CacheFirst
+from shop_api.cache.middleware import CacheAccess, CacheMiddleware
 from shop_api.container import open_shop
 from shop_api.features import FEATURES
 from shop_api.features.auth.export import export_models
@@ -20,7 +20,7 @@ from shop_api.features.users.models import Registration
 from shop_api.http import openapi
 from shop_api.http.draining import Draining
 from shop_api.http.problems import add_problem_handlers
-from shop_api.http.request_context import RequestContext
+from shop_api.http.request_context import RequestContextMiddleware
 from shop_api.http.stack import middleware_stack
 from shop_api.observability.metrics import Metrics
 from shop_api.settings import Settings
@@ -79,12 +79,12 @@ def create_app(settings: Settings, features: Sequence[Feature] = FEATURES) -> Fa
     def context(inner: ASGIApp) -> ASGIApp:
         in_memory = cache.in_memory if cache else None
         every = settings.log_hits_every
-        return RequestContext(
+        return RequestContextMiddleware(
             inner, metrics.requests, draining, log_every=every, in_memory=in_memory, tracing=tracing
         )
 
     def cached(inner: ASGIApp) -> ASGIApp:
-        return CacheFirst(inner, list(cacheable_routes(app.routes)), cache) if cache else inner
+        return CacheMiddleware(inner, list(cacheable_routes(app.routes)), cache) if cache else inner
 
     app.middleware_stack = middleware_stack(app, settings, context, cached)
     return app

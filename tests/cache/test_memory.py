@@ -11,7 +11,7 @@ from starlette.routing import compile_path
 from shop_api.cache.answer import Answer
 from shop_api.cache.marking import CacheableRoute
 from shop_api.cache.memory import OVERHEAD_BYTES, Entry, MemoryTier
-from shop_api.cache.middleware import CacheAccess, CacheFirst, _key
+from shop_api.cache.middleware import CacheAccess, CacheMiddleware, _key
 
 MANY = 2**30
 
@@ -197,7 +197,7 @@ async def test_what_it_counts_is_what_it_takes():
         response = JSONResponse({"description": filling}, headers={"ETag": '"1"', "Cache-Control": "no-cache"})
         await response(scope, receive, send)
 
-    cached = CacheFirst(service, [route], CacheAccess())
+    cached = CacheMiddleware(service, [route], CacheAccess())
 
     async def filled(memory: MemoryTier) -> None:
         for n in range(entries):

@@ -54,7 +54,7 @@ class CacheAccess:
         return b"no-cache" in control.lower() and scheme.lower() == "bearer" and self._is_genuine(given)
 
 
-class CacheFirst:
+class CacheMiddleware:
     """Answers GET and HEAD of `routes`.
 
     What is kept is made as for somebody without a token, and serves everyone. Somebody with a token gets past it in

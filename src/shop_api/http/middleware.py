@@ -16,7 +16,7 @@ _ALWAYS = frozenset({"/health/live", "/health/ready", "/metrics"})
 _EXPOSED = ["Age", "Cache-Status", "ETag", "Idempotent-Replayed", "Location", "Retry-After", "X-Request-ID"]
 
 
-class Cors(CORSMiddleware):
+class CorsMiddleware(CORSMiddleware):
     """Lets pages from `origins` call the API. For all others it is as if it were not there: no header that allows
     anything, and a preflight is answered like any other request that no route takes."""
 
@@ -38,7 +38,7 @@ class Cors(CORSMiddleware):
             await self.app(scope, receive, send)
 
 
-class Admission:
+class ConcurrencyLimitMiddleware:
     """Refuses a request at once when `most` are being carried out: waiting in line behind them, all would come too
     late. Health checks always get in, or an instance would be restarted because it is busy."""
 
@@ -60,7 +60,7 @@ class Admission:
             self._inside -= 1
 
 
-class BodyLimit:
+class BodyLimitMiddleware:
     """Refuses bodies over 1 MiB without holding them: by their announced length, else as soon as they exceed it."""
 
     def __init__(self, app: ASGIApp) -> None:
@@ -85,7 +85,7 @@ class BodyLimit:
         return await self.app(scope, counted, send)
 
 
-class HeadAsGet:
+class HeadMiddleware:
     """Answers HEAD as GET without the body (RFC 9110 §9.3.2), so that no route has to."""
 
     def __init__(self, app: ASGIApp) -> None:
@@ -109,7 +109,7 @@ class HeadAsGet:
             scope["route"] = as_get.get("route")
 
 
-class NotModified:
+class NotModifiedMiddleware:
     """Answers GET with 304 when the client already holds what it would get, by the ETag that the route has set."""
 
     def __init__(self, app: ASGIApp) -> None:

@@ -28,7 +28,7 @@ _ROUTINE = frozenset({"/health/live", "/health/ready", "/metrics"})
 log = structlog.get_logger()
 
 
-class RequestContext:
+class RequestContextMiddleware:
     """Gives every request an id, every answer its security headers, and the log one line for it; an error nobody
     expected becomes a 500 whose cause is only in the log.
 

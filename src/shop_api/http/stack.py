@@ -8,7 +8,13 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from shop_api.http.middleware import Admission, BodyLimit, Cors, HeadAsGet, NotModified
+from shop_api.http.middleware import (
+    BodyLimitMiddleware,
+    ConcurrencyLimitMiddleware,
+    CorsMiddleware,
+    HeadMiddleware,
+    NotModifiedMiddleware,
+)
 from shop_api.settings import Settings
 
 Layer = Callable[[ASGIApp], ASGIApp]
@@ -21,19 +27,19 @@ def middleware_stack(app: FastAPI, settings: Settings, context: Layer, cache: La
         # Outermost, so that every answer has an id, a log line and figures, wherever it comes from.
         context,
         # Around the cache: a page may read an answer from it as it may read any other.
-        (lambda inner: Cors(inner, settings.cors_origins)) if settings.cors_origins else None,
+        (lambda inner: CorsMiddleware(inner, settings.cors_origins)) if settings.cors_origins else None,
         # Before anything that costs: a hit is cheaper than the layers below.
         cache,
         # Behind the cache, since a hit and those who wait for the same fill take no place.
-        lambda inner: Admission(inner, settings.max_requests),
+        lambda inner: ConcurrencyLimitMiddleware(inner, settings.max_requests),
         # Before whatever looks at the client's address.
         cast(Layer, partial(ProxyHeadersMiddleware, trusted_hosts=settings.trusted_proxies)),  # with types of its own
         # Before anything reads a body.
-        BodyLimit,
+        BodyLimitMiddleware,
         # Around NotModified, which answers GET.
-        HeadAsGet,
+        HeadMiddleware,
         # Innermost: it needs the ETag that the route has set.
-        NotModified,
+        NotModifiedMiddleware,
     )
     stack = app.build_middleware_stack()  # the framework's own: an error becomes a problem
     for layer in reversed(layers):
