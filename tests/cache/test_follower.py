@@ -256,7 +256,7 @@ class TestDatabaseGone:
 
     async def test_what_redis_holds_is_given_in_its_place(self, instance, anyone, outside, shop, warm, monkeypatch):
         monkeypatch.setattr(cache, "_SPARED", 3600.0)
-        monkeypatch.setattr(cache, "GRACE", 3600.0)
+        monkeypatch.setattr(cache, "STALE_IF_ERROR", 3600.0)
 
         async def is_given(url: str) -> bool:
             answer = await anyone.get(url)
@@ -302,7 +302,7 @@ class TestDatabaseGone:
     async def test_it_ends(self, anyone, shop, warm, monkeypatch):
         assert (await anyone.get("/products/tea")).status_code == 200
         grace = time.monotonic() - shop.cache.seen_through + 1
-        monkeypatch.setattr(cache, "GRACE", grace)
+        monkeypatch.setattr(cache, "STALE_IF_ERROR", grace)
 
         async def is_over() -> bool:
             return (await anyone.get("/products/tea")).status_code == 503

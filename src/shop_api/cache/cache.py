@@ -17,7 +17,7 @@ from shop_api.kernel.errors import DatabaseUnavailable
 
 LIFE = 1.0
 """Seconds for which an answer may be given after the read that made it began: the bound of staleness."""
-GRACE = 30.0
+STALE_IF_ERROR = 30.0
 """Seconds for which Redis may answer in place of a database that does not, after the last moment up to which all
 changes are known here."""
 # After the database did not answer. Longer than an operation takes to give up, so that one at a time finds out.
@@ -27,7 +27,7 @@ _UNAVAILABLE = b'"%s"' % DatabaseUnavailable.code.encode()
 Load = Callable[[], Awaitable[Answer]]
 
 
-class Found(NamedTuple):
+class FetchedResponse(NamedTuple):
     answer: Answer
     born: float
     """When it was made, by this process's monotonic clock."""
@@ -35,7 +35,7 @@ class Found(NamedTuple):
     """The members of Cache-Status (RFC 9211)."""
 
 
-class Flight:
+class Fill:
     """One fill under way."""
 
     __slots__ = ("fenced", "started", "tags", "task")
@@ -44,7 +44,7 @@ class Flight:
         self.tags = tags
         self.started = started
         self.fenced = False
-        self.task: asyncio.Task[Found]
+        self.task: asyncio.Task[FetchedResponse]
 
 
 class HttpCache:
@@ -56,21 +56,21 @@ class HttpCache:
         """All changes acknowledged before this moment, wherever they were made, have been taken into account."""
         self._gone_until = float("-inf")
         """Until then it is taken for granted that the database does not answer."""
-        self._flights: dict[Key, Flight] = {}
-        self._fenceable: dict[str, set[Flight]] = {}
+        self._fills: dict[Key, Fill] = {}
+        self._fenceable: dict[str, set[Fill]] = {}
 
     async def fetch(
         self, key: Key, tags: tuple[str, ...], route: object, load: Load, *, fresh: bool = False
-    ) -> Found:
+    ) -> FetchedResponse:
         """The answer from Redis or, if it is not there or has to be `fresh`, from `load`, which runs once for all who
         ask meanwhile."""
-        flight = None if fresh else self._flights.get(key)
-        if flight is None or flight.fenced or time.monotonic() >= flight.started + LIFE:
-            flight = self._take_off(key, tags, route, load, fresh)
-            return await asyncio.shield(flight.task)
+        fill = None if fresh else self._fills.get(key)
+        if fill is None or fill.fenced or time.monotonic() >= fill.started + LIFE:
+            fill = self._start_fill(key, tags, route, load, fresh)
+            return await asyncio.shield(fill.task)
         self.counters.waits += 1
-        found = await asyncio.shield(flight.task)
-        return found._replace(status=b"fwd=uri-miss; collapsed")
+        fetched = await asyncio.shield(fill.task)
+        return fetched._replace(status=b"fwd=uri-miss; collapsed")
 
     async def invalidate(self, tags: Collection[str]) -> None:
         """To be awaited after a change was committed and before it is acknowledged."""
@@ -81,9 +81,9 @@ class HttpCache:
 
     def clear(self) -> None:
         """Gives up all that is held, here and in Redis: changes may have been missed."""
-        for flight in self._flights.values():
-            flight.fenced = True
-        self._flights.clear()
+        for fill in self._fills.values():
+            fill.fenced = True
+        self._fills.clear()
         self.memory.clear()
         self.redis.distrust("changes may have been missed")
 
@@ -91,63 +91,63 @@ class HttpCache:
         """What this process has read so far is not given to anybody who asks from now on."""
         self.memory.invalidate(tags)
         for tag in tags:
-            for flight in self._fenceable.get(tag, ()):
-                flight.fenced = True
+            for fill in self._fenceable.get(tag, ()):
+                fill.fenced = True
 
-    def _take_off(self, key: Key, tags: tuple[str, ...], route: object, load: Load, fresh: bool) -> Flight:
-        flight = Flight(tags, time.monotonic())
-        self._flights[key] = flight
+    def _start_fill(self, key: Key, tags: tuple[str, ...], route: object, load: Load, fresh: bool) -> Fill:
+        fill = Fill(tags, time.monotonic())
+        self._fills[key] = fill
         for tag in tags:
-            self._fenceable.setdefault(tag, set()).add(flight)
-        flight.task = asyncio.create_task(self._fill(flight, key, route, load, fresh))
-        flight.task.add_done_callback(lambda _: self._land(key, flight))
-        return flight
+            self._fenceable.setdefault(tag, set()).add(fill)
+        fill.task = asyncio.create_task(self._run_fill(fill, key, route, load, fresh))
+        fill.task.add_done_callback(lambda _: self._finish_fill(key, fill))
+        return fill
 
-    def _land(self, key: Key, flight: Flight) -> None:
-        if self._flights.get(key) is flight:
-            del self._flights[key]
-        for tag in flight.tags:
-            self._fenceable[tag].discard(flight)
+    def _finish_fill(self, key: Key, fill: Fill) -> None:
+        if self._fills.get(key) is fill:
+            del self._fills[key]
+        for tag in fill.tags:
+            self._fenceable[tag].discard(fill)
             if not self._fenceable[tag]:
                 del self._fenceable[tag]
-        if not flight.task.cancelled():
-            flight.task.exception()  # those who wait have it; they may all be gone
+        if not fill.task.cancelled():
+            fill.task.exception()  # those who wait have it; they may all be gone
 
-    async def _fill(self, flight: Flight, key: Key, route: object, load: Load, fresh: bool) -> Found:
-        behind = flight.started >= self.seen_through + LIFE
-        ticket, stored = await self.redis.lookup(key, flight.tags)
-        spare = None
+    async def _run_fill(self, fill: Fill, key: Key, route: object, load: Load, fresh: bool) -> FetchedResponse:
+        behind = fill.started >= self.seen_through + LIFE
+        ticket, stored = await self.redis.lookup(key, fill.tags)
+        stale = None
         if stored is not None and not fresh:
             answer, age = stored
-            found = Found(answer, time.monotonic() - age, b"hit; detail=redis")
+            fetched = FetchedResponse(answer, time.monotonic() - age, b"hit; detail=redis")
             if not behind:
                 self.counters.redis_hits += 1
                 # Whoever made a change may have failed to tell Redis; what this process knows of goes only so far.
-                expires = min(flight.started, self.seen_through) + LIFE
-                self._keep(flight, key, Entry(answer, flight.tags, route, found.born, expires))
-                return found
-            spare = found._replace(status=b"hit; detail=database-unavailable")
-            if time.monotonic() < min(self._gone_until, self.seen_through + GRACE):
+                expires = min(fill.started, self.seen_through) + LIFE
+                self._keep(fill, key, Entry(answer, fill.tags, route, fetched.born, expires))
+                return fetched
+            stale = fetched._replace(status=b"hit; detail=database-unavailable")
+            if time.monotonic() < min(self._gone_until, self.seen_through + STALE_IF_ERROR):
                 self.counters.redis_hits += 1
-                return spare
+                return stale
         self.counters.misses += 1
         self.counters.fills += 1
         born = time.monotonic()
         answer = await load()
         gone = answer.status == 503 and _UNAVAILABLE in answer.body
         self._gone_until = time.monotonic() + _SPARED if gone else float("-inf")
-        if gone and spare is not None and time.monotonic() < self.seen_through + GRACE:
+        if gone and stale is not None and time.monotonic() < self.seen_through + STALE_IF_ERROR:
             self.counters.redis_hits += 1
-            return spare
+            return stale
         if answer.status not in (200, 404):
-            return Found(answer, born, b"fwd=uri-miss")
-        self._keep(flight, key, Entry(answer, flight.tags, route, born, flight.started + LIFE))
+            return FetchedResponse(answer, born, b"fwd=uri-miss")
+        self._keep(fill, key, Entry(answer, fill.tags, route, born, fill.started + LIFE))
         if behind or ticket is None:
-            self.redis.expect(flight.tags)
-        elif not flight.fenced:
+            self.redis.expect(fill.tags)
+        elif not fill.fenced:
             self.redis.store(key, ticket, answer, born)
-        return Found(answer, born, b"fwd=request; stored" if fresh else b"fwd=uri-miss; stored")
+        return FetchedResponse(answer, born, b"fwd=request; stored" if fresh else b"fwd=uri-miss; stored")
 
-    def _keep(self, flight: Flight, key: Key, entry: Entry) -> None:
-        if not flight.fenced:
+    def _keep(self, fill: Fill, key: Key, entry: Entry) -> None:
+        if not fill.fenced:
             self.memory.put(key, entry, time.monotonic())

@@ -7,7 +7,7 @@ from hashlib import blake2b
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shop_api.cache.answer import Answer, Key, without_content
-from shop_api.cache.cache import Found, HttpCache
+from shop_api.cache.cache import FetchedResponse, HttpCache
 from shop_api.cache.marking import CacheableRoute
 from shop_api.cache.memory import Entry
 from shop_api.http.etags import none_match
@@ -80,7 +80,7 @@ class CacheMiddleware:
         scope["route"] = entry.route
         request_state(scope).cache = "hit"
         if entry.status != 200:
-            return await _answer(scope, send, Found(entry.answer, entry.born, b"hit; detail=memory"), known)
+            return await _answer(scope, send, FetchedResponse(entry.answer, entry.born, b"hit; detail=memory"), known)
         _, status, headers, body = _hit(scope, entry, known, now)
         return await _send(scope, send, status, headers, body)
 
@@ -155,7 +155,7 @@ def _key(scope: Scope) -> Key:
     return scope["path"], b"&".join(sorted(query.split(b"&"))) if b"&" in query else query
 
 
-async def _answer(scope: Scope, send: Send, found: Found, known: bytes | None) -> None:
+async def _answer(scope: Scope, send: Send, found: FetchedResponse, known: bytes | None) -> None:
     state = request_state(scope)
     answer = found.answer.of_request(state.request_id)
     hit = found.status.startswith(b"hit")
