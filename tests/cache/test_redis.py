@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 
 from shop_api.cache.answer import Answer
 from shop_api.cache.counters import Counters
-from shop_api.cache.redis import RedisTier, Ticket
+from shop_api.cache.redis import RedisTier, WriteToken
 from shop_api.observability.command_metrics import CommandMetrics
 from support.faults import RedisServer, Wire
 from support.own_time import own_time
@@ -70,7 +70,7 @@ async def direct(server) -> AsyncIterator[Redis]:
         yield client
 
 
-async def ticket_of(tier: RedisTier, key=KEY, tags=TAGS) -> Ticket:
+async def ticket_of(tier: RedisTier, key=KEY, tags=TAGS) -> WriteToken:
     """What permits to store an answer, as soon as there is one."""
     deadline = time.monotonic() + PATIENCE
     while True:

@@ -115,7 +115,7 @@ class HttpCache:
 
     async def _run_fill(self, fill: Fill, key: Key, route: object, load: Load, fresh: bool) -> FetchedResponse:
         behind = fill.started >= self.seen_through + LIFE
-        ticket, stored = await self.redis.lookup(key, fill.tags)
+        write_token, stored = await self.redis.lookup(key, fill.tags)
         stale = None
         if stored is not None and not fresh:
             answer, age = stored
@@ -142,10 +142,10 @@ class HttpCache:
         if answer.status not in (200, 404):
             return FetchedResponse(answer, born, b"fwd=uri-miss")
         self._keep(fill, key, Entry(answer, fill.tags, route, born, fill.started + LIFE))
-        if behind or ticket is None:
+        if behind or write_token is None:
             self.redis.expect(fill.tags)
         elif not fill.fenced:
-            self.redis.store(key, ticket, answer, born)
+            self.redis.store(key, write_token, answer, born)
         return FetchedResponse(answer, born, b"fwd=request; stored" if fresh else b"fwd=uri-miss; stored")
 
     def _keep(self, fill: Fill, key: Key, entry: Entry) -> None:

@@ -41,11 +41,11 @@ Command = tuple[Any, ...]
 Asked = tuple[Sequence[Command], "asyncio.Future[list[Any]] | None"]
 
 
-class Ticket(NamedTuple):
+class WriteToken(NamedTuple):
     """The tokens under which an answer may be stored that is made after they were read."""
 
-    era: int
-    stamp: bytes
+    generation: int
+    tag_tokens: bytes
 
 
 class RedisTier:
@@ -57,7 +57,7 @@ class RedisTier:
         self._counters = counters
         self._metrics = metrics
         self._trusted = False
-        self._era = 0
+        self._generation = 0
         self._missed = 0
         self._closed = False
         self._distrusted = asyncio.Event()
@@ -65,14 +65,14 @@ class RedisTier:
         self._waiting: list[Asked] = []
         self._sender: asyncio.Task[None] | None = None
 
-    async def lookup(self, key: Key, tags: Collection[str]) -> tuple[Ticket | None, tuple[Answer, float] | None]:
+    async def lookup(self, key: Key, tags: Collection[str]) -> tuple[WriteToken | None, tuple[Answer, float] | None]:
         """What permits to store an answer, None if Redis is not trusted; and the answer it holds, with its age."""
         if not self._trusted:
             return None, None
-        era = self._era
+        generation = self._generation
         names = [self._epoch, *(self._prefix + tag for tag in tags)]
         replies = await self._ask([("MGET", *names, self._name(key))])
-        if era != self._era or not replies:
+        if generation != self._generation or not replies:
             return None, None
         *tokens, raw = replies[0]
         if tokens[0] is None:
@@ -80,14 +80,14 @@ class RedisTier:
             return None, None
         if None in tokens:
             return None, None
-        stamp = b"".join(tokens)
-        if raw is None or not raw.startswith(stamp):
-            return Ticket(era, stamp), None
+        tag_tokens = b"".join(tokens)
+        if raw is None or not raw.startswith(tag_tokens):
+            return WriteToken(generation, tag_tokens), None
         try:
-            return Ticket(era, stamp), _aged(raw[len(stamp) :])
+            return WriteToken(generation, tag_tokens), _aged(raw[len(tag_tokens) :])
         except ValueError as error:
             log.warning("a stored answer cannot be read", reason=str(error))
-            return Ticket(era, stamp), None
+            return WriteToken(generation, tag_tokens), None
 
     def expect(self, tags: Collection[str]) -> None:
         """Makes that there is a ticket for these tags the next time: what nobody asks for again is not stored."""
@@ -95,11 +95,11 @@ class RedisTier:
             names = (self._prefix + tag for tag in tags)
             self._tell([("SET", name, os.urandom(_TOKEN_BYTES), "NX", "EX", _SECONDS) for name in names])
 
-    def store(self, key: Key, ticket: Ticket, answer: Answer, born: float) -> None:
-        """Sends the answer on its way, to be found under the tokens of `ticket`."""
-        if ticket.era == self._era and self._trusted:
+    def store(self, key: Key, write_token: WriteToken, answer: Answer, born: float) -> None:
+        """Sends the answer on its way, to be found under the tokens of `write_token`."""
+        if write_token.generation == self._generation and self._trusted:
             made_at = time.time() - (time.monotonic() - born)
-            value = ticket.stamp + answer.encode(made_at)
+            value = write_token.tag_tokens + answer.encode(made_at)
             self._tell([("SET", self._name(key), value, "EX", _SECONDS)])
 
     async def invalidate(self, tags: Collection[str]) -> None:
@@ -107,14 +107,14 @@ class RedisTier:
         if not self._trusted:
             self._missed += 1  # an epoch being started right now may be too old already
             return
-        era = self._era
+        generation = self._generation
         commands = [("SET", self._prefix + tag, os.urandom(_TOKEN_BYTES), "EX", _SECONDS) for tag in tags]
         try:
             async with asyncio.timeout(_TIMEOUT):
                 done = await self._ask(commands)
         except TimeoutError:
             done = []
-        if era == self._era and not done:
+        if generation == self._generation and not done:
             self.distrust("an invalidation was not confirmed")
 
     def distrust(self, reason: str) -> None:
@@ -123,7 +123,7 @@ class RedisTier:
             log.warning("the cache does without Redis", reason=reason)
             self._counters.redis_failures += 1
         self._trusted = False
-        self._era += 1
+        self._generation += 1
         self._distrusted.set()
 
     async def keep_trusted(self) -> None:
@@ -136,15 +136,15 @@ class RedisTier:
     async def close(self) -> None:
         """Says good-bye to Redis, for good."""
         self._closed, self._trusted = True, False
-        self._era += 1
+        self._generation += 1
         if self._sender is not None:
             await tasks.end([self._sender])
         await self._disconnect()
 
     async def _renew(self) -> bool:
-        era, missed = self._era, self._missed
+        generation, missed = self._generation, self._missed
         done = await self._ask([("SET", self._epoch, os.urandom(_TOKEN_BYTES))])
-        if era != self._era or missed != self._missed:
+        if generation != self._generation or missed != self._missed:
             return bool(done)  # it connected, or somebody changed something: once more
         if not done:
             return False
