@@ -12,8 +12,8 @@ import time
 import uvicorn
 
 from shop_api.app import create_app
-from shop_api.cache.answer import Answer
 from shop_api.cache.memory import Entry, MemoryTier
+from shop_api.cache.response import Answer
 from shop_api.observability.logging import configure_logging
 from shop_api.settings import load
 

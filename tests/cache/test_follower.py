@@ -14,8 +14,8 @@ from cache.conftest import settled
 from cache.history import FOLLOWING, Instance, cluster
 from conftest import Client, client_of
 from shop_api.cache import cache
-from shop_api.cache.answer import Answer
 from shop_api.cache.memory import Entry
+from shop_api.cache.response import CachedResponse
 from shop_api.container import Shop
 from shop_api.kernel.clock import utc_now
 from support.factories import a_product
@@ -125,7 +125,7 @@ class TestChange:
     async def test_a_dropped_collection_clears_all_that_is_held(self, anyone, outside, shop):
         await anyone.get("/products/tea")
         shop.cache.memory.put(
-            ("/kept", b""), Entry(Answer(200, [], b""), ("kept",), None, 0.0, float("inf")), time.monotonic()
+            ("/kept", b""), Entry(CachedResponse(200, [], b""), ("kept",), None, 0.0, float("inf")), time.monotonic()
         )
         outside.drop()
 

@@ -8,16 +8,16 @@ import pytest
 from starlette.responses import JSONResponse
 from starlette.routing import compile_path
 
-from shop_api.cache.answer import Answer
 from shop_api.cache.marking import CacheableRoute
 from shop_api.cache.memory import OVERHEAD_BYTES, Entry, MemoryTier
 from shop_api.cache.middleware import CacheAccess, CacheMiddleware, _key
+from shop_api.cache.response import CachedResponse
 
 MANY = 2**30
 
 
 def an_entry(tags=("products",), body=b"x" * 400, *, born=0.0, expires=1.0) -> Entry:
-    answer = Answer(200, [(b"content-type", b"application/json"), (b"etag", b'"1"')], body)
+    answer = CachedResponse(200, [(b"content-type", b"application/json"), (b"etag", b'"1"')], body)
     return Entry(answer, tags, None, born, expires)
 
 
@@ -75,7 +75,7 @@ class TestBound:
 
     def test_a_million_different_keys_stay_within_it(self):
         memory, most = MemoryTier(2**20), 0
-        answer, tags = Answer(200, [(b"etag", b'"1"')], b"x" * 400), ("product:a", "products")
+        answer, tags = CachedResponse(200, [(b"etag", b'"1"')], b"x" * 400), ("product:a", "products")
         for n in range(1_000_000):
             # Some of them expire before there is no more room for them.
             memory.put(("/products", b"%d" % n), Entry(answer, tags, None, n, n + 100 + n % 500), n)
@@ -205,7 +205,7 @@ async def test_what_it_counts_is_what_it_takes():
             scope = {"type": "http", "method": "GET", "path": path, "query_string": b"", "headers": []}
             tags = route.tags_of(path)
             now = float(n) / 1e6
-            answer = await cached._public_answer(scope, tags)
+            answer = await cached._public_response(scope, tags)
             memory.put(_key(scope), Entry(answer, tags, route, now, now + 1), now)
             memory.get(_key(scope), now).headers(now)
 

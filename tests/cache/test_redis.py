@@ -10,9 +10,9 @@ import pytest
 from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
-from shop_api.cache.answer import Answer
 from shop_api.cache.counters import Counters
 from shop_api.cache.redis import RedisTier, WriteToken
+from shop_api.cache.response import CachedResponse
 from shop_api.observability.command_metrics import CommandMetrics
 from support.faults import RedisServer, Wire
 from support.own_time import own_time
@@ -25,9 +25,9 @@ SLOWEST = 0.6
 """Seconds of our own that a command bounded at 0.2 may take."""
 
 
-def an_answer(text: str = "old") -> Answer:
+def an_answer(text: str = "old") -> CachedResponse:
     body = text.encode()
-    return Answer(200, [(b"content-type", b"text/plain"), (b"content-length", b"%d" % len(body))], body)
+    return CachedResponse(200, [(b"content-type", b"text/plain"), (b"content-length", b"%d" % len(body))], body)
 
 
 @pytest.fixture

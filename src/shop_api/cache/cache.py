@@ -9,10 +9,10 @@ import time
 from collections.abc import Awaitable, Callable, Collection
 from typing import NamedTuple
 
-from shop_api.cache.answer import Answer, Key
 from shop_api.cache.counters import Counters
 from shop_api.cache.memory import Entry, MemoryTier
 from shop_api.cache.redis import RedisTier
+from shop_api.cache.response import CachedResponse, Key
 from shop_api.kernel.errors import DatabaseUnavailable
 
 LIFE = 1.0
@@ -24,11 +24,11 @@ changes are known here."""
 _SPARED = 6.0
 _UNAVAILABLE = b'"%s"' % DatabaseUnavailable.code.encode()
 
-Load = Callable[[], Awaitable[Answer]]
+Load = Callable[[], Awaitable[CachedResponse]]
 
 
 class FetchedResponse(NamedTuple):
-    answer: Answer
+    response: CachedResponse
     born: float
     """When it was made, by this process's monotonic clock."""
     status: bytes
@@ -118,13 +118,13 @@ class HttpCache:
         write_token, stored = await self.redis.lookup(key, fill.tags)
         stale = None
         if stored is not None and not fresh:
-            answer, age = stored
-            fetched = FetchedResponse(answer, time.monotonic() - age, b"hit; detail=redis")
+            response, age = stored
+            fetched = FetchedResponse(response, time.monotonic() - age, b"hit; detail=redis")
             if not behind:
                 self.counters.redis_hits += 1
                 # Whoever made a change may have failed to tell Redis; what this process knows of goes only so far.
                 expires = min(fill.started, self.seen_through) + LIFE
-                self._keep(fill, key, Entry(answer, fill.tags, route, fetched.born, expires))
+                self._keep(fill, key, Entry(response, fill.tags, route, fetched.born, expires))
                 return fetched
             stale = fetched._replace(status=b"hit; detail=database-unavailable")
             if time.monotonic() < min(self._gone_until, self.seen_through + STALE_IF_ERROR):
@@ -133,20 +133,20 @@ class HttpCache:
         self.counters.misses += 1
         self.counters.fills += 1
         born = time.monotonic()
-        answer = await load()
-        gone = answer.status == 503 and _UNAVAILABLE in answer.body
+        response = await load()
+        gone = response.status == 503 and _UNAVAILABLE in response.body
         self._gone_until = time.monotonic() + _SPARED if gone else float("-inf")
         if gone and stale is not None and time.monotonic() < self.seen_through + STALE_IF_ERROR:
             self.counters.redis_hits += 1
             return stale
-        if answer.status not in (200, 404):
-            return FetchedResponse(answer, born, b"fwd=uri-miss")
-        self._keep(fill, key, Entry(answer, fill.tags, route, born, fill.started + LIFE))
+        if response.status not in (200, 404):
+            return FetchedResponse(response, born, b"fwd=uri-miss")
+        self._keep(fill, key, Entry(response, fill.tags, route, born, fill.started + LIFE))
         if behind or write_token is None:
             self.redis.expect(fill.tags)
         elif not fill.fenced:
-            self.redis.store(key, write_token, answer, born)
-        return FetchedResponse(answer, born, b"fwd=request; stored" if fresh else b"fwd=uri-miss; stored")
+            self.redis.store(key, write_token, response, born)
+        return FetchedResponse(response, born, b"fwd=request; stored" if fresh else b"fwd=uri-miss; stored")
 
     def _keep(self, fill: Fill, key: Key, entry: Entry) -> None:
         if not fill.fenced:

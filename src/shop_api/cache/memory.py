@@ -3,7 +3,7 @@
 from collections import OrderedDict, deque
 from collections.abc import Iterable
 
-from shop_api.cache.answer import Answer, Key, without_content
+from shop_api.cache.response import CachedResponse, Key, without_content
 from shop_api.http.hit import Headers
 
 # What Python needs around the bytes of one answer, measured with tracemalloc in tests/cache/test_memory.py.
@@ -19,27 +19,29 @@ class Entry:
         "_age",
         "_bodiless",
         "_headers",
-        "answer",
         "body",
         "born",
         "etag",
         "expires",
+        "response",
         "route",
         "size",
         "status",
         "tags",
     )
 
-    def __init__(self, answer: Answer, tags: tuple[str, ...], route: object, born: float, expires: float) -> None:
-        self.answer = answer
-        self.status = answer.status
-        self.body = answer.body
-        self.etag = answer.header(b"etag")
+    def __init__(
+        self, response: CachedResponse, tags: tuple[str, ...], route: object, born: float, expires: float
+    ) -> None:
+        self.response = response
+        self.status = response.status
+        self.body = response.body
+        self.etag = response.header(b"etag")
         self.tags = tags
         self.route = route
         self.born = born
         self.expires = expires
-        self.size = len(answer.body) + OVERHEAD_BYTES
+        self.size = len(response.body) + OVERHEAD_BYTES
         self._age = -1
         self._headers: Headers = []
         self._bodiless: Headers = []
@@ -50,7 +52,7 @@ class Entry:
         if age != self._age:
             self._age = age
             own = [(b"age", b"%d" % age), (b"cache-status", b"shop_api; hit; detail=memory")]
-            self._headers = [*self.answer.headers, *own]
+            self._headers = [*self.response.headers, *own]
             self._bodiless = without_content(self._headers)
         return self._bodiless if bodiless else self._headers
 

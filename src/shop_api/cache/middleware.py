@@ -6,10 +6,10 @@ from hashlib import blake2b
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from shop_api.cache.answer import Answer, Key, without_content
 from shop_api.cache.cache import FetchedResponse, HttpCache
 from shop_api.cache.marking import CacheableRoute
 from shop_api.cache.memory import Entry
+from shop_api.cache.response import CachedResponse, Key, without_content
 from shop_api.http.etags import none_match
 from shop_api.http.hit import Headers, Hit
 from shop_api.http.request_state import request_state
@@ -80,7 +80,9 @@ class CacheMiddleware:
         scope["route"] = entry.route
         request_state(scope).cache = "hit"
         if entry.status != 200:
-            return await _answer(scope, send, FetchedResponse(entry.answer, entry.born, b"hit; detail=memory"), known)
+            return await _respond(
+                scope, send, FetchedResponse(entry.response, entry.born, b"hit; detail=memory"), known
+            )
         _, status, headers, body = _hit(scope, entry, known, now)
         return await _send(scope, send, status, headers, body)
 
@@ -101,13 +103,13 @@ class CacheMiddleware:
         else:
             return await self.app(scope, receive, send)
         scope["route"] = route
-        found = await cache.fetch(key, tags, route, lambda: self._public_answer(scope, tags), fresh=fresh)
-        if token is not None and found.answer.status in _REFUSALS:
+        found = await cache.fetch(key, tags, route, lambda: self._public_response(scope, tags), fresh=fresh)
+        if token is not None and found.response.status in _REFUSALS:
             cache.counters.bypasses += 1
             return await self.app(scope, receive, _private(send))
-        return await _answer(scope, send, found, known)
+        return await _respond(scope, send, found, known)
 
-    async def _public_answer(self, scope: Scope, tags: Sequence[str]) -> Answer:
+    async def _public_response(self, scope: Scope, tags: Sequence[str]) -> CachedResponse:
         """What the service answers to somebody without a token who holds nothing yet."""
         headers = [header for header in scope["headers"] if header[0] not in _PERSONAL]
         messages: list[Message] = []
@@ -121,11 +123,11 @@ class CacheMiddleware:
         await self.app({**scope, "method": "GET", "headers": headers}, nothing, keep)
         start, *parts = messages
         body = b"".join(part.get("body", b"") for part in parts)
-        answer = Answer(start["status"], [(name.lower(), value) for name, value in start["headers"]], body)
-        if answer.status != 200:
-            return answer
-        etag = answer.header(b"etag") or b'"%s"' % blake2b(body, digest_size=12).hexdigest().encode()
-        return answer.with_headers(etag=etag, cache_control=_PUBLIC, surrogate_key=" ".join(tags).encode())
+        response = CachedResponse(start["status"], [(name.lower(), value) for name, value in start["headers"]], body)
+        if response.status != 200:
+            return response
+        etag = response.header(b"etag") or b'"%s"' % blake2b(body, digest_size=12).hexdigest().encode()
+        return response.with_headers(etag=etag, cache_control=_PUBLIC, surrogate_key=" ".join(tags).encode())
 
 
 def _asked(scope: Scope) -> tuple[bytes | None, bytes | None, bytes | None, bytes | None]:
@@ -155,17 +157,17 @@ def _key(scope: Scope) -> Key:
     return scope["path"], b"&".join(sorted(query.split(b"&"))) if b"&" in query else query
 
 
-async def _answer(scope: Scope, send: Send, found: FetchedResponse, known: bytes | None) -> None:
+async def _respond(scope: Scope, send: Send, found: FetchedResponse, known: bytes | None) -> None:
     state = request_state(scope)
-    answer = found.answer.of_request(state.request_id)
+    response = found.response.of_request(state.request_id)
     hit = found.status.startswith(b"hit")
     state.cache = "hit" if hit or found.status.endswith(b"collapsed") else "miss"
-    headers = [*answer.headers, (b"cache-status", b"shop_api; " + found.status)]
+    headers = [*response.headers, (b"cache-status", b"shop_api; " + found.status)]
     if hit:
         headers.append((b"age", b"%d" % (time.monotonic() - found.born)))
-    if answer.status == 200 and known is not None and _matches(known, answer.header(b"etag")):
+    if response.status == 200 and known is not None and _matches(known, response.header(b"etag")):
         return await _send(scope, send, 304, without_content(headers), b"")
-    return await _send(scope, send, answer.status, headers, answer.body)
+    return await _send(scope, send, response.status, headers, response.body)
 
 
 async def _send(scope: Scope, send: Send, status: int, headers: Headers, body: bytes) -> None:

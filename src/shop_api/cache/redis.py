@@ -19,8 +19,8 @@ from typing import Any, NamedTuple
 import structlog
 
 from shop_api import __version__
-from shop_api.cache.answer import Answer, Key, decode
 from shop_api.cache.counters import Counters
+from shop_api.cache.response import CachedResponse, Key, decode
 from shop_api.kernel import tasks
 from shop_api.observability.command_metrics import CommandMetrics
 from shop_api.storage.redis.client import RedisError, connection
@@ -65,7 +65,9 @@ class RedisTier:
         self._waiting: list[Asked] = []
         self._sender: asyncio.Task[None] | None = None
 
-    async def lookup(self, key: Key, tags: Collection[str]) -> tuple[WriteToken | None, tuple[Answer, float] | None]:
+    async def lookup(
+        self, key: Key, tags: Collection[str]
+    ) -> tuple[WriteToken | None, tuple[CachedResponse, float] | None]:
         """What permits to store an answer, None if Redis is not trusted; and the answer it holds, with its age."""
         if not self._trusted:
             return None, None
@@ -95,11 +97,11 @@ class RedisTier:
             names = (self._prefix + tag for tag in tags)
             self._tell([("SET", name, os.urandom(_TOKEN_BYTES), "NX", "EX", _SECONDS) for name in names])
 
-    def store(self, key: Key, write_token: WriteToken, answer: Answer, born: float) -> None:
+    def store(self, key: Key, write_token: WriteToken, response: CachedResponse, born: float) -> None:
         """Sends the answer on its way, to be found under the tokens of `write_token`."""
         if write_token.generation == self._generation and self._trusted:
             made_at = time.time() - (time.monotonic() - born)
-            value = write_token.tag_tokens + answer.encode(made_at)
+            value = write_token.tag_tokens + response.encode(made_at)
             self._tell([("SET", self._name(key), value, "EX", _SECONDS)])
 
     async def invalidate(self, tags: Collection[str]) -> None:
@@ -214,6 +216,6 @@ class RedisTier:
             return [await self._connection.read_response(disconnect_on_error=False) for _ in commands]
 
 
-def _aged(raw: bytes) -> tuple[Answer, float]:
-    answer, made_at = decode(raw)
-    return answer, max(0.0, time.time() - made_at)
+def _aged(raw: bytes) -> tuple[CachedResponse, float]:
+    response, made_at = decode(raw)
+    return response, max(0.0, time.time() - made_at)

@@ -7,11 +7,11 @@ from datetime import timedelta
 import pytest
 
 from shop_api.http.idempotency.errors import IdempotencyInProgress, IdempotencyKeyReused
-from shop_api.http.idempotency.repository import IDEMPOTENCY_KEYS, KEPT, LEASE, Answer, Claim, IdempotencyKeys
+from shop_api.http.idempotency.repository import IDEMPOTENCY_KEYS, KEPT, LEASE, Claim, IdempotencyKeys, StoredResponse
 from shop_api.kernel.clock import utc_now
 from shop_api.storage.mongo.collections import ensure_collection
 
-ANSWER = Answer(201, {"location": "/products/a"}, b'{"a": 1}')
+ANSWER = StoredResponse(201, {"location": "/products/a"}, b'{"a": 1}')
 
 
 class Clock:

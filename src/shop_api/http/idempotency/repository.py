@@ -33,7 +33,7 @@ IDEMPOTENCY_KEYS = CollectionSpec(
 )
 
 
-class Answer(NamedTuple):
+class StoredResponse(NamedTuple):
     """What a request was answered, to be repeated."""
 
     status: int
@@ -59,7 +59,7 @@ class IdempotencyKeys:
         self._keys = database[IDEMPOTENCY_KEYS.name]
         self._clock = clock
 
-    async def claim(self, claim_id: str, request: str, attempt: str) -> Claim | Answer:
+    async def claim(self, claim_id: str, request: str, attempt: str) -> Claim | StoredResponse:
         """Claims a key for the request with the digest `request`: the claim when it may run now, else its answer.
 
         The same `attempt` again means that who passed it on has given up waiting for the instance that runs it, which
@@ -73,7 +73,7 @@ class IdempotencyKeys:
             await self.release(Claim(claim_id, attempt, "", is_first=False), undone=False)
             raise
 
-    async def _claim(self, claim_id: str, request: str, attempt: str) -> Claim | Answer:
+    async def _claim(self, claim_id: str, request: str, attempt: str) -> Claim | StoredResponse:
         while True:
             now = self._clock()
             claim: Document = {
@@ -94,7 +94,7 @@ class IdempotencyKeys:
                 if earlier["request"] != request:
                     raise IdempotencyKeyReused
                 if "answer" in earlier:
-                    return _answer(earlier["answer"])
+                    return _stored(earlier["answer"])
                 if earlier["attempt"] not in (attempt, _NOBODY) and earlier["claimed_at"] + LEASE > now:
                     raise IdempotencyInProgress(retry_after=1)
                 claim["creation"] = earlier["creation"]
@@ -103,8 +103,8 @@ class IdempotencyKeys:
             if (await self._keys.update_one(unchanged, taken_over)).matched_count:
                 return Claim(claim_id, attempt, claim["creation"], is_first=False)
 
-    async def store(self, claim: Claim, answer: Answer) -> None:
-        await self._keys.update_one({"_id": claim.id}, {"$set": {"answer": answer._asdict()}})
+    async def store(self, claim: Claim, response: StoredResponse) -> None:
+        await self._keys.update_one({"_id": claim.id}, {"$set": {"answer": response._asdict()}})
 
     async def release(self, claim: Claim, *, undone: bool) -> None:
         """Gives a claim up, so that the request may be sent again; as another one too if it is certain that this one
@@ -132,5 +132,5 @@ def digest(*parts: str | bytes) -> str:
     return hashed.hexdigest()
 
 
-def _answer(stored: Document) -> Answer:
-    return Answer(stored["status"], stored["headers"], bytes(stored["body"]))
+def _stored(stored: Document) -> StoredResponse:
+    return StoredResponse(stored["status"], stored["headers"], bytes(stored["body"]))

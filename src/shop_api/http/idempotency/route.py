@@ -12,7 +12,7 @@ from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
 
 from shop_api.http.dependencies import bearer_token, optional_caller
-from shop_api.http.idempotency.repository import Answer, IdempotencyKeys, digest
+from shop_api.http.idempotency.repository import IdempotencyKeys, StoredResponse, digest
 from shop_api.http.request_state import request_state
 from shop_api.http.routing import StrictRoute
 from shop_api.kernel.errors import FieldError, InvalidRequest, ShopError
@@ -61,13 +61,13 @@ async def _once(request: Request, key: str, handle: Callable[[Request], Coroutin
     what = digest(request.method, request.url.path, await request.body())
     # A proxy that asks a second instance, since the first did not answer, hands on the same request id.
     claim = await keys.claim(digest(caller.id if caller else "", key), what, state.request_id)
-    if isinstance(claim, Answer):
+    if isinstance(claim, StoredResponse):
         return Response(claim.body, claim.status, {**claim.headers, "Idempotent-Replayed": "true"})
     state.new_id = claim.new_id
     try:
         response = await handle(request)
         headers = {name: response.headers[name] for name in _KEPT_HEADERS if name in response.headers}
-        await keys.store(claim, Answer(response.status_code, headers, bytes(response.body)))
+        await keys.store(claim, StoredResponse(response.status_code, headers, bytes(response.body)))
     except Exception as error:
         await keys.release(claim, undone=isinstance(error, _REFUSALS))
         raise

@@ -19,7 +19,7 @@ def without_content(headers: Headers) -> Headers:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class CachedResponse:
     status: int
     headers: Headers
     body: bytes
@@ -27,19 +27,19 @@ class Answer:
     def header(self, name: bytes) -> bytes | None:
         return next((value for key, value in self.headers if key == name), None)
 
-    def with_headers(self, **given: bytes) -> "Answer":
+    def with_headers(self, **given: bytes) -> "CachedResponse":
         """The same with these headers, instead of those of the same name; underscores stand for dashes."""
         new = {name.replace("_", "-").encode(): value for name, value in given.items()}
         kept = [(name, value) for name, value in self.headers if name not in new]
-        return Answer(self.status, [*kept, *new.items()], self.body)
+        return CachedResponse(self.status, [*kept, *new.items()], self.body)
 
-    def of_request(self, request_id: str) -> "Answer":
+    def of_request(self, request_id: str) -> "CachedResponse":
         """As sent to that request: a problem names the request that it answers."""
         if self.header(b"content-type") != _PROBLEM:
             return self
         problem: dict[str, Any] = json.loads(self.body) | {"request_id": request_id}
         body = json.dumps(problem, ensure_ascii=False, separators=(",", ":")).encode()
-        return Answer(self.status, self.headers, body).with_headers(content_length=str(len(body)).encode())
+        return CachedResponse(self.status, self.headers, body).with_headers(content_length=str(len(body)).encode())
 
     def encode(self, made_at: float) -> bytes:
         """As bytes, with the time when it was made, in seconds since 1970."""
@@ -48,7 +48,7 @@ class Answer:
         return json.dumps(head, separators=(",", ":")).encode() + b"\n" + self.body
 
 
-def decode(raw: bytes) -> tuple[Answer, float]:
+def decode(raw: bytes) -> tuple[CachedResponse, float]:
     """What `Answer.encode` made of an answer and a time; ValueError if it is anything else."""
     head, separator, body = raw.partition(b"\n")
     try:
@@ -58,7 +58,7 @@ def decode(raw: bytes) -> tuple[Answer, float]:
         raise ValueError("not a stored answer") from error
     if not separator or status not in (200, 404) or not isinstance(made_at, int | float):
         raise ValueError("not a stored answer")
-    answer = Answer(status, found, body)
-    if answer.header(b"content-length") != b"%d" % len(body):
+    response = CachedResponse(status, found, body)
+    if response.header(b"content-length") != b"%d" % len(body):
         raise ValueError("not all of a stored answer")
-    return answer, made_at
+    return response, made_at
