@@ -38,7 +38,7 @@ from shop_api.security.metrics import RateLimitFigures
 from shop_api.security.passwords import Passwords
 from shop_api.security.rate_limits import RateLimits
 from shop_api.security.sign_in_delays import SignInDelays
-from shop_api.security.signing_keys.folder import KeyFolder
+from shop_api.security.signing_keys.store import SigningKeyStore
 from shop_api.security.tokens import AccessTokens
 from shop_api.settings import Settings
 from shop_api.storage.mongo import client as mongo
@@ -61,7 +61,7 @@ class Shop:
     cache: HttpCache
     cursors: Cursors
     audit: AuditLog
-    signing_keys: KeyFolder | None
+    signing_keys: SigningKeyStore | None
     mail_queue: MailQueue
     auth: AuthService
     email: EmailService
@@ -99,7 +99,7 @@ async def open_shop(
         cursors, counters = Cursors(secret), Counters()
         tier = RedisTier(redis_url, f"shop_api:{settings.mongo_db}", counters, metrics.redis)
         cache = HttpCache(MemoryTier(settings.cache_memory_mib * 2**20), tier, counters)
-        folder = KeyFolder(settings.jwt_keys_dir, clock) if settings.jwt_keys_dir else None
+        folder = SigningKeyStore(settings.jwt_keys_dir, clock) if settings.jwt_keys_dir else None
         previous = [old.get_secret_value().encode() for old in settings.jwt_previous_secrets]
         tokens = AccessTokens(secret, clock, previous=previous, folder=folder)
         audit, sign_ins = AuditLog(database), SignIns()

@@ -38,8 +38,8 @@ def rotate_keys(
     """
     from shop_api.kernel.clock import utc_now
     from shop_api.security.signing_keys.files import BadKey
-    from shop_api.security.signing_keys.folder import ACTIVATION_DELAY
     from shop_api.security.signing_keys.rotation import rotate
+    from shop_api.security.signing_keys.store import ACTIVATION_DELAY
 
     place = folder or settings_or_exit().jwt_keys_dir
     if place is None:
@@ -100,7 +100,7 @@ def _rows(folder: Path | None, settings: Settings | None) -> list[tuple[str, str
 def _states(found: "list[SigningKey]") -> list[str]:
     """What each key does in an instance that saw it when it was made."""
     from shop_api.kernel.clock import utc_now
-    from shop_api.security.signing_keys.folder import ACTIVATION_DELAY
+    from shop_api.security.signing_keys.store import ACTIVATION_DELAY
 
     now = utc_now()
     begins = [key.made if key is found[0] else key.made + ACTIVATION_DELAY for key in found]

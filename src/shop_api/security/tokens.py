@@ -18,7 +18,7 @@ from uuid_utils import uuid7
 from shop_api.kernel.clock import Clock
 from shop_api.kernel.errors import InvalidToken
 from shop_api.security.signing_keys.files import SigningKey
-from shop_api.security.signing_keys.folder import KeyFolder
+from shop_api.security.signing_keys.store import SigningKeyStore
 
 ISSUER = AUDIENCE = "shop_api"
 LIFETIME = timedelta(minutes=15)
@@ -65,7 +65,7 @@ class AccessTokens:
     """
 
     def __init__(
-        self, secret: bytes, clock: Clock, *, previous: Iterable[bytes] = (), folder: KeyFolder | None = None
+        self, secret: bytes, clock: Clock, *, previous: Iterable[bytes] = (), folder: SigningKeyStore | None = None
     ) -> None:
         self._own = _symmetric(secret)
         self._symmetric = {key.kid: key for key in (*map(_symmetric, previous), self._own)}

@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from shop_api.security.signing_keys.files import BadKey, read_all
-from shop_api.security.signing_keys.folder import ACTIVATION_DELAY, SETTLED, KeyFolder
 from shop_api.security.signing_keys.rotation import KEPT, rotate
+from shop_api.security.signing_keys.store import ACTIVATION_DELAY, SETTLED, SigningKeyStore
 from shop_api.security.tokens import LEEWAY, LIFETIME, AccessTokens
 from support.factories import TEST_SECRET
 from support.key_files import add_key
@@ -78,7 +78,7 @@ class TestTheOldKeys:
         add_key(tmp_path, NOW - 30 * DAY)
         rotate(tmp_path, None, NOW)
         now = NOW + SETTLED - timedelta(seconds=1)
-        tokens = AccessTokens(TEST_SECRET.encode(), lambda: now, folder=KeyFolder(tmp_path, lambda: now))
+        tokens = AccessTokens(TEST_SECRET.encode(), lambda: now, folder=SigningKeyStore(tmp_path, lambda: now))
         last = tokens.issue("some-id", "s")
         rotate(tmp_path, None, now + LIFETIME + timedelta(seconds=LEEWAY))
         now += LIFETIME + timedelta(seconds=LEEWAY - 1)

@@ -11,7 +11,7 @@ from shop_api.features.auth.service import AuthService
 from shop_api.features.users.models import User, account_of
 from shop_api.features.users.service import UserService
 from shop_api.http.dependencies import CallerDep, client_address
-from shop_api.security.signing_keys.folder import KeyFolder
+from shop_api.security.signing_keys.store import SigningKeyStore
 
 _LONGEST_USER_AGENT = 500
 
@@ -36,13 +36,13 @@ async def _exports(request: Request) -> ExportService:
     return exports
 
 
-async def _signing_keys(request: Request) -> KeyFolder | None:
-    folder: KeyFolder | None = request.app.state.shop.signing_keys
+async def _signing_keys(request: Request) -> SigningKeyStore | None:
+    folder: SigningKeyStore | None = request.app.state.shop.signing_keys
     return folder
 
 
 ExportServiceDep = Annotated[ExportService, Depends(_exports)]
-SigningKeysDep = Annotated[KeyFolder | None, Depends(_signing_keys)]
+SigningKeysDep = Annotated[SigningKeyStore | None, Depends(_signing_keys)]
 AuthServiceDep = Annotated[AuthService, Depends(_auth)]
 EmailServiceDep = Annotated[EmailService, Depends(_email)]
 UserServiceDep = Annotated[UserService, Depends(_users)]

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from shop_api.kernel.files import write_private
 from shop_api.security.signing_keys.files import STAMP, SUFFIX, Algorithm, PrivateKey, SigningKey, read, read_all
-from shop_api.security.signing_keys.folder import ACTIVATION_DELAY, SETTLED
+from shop_api.security.signing_keys.store import ACTIVATION_DELAY, SETTLED
 from shop_api.security.tokens import LEEWAY, LIFETIME
 
 KEPT = SETTLED + ACTIVATION_DELAY + LIFETIME + timedelta(seconds=LEEWAY)

@@ -7,7 +7,7 @@ import pytest
 
 from shop_api.kernel.errors import InvalidToken
 from shop_api.security.signing_keys.files import read
-from shop_api.security.signing_keys.folder import ACTIVATION_DELAY, SETTLED, KeyFolder
+from shop_api.security.signing_keys.store import ACTIVATION_DELAY, SETTLED, SigningKeyStore
 from shop_api.security.tokens import AccessTokens, secret_kid
 from shop_api.settings import SettingsError
 from support.factories import TEST_SECRET
@@ -35,7 +35,7 @@ def clock() -> Clock:
 @pytest.fixture
 def instance(tmp_path, clock):
     """Starts another instance on the same folder."""
-    return lambda: AccessTokens(SECRET, clock, folder=KeyFolder(tmp_path, clock))
+    return lambda: AccessTokens(SECRET, clock, folder=SigningKeyStore(tmp_path, clock))
 
 
 def kid_of(path) -> str:
@@ -91,11 +91,11 @@ class TestAtTheStart:
         add_key(tmp_path)
         (tmp_path / "20300101T000000Z.pem").write_bytes(content)
         with pytest.raises(SettingsError, match=r"^SHOP_JWT_KEYS_DIR: .*/20300101T000000Z\.pem: is "):
-            KeyFolder(tmp_path, clock)
+            SigningKeyStore(tmp_path, clock)
 
     def test_a_missing_folder_is_refused(self, tmp_path, clock):
         with pytest.raises(SettingsError, match=r"^SHOP_JWT_KEYS_DIR: .*/none: "):
-            KeyFolder(tmp_path / "none", clock)
+            SigningKeyStore(tmp_path / "none", clock)
 
 
 class TestANewKey:
@@ -267,7 +267,7 @@ class TestWhatGoesWrong:
 
     def test_the_same_key_twice_is_one(self, tmp_path, clock, key):
         (tmp_path / "20300101T000000Z.pem").write_bytes(key.read_bytes())
-        assert len(KeyFolder(tmp_path, clock).keys()) == 1
+        assert len(SigningKeyStore(tmp_path, clock).keys()) == 1
 
 
 class TestTokensOfTheSecret:

@@ -24,7 +24,7 @@ _AT_ONCE = timedelta(milliseconds=200)
 _Stamp = tuple[int, int, int, int]
 
 
-class KeyFolder:
+class SigningKeyStore:
     """The keys in a folder, as they are at any moment. SettingsError if one of them is bad at the start; later it is
     logged and left out, or stays what it was."""
 
