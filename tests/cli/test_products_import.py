@@ -20,7 +20,7 @@ from shop_api.container import Shop
 from shop_api.features.products.models import ProductFilter, ProductIn, ProductPatch
 from shop_api.features.products.repository import PRODUCTS, ProductRepository
 from shop_api.features.products.transfer import importing, rows
-from shop_api.features.products.transfer.importing import Importer, Rehearsal
+from shop_api.features.products.transfer.importing import DryRunRepository, Importer
 from shop_api.features.products.transfer.mapping import MappingError
 from shop_api.features.products.transfer.rows import UnreadableFile
 from shop_api.kernel.clock import utc_now
@@ -51,8 +51,8 @@ async def run(
     with rows.open_rows(file, rows.format_of(file)) as source:
         plan = importing.plan(source, preset, [*columns], [*constants])
         importer = Importer(catalogue, plan.mapping, utc_now, lambda r: rejected.append((r.number, r.reason)))
-        await importer.run(plan.rows, lambda outcome: None)
-    done = importer.outcome
+        await importer.run(plan.rows, lambda result: None)
+    done = importer.result
     return Ran((done.created, done.updated, done.unchanged, done.rejected), rejected)
 
 
@@ -254,13 +254,13 @@ class TestDryRun:
             "p.jsonl",
             [a_product(stock=1), a_product(product_id="same"), {**a_product(), "product_id": "new"}],
         )
-        assert (await run(Rehearsal(catalogue), file)).counts == (1, 1, 1, 0)
+        assert (await run(DryRunRepository(catalogue), file)).counts == (1, 1, 1, 0)
         assert (await catalogue.get("tea-assam-250")).stock == 40
         assert await catalogue.get("new") is None
 
     async def test_counts_repeated_ids_as_the_import_does(self, catalogue, tmp_path):
         file = written(tmp_path, "p.jsonl", [a_product(name=name) for name in ("One", "Two", "Two")])
-        rehearsed = await run(Rehearsal(catalogue), file)
+        rehearsed = await run(DryRunRepository(catalogue), file)
         assert rehearsed == await run(catalogue, file)
 
 

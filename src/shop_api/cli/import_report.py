@@ -10,14 +10,14 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from shop_api.features.products.transfer.importing import Outcome, Rejected
+from shop_api.features.products.transfer.importing import ImportResult, Rejected
 from shop_api.features.products.transfer.rows import RowFile
 
 _SECONDS_BETWEEN_LINES = 10
 
 
 @contextmanager
-def progress(source: RowFile, say: Callable[[str], None]) -> Iterator[Callable[[Outcome], None]]:
+def progress(source: RowFile, say: Callable[[str], None]) -> Iterator[Callable[[ImportResult], None]]:
     """Shows on standard error how much of `source` is done: a bar on a terminal, elsewhere a line now and then."""
     console = Console(stderr=True)
     if not console.is_terminal:
@@ -26,17 +26,17 @@ def progress(source: RowFile, say: Callable[[str], None]) -> Iterator[Callable[[
     columns = TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn()
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("reading", total=source.size or None)
-        yield lambda outcome: bar.update(task, completed=source.position(), description=f"{outcome.rows:,} rows")
+        yield lambda result: bar.update(task, completed=source.position(), description=f"{result.rows:,} rows")
 
 
-def _lines_now_and_then(source: RowFile, say: Callable[[str], None]) -> Callable[[Outcome], None]:
+def _lines_now_and_then(source: RowFile, say: Callable[[str], None]) -> Callable[[ImportResult], None]:
     last = time.monotonic()
 
-    def show_line(outcome: Outcome) -> None:
+    def show_line(result: ImportResult) -> None:
         nonlocal last
         if time.monotonic() - last >= _SECONDS_BETWEEN_LINES:
             last = time.monotonic()
-            say(f"{outcome.rows:,} rows" + (f", {source.position() / source.size:.0%}" if source.size else ""))
+            say(f"{result.rows:,} rows" + (f", {source.position() / source.size:.0%}" if source.size else ""))
 
     return show_line
 
@@ -62,24 +62,24 @@ def rejections(listing: Path, source: RowFile) -> Iterator[Callable[[Rejected], 
                 listing.unlink()
 
 
-def show(outcome: Outcome, dry_run: bool) -> None:
+def show(result: ImportResult, dry_run: bool) -> None:
     """What came of it, as a table on standard output."""
     table = Table(show_header=False)
     table.add_column()
     table.add_column(justify="right")
     for name in ("created", "updated", "unchanged", "rejected"):
-        table.add_row(name, f"{getattr(outcome, name):,}")
+        table.add_row(name, f"{getattr(result, name):,}")
     console = Console()
     if dry_run:
         console.print("dry run, nothing was stored:")
     console.print(table)
 
 
-def warnings(outcome: Outcome, unseen: Collection[str], listing: Path) -> Iterator[str]:
+def warnings(result: ImportResult, unseen: Collection[str], listing: Path) -> Iterator[str]:
     """What somebody should know beyond the counts."""
-    if unseen and outcome.rows:
+    if unseen and result.rows:
         yield f"no row has {', '.join(sorted(unseen))}, which --map names"
-    if outcome.without_id:
-        yield f"{outcome.without_id:,} rows have no product_id and got new ones; imported again, they would once more"
-    if outcome.rejected:
+    if result.without_id:
+        yield f"{result.without_id:,} rows have no product_id and got new ones; imported again, they would once more"
+    if result.rejected:
         yield f"{listing} says which rows were rejected, and why"

@@ -16,7 +16,7 @@ from shop_api.settings import Settings
 from shop_api.storage.mongo.client import PyMongoError, brief_message
 
 if TYPE_CHECKING:
-    from shop_api.features.products.transfer.importing import Outcome, Plan, Rejected
+    from shop_api.features.products.transfer.importing import ImportResult, Plan, Rejected
 
 products = typer.Typer(no_args_is_help=True, help="The catalogue as a file.")
 
@@ -66,11 +66,11 @@ def import_products(
         settings = stack.enter_context(engines(settings_or_exit(), join=True))
         show = stack.enter_context(report.progress(source, say))
         stack.enter_context(_failures_in_words())
-        outcome = asyncio.run(_import(settings, plan, reject, show, dry_run))
-    report.show(outcome, dry_run)
-    for warning in report.warnings(outcome, plan.mapping.unseen, listing):
+        result = asyncio.run(_import(settings, plan, reject, show, dry_run))
+    report.show(result, dry_run)
+    for warning in report.warnings(result, plan.mapping.unseen, listing):
         say(warning)
-    if outcome.rejected:
+    if result.rejected:
         raise typer.Exit(1)
 
 
@@ -86,19 +86,19 @@ async def _import(
     settings: Settings,
     plan: "Plan",
     reject: "Callable[[Rejected], None]",
-    show: "Callable[[Outcome], None]",
+    show: "Callable[[ImportResult], None]",
     dry_run: bool,
-) -> "Outcome":
+) -> "ImportResult":
     from shop_api.container import open_shop
     from shop_api.features.products.repository import ProductRepository
-    from shop_api.features.products.transfer.importing import Importer, Rehearsal
+    from shop_api.features.products.transfer.importing import DryRunRepository, Importer
     from shop_api.kernel.clock import utc_now
 
     async with open_shop(settings) as shop:
         catalogue = ProductRepository(shop.database)
-        importer = Importer(Rehearsal(catalogue) if dry_run else catalogue, plan.mapping, utc_now, reject)
+        importer = Importer(DryRunRepository(catalogue) if dry_run else catalogue, plan.mapping, utc_now, reject)
         await importer.run(plan.rows, show)
-        return importer.outcome
+        return importer.result
 
 
 @products.command("export")

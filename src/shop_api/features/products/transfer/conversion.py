@@ -17,7 +17,7 @@ ATTRIBUTE = "attributes."
 _MOST_REASONS = 5
 
 
-class Unfit(Exception):
+class InvalidRow(Exception):
     """These values are no product; the message gives the reasons."""
 
 
@@ -52,7 +52,7 @@ def product_of(values: Mapping[str, Any]) -> ProductIn:
             problems = _in_words(error)
         except ValueError as error:
             problems.append(f"price: {error}")
-    raise Unfit("; ".join(problems[:_MOST_REASONS]))
+    raise InvalidRow("; ".join(problems[:_MOST_REASONS]))
 
 
 def _price(fields: dict[str, Any]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from uuid_utils import uuid7
 from shop_api.features.products.models import Product, ProductIn
 from shop_api.features.products.repository import ProductRepository
 from shop_api.features.products.transfer import shopify
-from shop_api.features.products.transfer.conversion import Unfit
+from shop_api.features.products.transfer.conversion import InvalidRow
 from shop_api.features.products.transfer.mapping import MappingError, RowMapping, parse_assignments
 from shop_api.features.products.transfer.rows import Row, RowFile
 from shop_api.kernel.clock import Clock
@@ -26,7 +26,7 @@ _BATCH = 1000
 
 
 @dataclass
-class Outcome:
+class ImportResult:
     """How many rows did what."""
 
     created: int = 0
@@ -96,7 +96,7 @@ class Products(Protocol):
     async def put_many(self, new: Sequence[Product], changed: Sequence[Product]) -> set[str]: ...
 
 
-class Rehearsal:
+class DryRunRepository:
     """Stores nothing, and behaves as if it had, as far as it remembers: the last 10,000 products."""
 
     _MOST = 10_000
@@ -122,18 +122,18 @@ class Importer:
     def __init__(
         self, products: Products, mapping: RowMapping, clock: Clock, reject: Callable[[Rejected], None]
     ) -> None:
-        self.outcome = Outcome()
+        self.result = ImportResult()
         self._products = products
         self._mapping = mapping
         self._clock = clock
         self._write_rejected = reject
 
-    async def run(self, rows: Iterator[Row], after_batch: Callable[[Outcome], None]) -> None:
+    async def run(self, rows: Iterator[Row], after_batch: Callable[[ImportResult], None]) -> None:
         """Imports all `rows`. While one batch is stored the next one is read."""
         batch = self._read(rows)
         while batch is not None:
             batch, _ = await asyncio.gather(asyncio.to_thread(self._read, rows), self._store(batch))
-            after_batch(self.outcome)
+            after_batch(self.result)
 
     def _read(self, rows: Iterator[Row]) -> Batch | None:
         batch = Batch([], [])
@@ -143,7 +143,7 @@ class Importer:
                 continue
             try:
                 given = self._mapping.product(row.values)
-            except Unfit as error:
+            except InvalidRow as error:
                 batch.rejected.append(Rejected(row.number, self._mapping.id_in(row.values), str(error)))
             else:
                 batch.candidates.append(Candidate(row.number, given.product_id or str(uuid7()), given))
@@ -152,7 +152,7 @@ class Importer:
     async def _store(self, batch: Batch) -> None:
         for rejected in batch.rejected:
             self._reject(rejected)
-        for candidates in _rounds(batch.candidates):
+        for candidates in _split_duplicate_ids(batch.candidates):
             beaten = await self._put(candidates)
             # Somebody changed these between our reading and our writing: once more, on top of that change.
             for id_ in await self._put({id_: candidates[id_] for id_ in beaten}):
@@ -160,7 +160,7 @@ class Importer:
                 self._reject(Rejected(candidates[id_].number, id_, reason))
 
     def _reject(self, rejected: Rejected) -> None:
-        self.outcome.rejected += 1
+        self.result.rejected += 1
         self._write_rejected(rejected)
 
     async def _put(self, candidates: dict[str, Candidate]) -> set[str]:
@@ -179,10 +179,10 @@ class Importer:
             elif not before.says(after.fields()):
                 changed.append(after)
         beaten = await self._products.put_many(new, changed)
-        self.outcome.created += sum(product.product_id not in beaten for product in new)
-        self.outcome.updated += sum(product.product_id not in beaten for product in changed)
-        self.outcome.unchanged += len(candidates) - len(new) - len(changed)
-        self.outcome.without_id += sum(candidate.given.product_id is None for candidate in candidates.values())
+        self.result.created += sum(product.product_id not in beaten for product in new)
+        self.result.updated += sum(product.product_id not in beaten for product in changed)
+        self.result.unchanged += len(candidates) - len(new) - len(changed)
+        self.result.without_id += sum(candidate.given.product_id is None for candidate in candidates.values())
         return beaten
 
 
@@ -198,7 +198,7 @@ def _next(candidate: Candidate, before: Product | None, now: datetime) -> Produc
     )
 
 
-def _rounds(candidates: Sequence[Candidate]) -> list[dict[str, Candidate]]:
+def _split_duplicate_ids(candidates: Sequence[Candidate]) -> list[dict[str, Candidate]]:
     """All candidates by id, in the fewest rounds in which no id occurs twice and the later row comes later."""
     rounds: list[dict[str, Candidate]] = []
     seen: dict[str, int] = {}

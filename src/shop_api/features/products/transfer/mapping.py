@@ -8,7 +8,7 @@ from shop_api.features.products.models import ProductIn
 from shop_api.features.products.transfer.conversion import (
     ATTRIBUTE,
     READERS,
-    Unfit,
+    InvalidRow,
     guess,
     is_field,
     json_or_text,
@@ -67,7 +67,7 @@ class RowMapping:
         others = {"name": "x", "price.currency": "USD"} | ({} if "price" in self._constants else {"price.amount": 0})
         try:
             product_of(others | self._constants)
-        except Unfit as error:
+        except InvalidRow as error:
             raise MappingError(str(error)) from None
 
     def check(self, columns: Iterable[str]) -> None:
@@ -82,7 +82,7 @@ class RowMapping:
     def product(self, row: Mapping[str, Any]) -> ProductIn:
         """The product that `row` describes; Unfit when it describes none."""
         if self._strict and (reason := _unknown(row)):
-            raise Unfit(reason)
+            raise InvalidRow(reason)
         columns = {name: name for name in row if is_field(name)} | dict(self._columns)
         values = {field: _find(row, column) for field, column in columns.items()}
         if self.unseen:
@@ -90,7 +90,7 @@ class RowMapping:
         found = _parts(values if self._typed else _guessed(values))
         if "product_id" in self._columns and "product_id" not in found:
             # An id made up instead would make another product of this row with every import.
-            raise Unfit(f"product_id: {self._columns['product_id']} is missing")
+            raise InvalidRow(f"product_id: {self._columns['product_id']} is missing")
         return product_of(found | self._constants)
 
     def id_in(self, row: Mapping[str, Any]) -> str:
