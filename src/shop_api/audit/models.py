@@ -15,7 +15,7 @@ State = dict[str, str | bool]
 """Fields and their values; never a secret, a name or an address, so that nothing here has to be erased later."""
 
 
-class Origin(NamedTuple):
+class AuditContext(NamedTuple):
     """Who asks for a change, and from where."""
 
     actor_id: str

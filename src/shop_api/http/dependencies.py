@@ -11,7 +11,7 @@ from fastapi import Depends, Header, Request
 from fastapi.security import OAuth2PasswordBearer
 from uuid_utils import uuid7
 
-from shop_api.audit.models import Origin
+from shop_api.audit.models import AuditContext
 from shop_api.http.etags import IF_MATCH_PATTERN, parse_if_match
 from shop_api.http.request_state import request_state
 from shop_api.kernel.errors import Forbidden, Unauthenticated
@@ -135,9 +135,9 @@ RequestIdDep = Annotated[str, Depends(_request_id)]
 """Names the request in the log."""
 
 
-async def _origin(request: Request, caller: CallerDep) -> Origin:
-    return Origin(caller.id, await client_address(request), request_state(request.scope).request_id)
+async def _audit_context(request: Request, caller: CallerDep) -> AuditContext:
+    return AuditContext(caller.id, await client_address(request), request_state(request.scope).request_id)
 
 
-OriginDep = Annotated[Origin, Depends(_origin)]
+AuditContextDep = Annotated[AuditContext, Depends(_audit_context)]
 """Who asks, and from where, for the audit log."""

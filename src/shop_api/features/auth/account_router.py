@@ -9,7 +9,7 @@ from shop_api.features.auth.dependencies import AuthServiceDep, CurrentUserDep, 
 from shop_api.features.auth.errors import NoEmail, SessionNotFound
 from shop_api.features.auth.models import Accepted, Export, PasswordChange, SessionList, SessionOut
 from shop_api.features.users.service import WrongPassword
-from shop_api.http.dependencies import CallerDep, OriginDep, TokenDep
+from shop_api.http.dependencies import AuditContextDep, CallerDep, TokenDep
 from shop_api.http.problems import BODY, SIGNED_IN, problems
 from shop_api.http.routing import StrictRoute
 from shop_api.kernel.errors import RateLimited
@@ -38,12 +38,12 @@ async def change_password(
     given: PasswordChange,
     user: CurrentUserDep,
     token: TokenDep,
-    origin: OriginDep,
+    context: AuditContextDep,
     auth: AuthServiceDep,
 ) -> None:
     """Changes one's own password and ends all other sessions. To try it, fill in your password."""
     current, new = given.current_password, given.new_password.get_secret_value()
-    await auth.change_password(user, auth.session_of(token), current, new, origin)
+    await auth.change_password(user, auth.session_of(token), current, new, context)
 
 
 @router.get("/users/me/sessions", responses=problems(*SIGNED_IN))

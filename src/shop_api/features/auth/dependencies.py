@@ -6,7 +6,7 @@ from fastapi import Depends, Request
 
 from shop_api.features.auth.email_service import EmailService
 from shop_api.features.auth.export import ExportService
-from shop_api.features.auth.models import Device
+from shop_api.features.auth.models import ClientInfo
 from shop_api.features.auth.service import AuthService
 from shop_api.features.users.models import User, account_of
 from shop_api.features.users.service import UserService
@@ -56,10 +56,10 @@ CurrentUserDep = Annotated[User, Depends(_current_user)]
 """The caller's account, as stored now."""
 
 
-async def _device(request: Request) -> Device:
+async def _client_info(request: Request) -> ClientInfo:
     user_agent = request.headers.get("user-agent")
-    return Device(await client_address(request), user_agent[:_LONGEST_USER_AGENT] if user_agent else None)
+    return ClientInfo(await client_address(request), user_agent[:_LONGEST_USER_AGENT] if user_agent else None)
 
 
-DeviceDep = Annotated[Device, Depends(_device)]
+ClientInfoDep = Annotated[ClientInfo, Depends(_client_info)]
 """Where the request comes from, for the list of sign-ins."""

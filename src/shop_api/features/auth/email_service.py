@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from shop_api.audit.models import Origin
+from shop_api.audit.models import AuditContext
 from shop_api.email.queue import Email, MailQueue
 from shop_api.features.auth.account_emails import AccountEmails
 from shop_api.features.auth.errors import InvalidOneTimeToken, NoEmail
@@ -71,7 +71,9 @@ class EmailService:
         if not await self._tokens.spend(token):
             raise InvalidOneTimeToken
         try:
-            await self._users.set_password(user, password, Origin(user.id, address, request_id), "password_reset")
+            await self._users.set_password(
+                user, password, AuditContext(user.id, address, request_id), "password_reset"
+            )
         except (UserNotFound, WrongPassword):  # gone, or its owner has changed it at this moment
             raise InvalidOneTimeToken from None
 

@@ -63,7 +63,7 @@ class PasswordChange(Schema):
     new_password: NewPassword
 
 
-class Device(NamedTuple):
+class ClientInfo(NamedTuple):
     """What a request tells of where it comes from."""
 
     address: str

@@ -6,7 +6,7 @@ from urllib.parse import parse_qsl
 from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BaseModel, ValidationError
 
-from shop_api.features.auth.dependencies import AuthServiceDep, DeviceDep, UserServiceDep
+from shop_api.features.auth.dependencies import AuthServiceDep, ClientInfoDep, UserServiceDep
 from shop_api.features.auth.errors import InvalidCredentials, InvalidRefreshToken
 from shop_api.features.auth.models import Credentials, PasswordForm, Refresh, RefreshForm, Tokens
 from shop_api.features.users.models import Registration, UserOut
@@ -96,13 +96,13 @@ def _form(body: bytes) -> dict[str, str]:
 )
 async def sign_in(
     given: Annotated[Credentials | PasswordForm, Depends(_credentials)],
-    device: DeviceDep,
+    client: ClientInfoDep,
     auth: AuthServiceDep,
     response: Response,
 ) -> Tokens:
     """Signs in with a username and a password, as JSON or as the OAuth2 password form (RFC 6749 §4.3)."""
     response.headers["Cache-Control"] = "no-store"
-    return await auth.sign_in(given.username, given.password.get_secret_value(), device)
+    return await auth.sign_in(given.username, given.password.get_secret_value(), client)
 
 
 @router.post(
@@ -112,11 +112,11 @@ async def sign_in(
 )
 async def refresh_session(
     given: Annotated[Refresh | RefreshForm, Depends(_refresh)],
-    device: DeviceDep,
+    client: ClientInfoDep,
     auth: AuthServiceDep,
     response: Response,
 ) -> Tokens:
     """Gives new tokens for a refresh token, which is spent by it, as JSON or as the OAuth2 form (RFC 6749 §6). To try
     it, fill in the `refresh_token` of a sign-in."""
     response.headers["Cache-Control"] = "no-store"
-    return await auth.refresh(given.refresh_token, device)
+    return await auth.refresh(given.refresh_token, client)

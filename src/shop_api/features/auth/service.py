@@ -7,10 +7,10 @@ import structlog
 from pydantic import SecretStr
 from uuid_utils import uuid7
 
-from shop_api.audit.models import Origin
+from shop_api.audit.models import AuditContext
 from shop_api.features.auth.errors import InvalidCredentials, InvalidRefreshToken, SessionNotFound
 from shop_api.features.auth.metrics import SignIns
-from shop_api.features.auth.models import Device, Session, Tokens
+from shop_api.features.auth.models import ClientInfo, Session, Tokens
 from shop_api.features.auth.refresh_tokens import RefreshToken
 from shop_api.features.auth.repository import SessionRepository
 from shop_api.features.users.models import User
@@ -52,17 +52,17 @@ class AuthService:
         self._roles = roles
         self._clock = clock
 
-    async def sign_in(self, username: str, password: str, device: Device) -> Tokens:
+    async def sign_in(self, username: str, password: str, client: ClientInfo) -> Tokens:
         """A new session; RateLimited after too many attempts, InvalidCredentials whatever else is wrong."""
-        return await self._sign_ins.counted(self._sign_in(username, password, device))
+        return await self._sign_ins.counted(self._sign_in(username, password, client))
 
-    async def _sign_in(self, username: str, password: str, device: Device) -> Tokens:
-        await self._limits.hit(SIGN_INS_PER_ADDRESS, "sign-in address", device.address)
-        await self._delays.attempt(username.lower(), device.address)
+    async def _sign_in(self, username: str, password: str, client: ClientInfo) -> Tokens:
+        await self._limits.hit(SIGN_INS_PER_ADDRESS, "sign-in address", client.address)
+        await self._delays.attempt(username.lower(), client.address)
         user = await self._users.authenticate(username, password)
         if user is None:
             raise InvalidCredentials
-        await self._delays.succeeded(user.username, device.address)
+        await self._delays.succeeded(user.username, client.address)
         token = RefreshToken.first(str(uuid7()))
         now = self._clock()
         # First what says more about it: killed in between, this leaves a session that nobody can use.
@@ -75,8 +75,8 @@ class AuthService:
                 created_at=now,
                 last_used_at=now,
                 expires_at=now + IDLE,
-                address=device.address,
-                user_agent=device.user_agent,
+                address=client.address,
+                user_agent=client.user_agent,
             )
         )
         if not await self._users.open_session(user, token.session_id):
@@ -84,7 +84,7 @@ class AuthService:
         log.info("signed in", user_id=user.id, session_id=token.session_id)
         return self._granted(user.id, token)
 
-    async def refresh(self, text: str, device: Device) -> Tokens:
+    async def refresh(self, text: str, client: ClientInfo) -> Tokens:
         """Spends a refresh token for the next one and an access token; InvalidRefreshToken if it is not good. One
         that was spent before ends the session: either its owner or a thief has come second."""
         token = RefreshToken.read(text)
@@ -95,7 +95,7 @@ class AuthService:
         if user is None or session.id not in user.sessions:
             raise InvalidRefreshToken
         following = token.successor()
-        held = session.model_copy(update={"secret_hash": token.secret_hash, **device._asdict()})
+        held = session.model_copy(update={"secret_hash": token.secret_hash, **client._asdict()})
         expires_at = min(now + IDLE, session.created_at + LONGEST)
         if not await self._sessions.rotate(held, following.secret_hash, now, expires_at):
             log.warning(
@@ -159,11 +159,11 @@ class AuthService:
         await self._sessions.remove(user.sessions)
 
     async def change_password(
-        self, user: User, session_id: str, current: SecretStr, new: str, origin: Origin
+        self, user: User, session_id: str, current: SecretStr, new: str, context: AuditContext
     ) -> None:
         """Gives `user` a new password and ends all other sessions; WrongPassword unless `current` is the old one."""
-        await self._users.confirm_password(user, current, origin)
-        await self._users.set_password(user, new, origin, "password_changed", keep=session_id)
+        await self._users.confirm_password(user, current, context)
+        await self._users.set_password(user, new, context, "password_changed", keep=session_id)
         await self._sessions.remove([other for other in user.sessions if other != session_id])
 
     async def _end(self, user_id: str, session_id: str) -> bool:

@@ -8,7 +8,7 @@ from shop_api.features.users.dependencies import AddressedUserDep, UserServiceDe
 from shop_api.features.users.errors import LastAdmin, UserNotFound, WrongPassword
 from shop_api.features.users.models import User, UserOut, UserPage, UserPatch, UserQuery
 from shop_api.features.users.permissions import USERS_READ
-from shop_api.http.dependencies import CallerDep, ExpectedVersionsDep, OriginDep, Requires
+from shop_api.http.dependencies import AuditContextDep, CallerDep, ExpectedVersionsDep, Requires
 from shop_api.http.etags import etag
 from shop_api.http.openapi import ETAG, NOT_MODIFIED
 from shop_api.http.problems import BODY, SIGNED_IN, problems
@@ -53,13 +53,13 @@ async def patch_user(
     patch: Annotated[UserPatch, Body(media_type=MERGE_PATCH)],
     caller: CallerDep,
     expected: ExpectedVersionsDep,
-    origin: OriginDep,
+    context: AuditContextDep,
     users: UserServiceDep,
     response: Response,
 ) -> UserOut:
     """Changes a user (JSON Merge Patch, RFC 7396): `role` and `disabled` as an admin, the rest as oneself; another
     `email` with one's `current_password`."""
-    return _answer(response, await users.patch(user, patch, caller, expected, origin))
+    return _answer(response, await users.patch(user, patch, caller, expected, context))
 
 
 @router.delete(
@@ -68,11 +68,15 @@ async def patch_user(
     responses=problems(*_ACCESS, UserNotFound, VersionConflict, LastAdmin),
 )
 async def delete_user(
-    user: AddressedUserDep, caller: CallerDep, expected: ExpectedVersionsDep, origin: OriginDep, users: UserServiceDep
+    user: AddressedUserDep,
+    caller: CallerDep,
+    expected: ExpectedVersionsDep,
+    context: AuditContextDep,
+    users: UserServiceDep,
 ) -> None:
     """Deletes a user with all that is stored about them: oneself, or anyone for an admin. Its tokens stop working at
     once."""
-    await users.remove(user, caller, expected, origin)
+    await users.remove(user, caller, expected, context)
 
 
 def _answer(response: Response, user: User) -> UserOut:

@@ -7,7 +7,7 @@ import structlog
 from pydantic import SecretStr
 from uuid_utils import uuid7
 
-from shop_api.audit.models import Action, AuditEntry, Origin, State
+from shop_api.audit.models import Action, AuditContext, AuditEntry, State
 from shop_api.features.users.errors import DuplicateUsername, UserNotFound, WrongPassword
 from shop_api.features.users.models import Registration, User, UserPatch, UserQuery
 from shop_api.features.users.notices import Notices
@@ -156,7 +156,7 @@ class UserService:
         return len(normalised(password)) <= MAX_LENGTH and await self._passwords.verify(password, user.password_hash)
 
     async def set_password(
-        self, user: User, password: str, origin: Origin, action: Action, *, keep: str | None = None
+        self, user: User, password: str, context: AuditContext, action: Action, *, keep: str | None = None
     ) -> None:
         """Gives `user` a new password, ends all sign-ins except the one with the id `keep`, and tells the user by
         mail; InvalidRequest if it is weak, UserNotFound if the user has gone, WrongPassword if somebody else was
@@ -167,7 +167,7 @@ class UserService:
         while changed is None:
             kept = [session_id for session_id in user.sessions if session_id == keep]
             changes = {"password_hash": password_hash, "sessions": kept}
-            entry = self._entry(action, user, origin, {}, {})
+            entry = self._entry(action, user, context, {}, {})
             changed = await self._users.change(user, changes, self._clock(), [entry])
             if changed is None:
                 now = await self.get(user.username)
@@ -194,36 +194,38 @@ class UserService:
             now = await self._users.get(user.id)
         return False
 
-    async def confirm_password(self, user: User, password: SecretStr | None, origin: Origin) -> None:
+    async def confirm_password(self, user: User, password: SecretStr | None, context: AuditContext) -> None:
         """WrongPassword unless that is `user`'s; delayed as sign-ins are."""
-        await self._delays.attempt(user.username, origin.address)
+        await self._delays.attempt(user.username, context.address)
         if password is None or not await self._has_password(user, password.get_secret_value()):
             raise WrongPassword
-        await self._delays.succeeded(user.username, origin.address)
+        await self._delays.succeeded(user.username, context.address)
 
     async def patch(
-        self, user: User, patch: UserPatch, caller: Caller, expected: ExpectedVersions, origin: Origin
+        self, user: User, patch: UserPatch, caller: Caller, expected: ExpectedVersions, context: AuditContext
     ) -> User:
         """Changes what `caller` may change about `user`: role and disabled as an admin, the rest as oneself; another
         address only with one's password, and the one before is told. Who is disabled or demoted is signed out
         everywhere."""
         changes = patch.changes()
         if caller.id == user.id and changes.get("email", user.email) != user.email:
-            await self.confirm_password(user, patch.current_password, origin)
+            await self.confirm_password(user, patch.current_password, context)
         _refuse_foreign_fields(changes, user, caller)
-        changed = await self._patch(user, changes, expected, origin)
+        changed = await self._patch(user, changes, expected, context)
         if changed.email != user.email:
             self._notices.address_changed(user)
         return changed
 
-    async def _patch(self, user: User, changes: dict[str, Any], expected: ExpectedVersions, origin: Origin) -> User:
+    async def _patch(
+        self, user: User, changes: dict[str, Any], expected: ExpectedVersions, context: AuditContext
+    ) -> User:
         while True:
             _check(user, expected)
             differing = {name: value for name, value in changes.items() if getattr(user, name) != value}
             if not differing:
                 return user
             entries = [
-                self._entry(_AUDITED[name][value], user, origin, {name: getattr(user, name)}, {name: value})
+                self._entry(_AUDITED[name][value], user, context, {name: getattr(user, name)}, {name: value})
                 for name, value in differing.items()
                 if name in _AUDITED
             ]
@@ -236,18 +238,18 @@ class UserService:
                 return changed
             user = await self.get(user.username)
 
-    async def remove(self, user: User, caller: Caller, expected: ExpectedVersions, origin: Origin) -> None:
+    async def remove(self, user: User, caller: Caller, expected: ExpectedVersions, context: AuditContext) -> None:
         """Deletes `user` with all that is stored about them; what the audit log says of them is without a name."""
         if caller.id != user.id and not caller.may(USERS_WRITE):
             raise Forbidden("Only an admin can delete other users.")
         while True:
             _check(user, expected)
             before: State = {"role": user.role, "disabled": user.disabled}
-            if await self._users.remove(user, [self._entry("user_deleted", user, origin, before, {})]):
+            if await self._users.remove(user, [self._entry("user_deleted", user, context, before, {})]):
                 return
             user = await self.get(user.username)
 
-    def _entry(self, action: Action, user: User, origin: Origin, before: State, after: State) -> AuditEntry:
+    def _entry(self, action: Action, user: User, context: AuditContext, before: State, after: State) -> AuditEntry:
         return AuditEntry(
             id=str(uuid7()),
             at=self._clock(),
@@ -255,7 +257,7 @@ class UserService:
             subject_id=user.id,
             before=before,
             after=after,
-            **origin._asdict(),
+            **context._asdict(),
         )
 
 
