@@ -153,13 +153,13 @@ class Product(ProductOut):
         kept = {"product_id": self.product_id, "version": self.version + 1, "created_at": self.created_at}
         return Product.model_construct(**dict(given) | kept | {"updated_at": now})
 
-    def fields(self) -> dict[str, Any]:
+    def content(self) -> dict[str, Any]:
         """What one can say about it, as plain values."""
         return self.model_dump(include=_SAID)
 
-    def says(self, fields: dict[str, Any]) -> bool:
+    def has_same_content(self, fields: dict[str, Any]) -> bool:
         """Whether that is just what `fields` say."""
-        mine = self.fields()
+        mine = self.content()
         # 1 == True, but not to those who read the attribute.
         return mine == fields and all(
             isinstance(value, bool) == isinstance(fields["attributes"][name], bool)

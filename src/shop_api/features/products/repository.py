@@ -169,7 +169,7 @@ def search_fields(name: str, brand: str | None, category: str | None, tags: Sequ
 def _document(product: Product) -> Document:
     return {
         "_id": product.product_id,
-        **product.fields(),
+        **product.content(),
         **search_fields(product.name, product.brand, product.category, product.tags),
         "version": product.version,
         "created_at": product.created_at,

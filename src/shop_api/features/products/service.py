@@ -86,7 +86,9 @@ class ProductService:
         _check_id(product_id, patch.product_id)
         changes = patch.changes()
         changes.pop("product_id", None)
-        return await self._change(product_id, expected, lambda current: _validated(merged(current.fields(), changes)))
+        return await self._change(
+            product_id, expected, lambda current: _validated(merged(current.content(), changes))
+        )
 
     async def remove(self, product_id: str, expected: ExpectedVersions) -> None:
         if not await self._products.remove(product_id, expected):
@@ -101,7 +103,7 @@ class ProductService:
         while True:
             current = await self._current(product_id, expected)
             changed = current.changed(new(current), self._clock())
-            if current.says(changed.fields()):
+            if current.has_same_content(changed.content()):
                 return current
             if await self._products.replace(changed):
                 await self._cache.invalidate(product_tags(product_id))

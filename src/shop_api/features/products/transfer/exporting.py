@@ -24,7 +24,7 @@ async def export(products: AsyncIterator[Product], form: Format, out: IO[str]) -
     if form == "csv":
         write_csv(_COLUMNS)
     async for product in products:
-        fields = {"product_id": product.product_id, **product.fields()}
+        fields = {"product_id": product.product_id, **product.content()}
         match form:
             case "csv":
                 write_csv(_cells(fields))

@@ -176,7 +176,7 @@ class Importer:
             after = _next(candidate, before, now)
             if before is None:
                 new.append(after)
-            elif not before.says(after.fields()):
+            elif not before.has_same_content(after.content()):
                 changed.append(after)
         beaten = await self._products.put_many(new, changed)
         self.result.created += sum(product.product_id not in beaten for product in new)
