@@ -51,7 +51,7 @@ def create_app(settings: Settings, features: Sequence[Feature] = FEATURES) -> Fa
                     log.info("made the first admin", username=first.username)
             app.state.shop = shop
             if cache:
-                cache.open(shop.cache, shop.auth.is_signed_in)
+                cache.open(shop.cache, shop.auth.is_genuine)
                 await stack.enter_async_context(following(shop.cache, shop.database, cache_tags_of(features)))
             yield
 

@@ -117,7 +117,7 @@ class AuthService:
         await self._limits.hit(REGISTRATIONS_PER_ADDRESS, "registration address", address)
         await self._limits.hit(REGISTRATIONS_PER_ACCOUNT, "registration account", username)
 
-    def is_signed_in(self, token: str) -> bool:
+    def is_genuine(self, token: str) -> bool:
         """Whether that is an access token of ours, not expired; whether its session is in force is not looked up."""
         try:
             self._tokens.verify(token)
