@@ -67,7 +67,7 @@ class Follower:
         position = None
         while True:
             try:
-                async with mongo.changes(self._database, list(self._tags_of), position) as changes:
+                async with mongo.watch(self._database, list(self._tags_of), position) as changes:
                     await self._follow(changes, anew=position is None)
             except Exception as error:  # whatever it is, it must not end here unseen
                 lasting = not (isinstance(error, PyMongoError) and mongo.unavailable(error))
@@ -102,7 +102,7 @@ class Follower:
         if self._mark is None and now - through > _ASK_SECONDS:
             if now - through > _BEHIND_SECONDS and through > float("-inf"):
                 raise _FarBehind("too many changes")
-            self._mark = (await mongo.moment(self._database), now)
+            self._mark = (await mongo.current_operation_time(self._database), now)
 
     def _apply(self, through: float) -> None:
         """Invalidates for what has changed; after that, all before `through` has been taken into account."""

@@ -45,9 +45,8 @@ __all__ = [
     "Session",
     "aggregate",
     "brief_message",
-    "changes",
+    "current_operation_time",
     "has_primary",
-    "moment",
     "open_database",
     "ping",
     "snapshot",
@@ -55,6 +54,7 @@ __all__ = [
     "time_limit",
     "transaction",
     "unavailable",
+    "watch",
 ]
 
 T = TypeVar("T")
@@ -194,12 +194,12 @@ class Changes:
 
     @property
     def position(self) -> Any:
-        """Where `changes` can go on."""
+        """Where `watch` can go on."""
         return self._stream.resume_token
 
 
 @asynccontextmanager
-async def changes(database: Database, collections: Sequence[str], after: Any = None) -> AsyncIterator[Changes]:
+async def watch(database: Database, collections: Sequence[str], after: Any = None) -> AsyncIterator[Changes]:
     """The changes from now on, or after an earlier position; then PyMongoError if that is too long ago."""
     ends = {"operationType": {"$in": ["dropDatabase", "invalidate"]}}
     pipeline: list[Document] = [
@@ -211,7 +211,7 @@ async def changes(database: Database, collections: Sequence[str], after: Any = N
         yield Changes(stream)
 
 
-async def moment(database: Database) -> Timestamp:
+async def current_operation_time(database: Database) -> Timestamp:
     """A place in the order of all changes: whatever was acknowledged before this call comes before it."""
     reply = await database.command("ping")
     at: Timestamp = reply["operationTime"]
