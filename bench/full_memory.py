@@ -54,7 +54,7 @@ async def main() -> None:
         while not server.started:
             await asyncio.sleep(0.01)
         await asyncio.sleep(1)  # the follower clears the tier when it begins
-        memory = app.state.shop.cache.memory
+        memory = app.state.services.cache.memory
         fill(memory)
         sys.stderr.write(f"{len(memory)} answers, {memory.bytes} bytes of {memory.max_bytes}\n")
         sys.stderr.write(f"ready on http://127.0.0.1:{listener.getsockname()[1]}\n")

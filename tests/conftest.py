@@ -16,7 +16,7 @@ from fastapi import FastAPI
 
 from shop_api import embedded
 from shop_api.app import create_app
-from shop_api.container import Shop
+from shop_api.container import Services
 from shop_api.features import FEATURES
 from shop_api.features.feature import Feature, collections_of
 from shop_api.features.users.models import Role
@@ -83,13 +83,13 @@ async def running_app(settings: Settings, features: Sequence[Feature] = FEATURES
 async def _app(engines: Settings) -> AsyncIterator[FastAPI]:
     async with running_app(engines) as app:
         yield app
-        await app.state.shop.database.client.drop_database(engines.mongo_db)
+        await app.state.services.database.client.drop_database(engines.mongo_db)
 
 
 @pytest.fixture
 async def app(_app: FastAPI) -> FastAPI:
     """The service, with nothing in it."""
-    await empty(_app.state.shop)
+    await empty(_app.state.services)
     return _app
 
 
@@ -98,7 +98,7 @@ async def empty_collection(database: Database, spec: CollectionSpec) -> None:
     await database[spec.name].delete_many({"_id": {"$nin": [document["_id"] for document in spec.documents]}})
 
 
-async def empty(shop: Shop, features: Sequence[Feature] = FEATURES) -> None:
+async def empty(shop: Services, features: Sequence[Feature] = FEATURES) -> None:
     for spec in collections_of(features):
         await empty_collection(shop.database, spec)
     await shop.redis.flushdb()
@@ -106,8 +106,8 @@ async def empty(shop: Shop, features: Sequence[Feature] = FEATURES) -> None:
 
 
 @pytest.fixture
-def shop(app: FastAPI) -> Shop:
-    shop: Shop = app.state.shop
+def shop(app: FastAPI) -> Services:
+    shop: Services = app.state.services
     return shop
 
 
@@ -131,7 +131,7 @@ async def anyone(app: FastAPI) -> AsyncIterator[Client]:
 async def sign_in(app: FastAPI) -> AsyncIterator[Callable[..., object]]:
     """`await sign_in("ada", role="admin")`: a client with the token of a new user of that name."""
     clients: list[Client] = []
-    shop: Shop = app.state.shop
+    shop: Services = app.state.services
 
     async def signed_in(username: str, role: Role = "user", **fields: str) -> Client:
         user = a_user(username, role, **fields)

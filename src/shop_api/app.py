@@ -12,7 +12,7 @@ from shop_api.audit.models import AUDIT_ACTIONS
 from shop_api.cache.follower import following
 from shop_api.cache.marking import cacheable_routes
 from shop_api.cache.middleware import CacheAccess, CacheMiddleware
-from shop_api.container import open_shop
+from shop_api.container import open_services
 from shop_api.features import FEATURES
 from shop_api.features.auth.export import export_models
 from shop_api.features.feature import Feature, audit_actions_of, cache_tags_of, collections_of, models_of, tags_of
@@ -44,15 +44,15 @@ def create_app(settings: Settings, features: Sequence[Feature] = FEATURES) -> Fa
             if tracing:
                 await stack.enter_async_context(tracing.exported())
             await stack.enter_async_context(metrics.event_loop.measured())
-            shop = await stack.enter_async_context(open_shop(settings, features=features, metrics=metrics))
+            services = await stack.enter_async_context(open_services(settings, features=features, metrics=metrics))
             if settings.admin_username and settings.admin_password:
                 first = Registration(username=settings.admin_username, password=settings.admin_password)
-                if await shop.users.ensure_admin(first):
+                if await services.users.ensure_admin(first):
                     log.info("made the first admin", username=first.username)
-            app.state.shop = shop
+            app.state.services = services
             if cache:
-                cache.open(shop.cache, shop.auth.is_genuine)
-                await stack.enter_async_context(following(shop.cache, shop.database, cache_tags_of(features)))
+                cache.open(services.cache, services.auth.is_genuine)
+                await stack.enter_async_context(following(services.cache, services.database, cache_tags_of(features)))
             yield
 
     app = FastAPI(

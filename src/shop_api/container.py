@@ -48,7 +48,7 @@ from shop_api.storage.redis.client import Redis, open_redis
 
 
 @dataclass(frozen=True, slots=True)
-class Shop:
+class Services:
     """Everything that lives as long as the process."""
 
     settings: Settings
@@ -74,13 +74,13 @@ class Shop:
 
 
 @asynccontextmanager
-async def open_shop(
+async def open_services(
     settings: Settings,
     clock: Clock = utc_now,
     *,
     features: Sequence[Feature] = FEATURES,
     metrics: Metrics | None = None,
-) -> AsyncIterator[Shop]:
+) -> AsyncIterator[Services]:
     """The shop on the engines that `settings` name, with the collections of `features` prepared. Closed in reverse
     order."""
     mongo_url, redis_url, secret = settings.required()
@@ -117,7 +117,7 @@ async def open_shop(
         email = EmailService(users, OneTimeTokens(database, clock), mail_queue, emails, limits)
         products = ProductService(ProductRepository(database), cursors, cache, clock)
         health = HealthService(database, redis)
-        yield Shop(
+        yield Services(
             settings=settings,
             metrics=metrics,
             database=database,

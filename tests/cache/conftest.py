@@ -11,7 +11,7 @@ from pymongo.monitoring import CommandListener
 
 from conftest import running_app
 from shop_api.cache import cache
-from shop_api.container import Shop
+from shop_api.container import Services
 from shop_api.settings import Settings
 from shop_api.storage.mongo import client as mongo
 from support.processes import PATIENCE
@@ -57,7 +57,7 @@ async def _app(cache_settings: Settings, _commands: Commands) -> AsyncIterator[F
         async with running_app(cache_settings) as app:
             patch.setattr(mongo, "open_database", opening)  # other tests may run before these have ended
             yield app
-            await app.state.shop.database.client.drop_database(cache_settings.mongo_db)
+            await app.state.services.database.client.drop_database(cache_settings.mongo_db)
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ def long_life(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cache, "LIFE", 3600.0)
 
 
-async def settled(shop: Shop) -> None:
+async def settled(shop: Services) -> None:
     """Returns when the cache has heard of all changes so far, and uses Redis."""
     asked = time.monotonic()
     while shop.cache.seen_through < asked or not shop.cache.redis._trusted:

@@ -64,7 +64,7 @@ async def cluster(settings: Settings, folder: Path, size: int = 3) -> AsyncItera
             own = Settings.model_validate({**settings.model_dump(), "redis_url": urls[0], "mongo_url": urls[1]})
             app = await stack.enter_async_context(running_app(own))
             instances.append(Instance(app, *wires))
-        shop = instances[0].app.state.shop
+        shop = instances[0].app.state.services
         user = a_user("root", "admin")
         await UserRepository(shop.database, shop.audit).add(user)
         yield Cluster(instances, redis, AccessTokens(TEST_SECRET.encode(), utc_now).issue(user.id, "test"))

@@ -37,7 +37,7 @@ RECOVERY = 2.0
 async def instances_on(settings: Settings) -> AsyncIterator[Cluster]:
     async with AsyncExitStack() as stack:
         apps = [await stack.enter_async_context(running_app(settings)) for _ in range(3)]
-        shop = apps[0].state.shop
+        shop = apps[0].state.services
         user = a_user("root", "admin")
         await UserRepository(shop.database, shop.audit).add(user)
         token = AccessTokens(TEST_SECRET.encode(), utc_now).issue(user.id, "test")
@@ -69,7 +69,7 @@ class Failovers:
 
     def __init__(self, group: Watched, cluster: Cluster, limited: Limited, clock: OwnTime) -> None:
         self._group, self._limited, self._clock = group, limited, clock
-        self._tiers = [instance.app.state.shop.cache.redis for instance in cluster.instances]
+        self._tiers = [instance.app.state.services.cache.redis for instance in cluster.instances]
         self.recoveries: list[float] = []
         """How many seconds after each election the cache and the limits used Redis again."""
 
@@ -127,5 +127,5 @@ async def test_a_failover_costs_no_answer_and_breaks_no_promise(settings: Settin
     assert limited.slowest < LONGEST
     assert len(recoveries) == FAILOVERS
     assert max(recoveries) < RECOVERY
-    hits = sum(instance.app.state.shop.cache.counters.redis_hits for instance in cluster.instances)
+    hits = sum(instance.app.state.services.cache.counters.redis_hits for instance in cluster.instances)
     assert hits > 0  # or the Redis tier was not tested

@@ -16,7 +16,7 @@ from conftest import Client, client_of
 from shop_api.cache import cache
 from shop_api.cache.memory import Entry
 from shop_api.cache.response import CachedResponse
-from shop_api.container import Shop
+from shop_api.container import Services
 from shop_api.kernel.clock import utc_now
 from support.factories import a_product
 from support.processes import PATIENCE
@@ -39,8 +39,8 @@ async def instance(engines, tmp_path_factory) -> AsyncIterator[Instance]:
 
 
 @pytest.fixture
-async def shop(instance) -> Shop:
-    return instance.app.state.shop
+async def shop(instance) -> Services:
+    return instance.app.state.services
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ async def anyone(instance) -> AsyncIterator[Client]:
 def outside(engines, instance) -> Iterator:
     """The collection, as somebody else has it."""
     with MongoClient(engines.required()[0]) as client:
-        yield client[instance.app.state.shop.settings.mongo_db]["products"]
+        yield client[instance.app.state.services.settings.mongo_db]["products"]
 
 
 @pytest.fixture

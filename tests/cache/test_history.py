@@ -33,7 +33,7 @@ def settings(engines: Settings) -> Settings:
 
 async def test_every_read_keeps_the_promises(settings: Settings, tmp_path: Path):
     async with cluster(settings, tmp_path) as three:
-        used = [instance.app.state.shop.cache.counters for instance in three.instances]
+        used = [instance.app.state.services.cache.counters for instance in three.instances]
 
         def enough(history: History) -> bool:
             """Both tiers were tested, and there was something to read anew."""
@@ -81,19 +81,19 @@ class Credulous(RedisTier):
 
 def unfenced(three: Cluster) -> None:
     for instance in three.instances:
-        instance.app.state.shop.cache.__class__ = Unfenced
+        instance.app.state.services.cache.__class__ = Unfenced
 
 
 def hasty(three: Cluster) -> None:
     for instance in three.instances:
-        shop = instance.app.state.shop
+        shop = instance.app.state.services
         shop.products._products.__class__ = Hasty
         shop.products._products.cache, shop.products._cache = shop.cache, Silent()
 
 
 def credulous(three: Cluster) -> None:
     for instance in three.instances:
-        instance.app.state.shop.cache.redis.__class__ = Credulous
+        instance.app.state.services.cache.redis.__class__ = Credulous
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from cache.conftest import Commands, settled
 from conftest import Client, client_of, running_app
 from shop_api.cache import cache
 from shop_api.cache.follower import Follower
-from shop_api.container import Shop
+from shop_api.container import Services
 from shop_api.kernel.clock import utc_now
 from shop_api.security.tokens import AccessTokens
 from support.factories import PASSWORD, TEST_SECRET, a_product, password_hash
@@ -33,7 +33,7 @@ BAD_TOKENS = ["Bearer x", "Bearer ", "Bearer eyJhbGciOiJub25lIn0.e30.", "Basic Y
 
 
 @pytest.fixture
-async def tea(admin: Client, shop: Shop) -> None:
+async def tea(admin: Client, shop: Services) -> None:
     """There is a product at ITEM, and nothing is cached."""
     assert (await admin.post("/products", json=a_product())).status_code == 201
     await settled(shop)
@@ -47,7 +47,7 @@ def without(response, *names: str) -> dict[str, str]:
     return {name: value for name, value in response.headers.items() if name not in names}
 
 
-async def in_redis(shop: Shop) -> bytes:
+async def in_redis(shop: Services) -> bytes:
     """All keys and values."""
     found = []
     async for name in shop.redis.scan_iter():
@@ -57,7 +57,7 @@ async def in_redis(shop: Shop) -> bytes:
     return b"\n".join(found)
 
 
-def in_memory(shop: Shop) -> bytes:
+def in_memory(shop: Services) -> bytes:
     """All that the tier in this process holds."""
     entries = shop.cache.memory._entries.items()
     return b"\n".join(repr((key, e.tags, e.answer.status, e.answer.headers, e.body)).encode() for key, e in entries)
@@ -510,7 +510,7 @@ async def running(app, cache_settings):
             settings = cache_settings.model_copy(update=changes)
             other = await stack.enter_async_context(running_app(settings))
             if settings.cache == "on":
-                await settled(other.state.shop)
+                await settled(other.state.services)
             return await stack.enter_async_context(client_of(other))
 
         yield start
@@ -569,7 +569,7 @@ class TestTogether:
     """Many ask for what is not there yet."""
 
     @pytest.fixture
-    async def held(self, shop: Shop, monkeypatch) -> AsyncIterator["Held"]:
+    async def held(self, shop: Services, monkeypatch) -> AsyncIterator["Held"]:
         held = Held(shop)
         monkeypatch.setattr(shop.products._products, "get", held)
         yield held
@@ -636,7 +636,7 @@ class TestTogether:
 class Held:
     """In place of ProductRepository.get: waits to be let go, and raises `error` if there is one."""
 
-    def __init__(self, shop: Shop) -> None:
+    def __init__(self, shop: Services) -> None:
         self._read = shop.products._products.get
         self.reached, self.go_on = asyncio.Event(), asyncio.Event()
         self.error: Exception | None = None

@@ -16,7 +16,7 @@ import httpx
 import pytest
 from pymongo import MongoClient
 
-from shop_api.container import Shop
+from shop_api.container import Services
 from shop_api.features.products.models import ProductFilter, ProductIn, ProductPatch
 from shop_api.features.products.repository import PRODUCTS, ProductRepository
 from shop_api.features.products.transfer import importing, rows
@@ -67,7 +67,7 @@ def written(folder: Path, name: str, content: str | bytes | list[Any]) -> Path:
 
 
 @pytest.fixture
-def catalogue(shop: Shop) -> ProductRepository:
+def catalogue(shop: Services) -> ProductRepository:
     return ProductRepository(shop.database)
 
 

@@ -55,14 +55,14 @@ router = APIRouter(prefix="/notes", tags=["Notes"], route_class=StrictRoute)
 @router.get("", responses=problems(*SIGNED_IN, Forbidden))
 async def list_notes(request: Request, caller: Annotated[Caller, Requires(NOTES_READ)]) -> list[NoteOut]:
     """List all notes."""
-    return [NoteOut(text=note["text"]) async for note in request.app.state.shop.database["notes"].find()]
+    return [NoteOut(text=note["text"]) async for note in request.app.state.services.database["notes"].find()]
 
 
 @router.get("/{note_id}", responses=problems(NotFound))
 @cacheable(TAG)
 async def get_note(note_id: str, request: Request) -> NoteOut:
     """Return a note."""
-    note = await request.app.state.shop.database["notes"].find_one({"_id": note_id})
+    note = await request.app.state.services.database["notes"].find_one({"_id": note_id})
     if note is None:
         raise NotFound
     return NoteOut(text=note["text"])
@@ -99,18 +99,18 @@ async def _app(engines: Settings) -> AsyncIterator[FastAPI]:
     settings = engines.model_copy(update={"mongo_db": f"test-{uuid.uuid4().hex[:12]}"})
     async with running_app(settings, ALL) as app:
         yield app
-        await app.state.shop.database.client.drop_database(settings.mongo_db)
+        await app.state.services.database.client.drop_database(settings.mongo_db)
 
 
 @pytest.fixture
 async def app(_app: FastAPI) -> FastAPI:
-    await empty(_app.state.shop, ALL)
+    await empty(_app.state.services, ALL)
     return _app
 
 
 @pytest.fixture
 def database(app: FastAPI) -> Database:
-    database: Database = app.state.shop.database
+    database: Database = app.state.services.database
     return database
 
 
@@ -153,11 +153,11 @@ def test_the_authorization_test_has_a_row_for_it(app):
 
 
 async def test_its_answers_are_cached_until_somebody_changes_them(app, database, people, notes):
-    await settled(app.state.shop)
+    await settled(app.state.services)
     first, again = [await people["nobody"].get("/notes/of-ada") for _ in range(2)]
     assert again.headers["cache-status"].startswith("shop_api; hit")
     await database["notes"].update_one({"_id": "of-ada"}, {"$set": {"text": "changed in a shell"}})
-    await settled(app.state.shop)
+    await settled(app.state.services)
     assert (await people["nobody"].get("/notes/of-ada")).json() == {"text": "changed in a shell"}
     assert first.json() == {"text": "by ada"}
 
@@ -207,7 +207,7 @@ def test_the_document_has_all_of_it(engines: Settings):
 
 
 async def test_emptying_a_database_empties_it(app, database, notes):
-    await empty(app.state.shop, ALL)
+    await empty(app.state.services, ALL)
     assert await database["notes"].count_documents({}) == 0
     assert await database["guards"].count_documents({}) == 1
 

@@ -163,7 +163,7 @@ class TestFailures:
 
             @app.get("/broken")
             async def broken() -> None:
-                await app.state.shop.database.command({"noSuchCommand": 1})
+                await app.state.services.database.command({"noSuchCommand": 1})
 
             assert (await client.get("/broken", headers=SAMPLED)).status_code == 500
         spans = collector.of(TRACE)

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from conftest import client_of
-from shop_api.container import Shop
+from shop_api.container import Services
 from shop_api.features import FEATURES
 from shop_api.features.feature import permissions_of
 from shop_api.features.users.repository import UserRepository
@@ -116,7 +116,7 @@ TABLE = [
 
 
 @pytest.fixture
-async def callers(app, shop: Shop) -> Callable[[str], Awaitable[httpx.AsyncClient]]:
+async def callers(app, shop: Services) -> Callable[[str], Awaitable[httpx.AsyncClient]]:
     """`await callers("user")`: a client with the token of such a caller."""
     users, tokens = UserRepository(shop.database, shop.audit), AccessTokens(TEST_SECRET.encode(), utc_now)
     for name in ("ada", "other", "disabled", "deleted"):

@@ -69,7 +69,7 @@ async def stranger(engines, accounts, server, commands, monkeypatch):
 
 async def test_a_reset_is_answered_alike_and_after_the_same_work_whoever_has_the_address(stranger, commands):
     """`make timing` measures what a client could: how long it takes."""
-    mail_queue, go_on, said = stranger._transport.app.state.shop.mail_queue, asyncio.Event(), set()
+    mail_queue, go_on, said = stranger._transport.app.state.services.mail_queue, asyncio.Event(), set()
 
     async def hold():
         await go_on.wait()

@@ -110,7 +110,7 @@ async def watched(engines) -> AsyncIterator[tuple[httpx.AsyncClient, Listener]]:
         for n in range(20):
             await client.post("/products", json=a_product(product_id=f"tea-{n}", name="a" * 199 + "!"))
         yield client, listener
-        await app.state.shop.database.client.drop_database(settings.mongo_db)
+        await app.state.services.database.client.drop_database(settings.mongo_db)
 
 
 @pytest.fixture

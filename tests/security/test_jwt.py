@@ -105,7 +105,7 @@ async def signed_in(request, engines, tmp_path_factory) -> AsyncIterator[Good]:
         assert (await client.post("/register", json=CREDENTIALS)).status_code == 201
         tokens = (await client.post("/auth", json=CREDENTIALS)).json()
         yield Good(tokens["access_token"], algorithm, key, client)
-        await app.state.shop.database.client.drop_database(settings.mongo_db)
+        await app.state.services.database.client.drop_database(settings.mongo_db)
 
 
 @pytest.fixture

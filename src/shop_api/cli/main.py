@@ -179,11 +179,11 @@ def _make_first_admin(settings: Settings, stop: _Stop) -> None:
 
 
 async def _add_admin(settings: Settings, username: str, password: str) -> bool:
-    from shop_api.container import open_shop
+    from shop_api.container import open_services
     from shop_api.features.users.models import Registration
 
-    async with open_shop(settings) as shop:
-        return await shop.users.ensure_admin(Registration(username=username, password=SecretStr(password)))
+    async with open_services(settings) as services:
+        return await services.users.ensure_admin(Registration(username=username, password=SecretStr(password)))
 
 
 def _serve(settings: Settings, listener: socket.socket, stop: _Stop) -> None:

@@ -89,13 +89,13 @@ async def _import(
     show: "Callable[[ImportResult], None]",
     dry_run: bool,
 ) -> "ImportResult":
-    from shop_api.container import open_shop
+    from shop_api.container import open_services
     from shop_api.features.products.repository import ProductRepository
     from shop_api.features.products.transfer.importing import DryRunRepository, Importer
     from shop_api.kernel.clock import utc_now
 
-    async with open_shop(settings) as shop:
-        catalogue = ProductRepository(shop.database)
+    async with open_services(settings) as services:
+        catalogue = ProductRepository(services.database)
         importer = Importer(DryRunRepository(catalogue) if dry_run else catalogue, plan.mapping, utc_now, reject)
         await importer.run(plan.rows, show)
         return importer.result
@@ -129,9 +129,9 @@ def export_products(
 
 
 async def _export(settings: Settings, form: Format, out: IO[str]) -> int:
-    from shop_api.container import open_shop
+    from shop_api.container import open_services
     from shop_api.features.products.repository import ProductRepository
     from shop_api.features.products.transfer.exporting import export
 
-    async with open_shop(settings) as shop:
-        return await export(ProductRepository(shop.database).each(), form, out)
+    async with open_services(settings) as services:
+        return await export(ProductRepository(services.database).each(), form, out)

@@ -1,6 +1,6 @@
 """The `…Dep` names for what every router may ask of a request: who sends it, from where, and what it expects.
 
-The service itself is found at `app.state.shop`; of it, only `authenticate` and `idempotency_keys` are known in http/.
+The service itself is found at `app.state.services`; of it, only `authenticate` and `idempotency_keys` are known in http/.
 """
 
 from functools import partial
@@ -31,7 +31,7 @@ async def optional_caller(request: Request, token: _BearerToken) -> Caller | Non
     """The caller, or None if no token was sent. An invalid token still raises InvalidToken."""
     if token is None:
         return None
-    authenticate: Authenticate = request.app.state.shop.authenticate
+    authenticate: Authenticate = request.app.state.services.authenticate
     caller = await authenticate(token)
     request_state(request.scope).user_id = caller.id  # for the log
     return caller

@@ -33,7 +33,7 @@ async def _mailing(engines, post):
 @pytest.fixture
 async def client(_mailing, app, post):
     """A client of an app that sends mail, with nothing in it and nothing sent."""
-    await _mailing.state.shop.mail_queue.settled()
+    await _mailing.state.services.mail_queue.settled()
     post.letters.clear()
     async with client_of(_mailing) as client:
         yield client
@@ -83,7 +83,7 @@ class TestVerification:
         assert answer.json()["code"] == "invalid_one_time_token"
         assert await self.verified(client)
         assert (await client.post("/users/me/email/verification")).status_code == 202
-        await client._transport.app.state.shop.mail_queue.settled()
+        await client._transport.app.state.services.mail_queue.settled()
         assert len(post.letters) == 1  # it is known already
 
     async def test_without_an_address_it_is_409(self, client, shop):
@@ -176,7 +176,7 @@ class TestReset:
         await self.ask(client)
         [letter] = await post.arrived()
         await sign_in(client)
-        passwords = client._transport.app.state.shop.users._passwords
+        passwords = client._transport.app.state.services.users._passwords
         owners = {"current_password": PASSWORD, "new_password": "changed by its owner"}
 
         async def hashed_meanwhile(password, hashed=passwords.hash):
@@ -201,7 +201,7 @@ class TestReset:
         monkeypatch.setattr(queue, "_PAUSES", ())
         post.refusals = 1
         await self.ask(client)
-        await client._transport.app.state.shop.mail_queue.settled()
+        await client._transport.app.state.services.mail_queue.settled()
         assert (post.letters, await shop.database["one_time_tokens"].count_documents({})) == ([], 1)
         await self.ask(client)
         [letter] = await post.arrived()
@@ -220,12 +220,12 @@ class TestReset:
         await users.add(a_user("cem", email="cem@shop.example", email_verified=True))
         for email in (EMAIL, "bob@shop.example", "nobody@shop.example", "cem@shop.example"):
             await self.ask(client, email)
-        await client._transport.app.state.shop.mail_queue.settled()
+        await client._transport.app.state.services.mail_queue.settled()
         assert [letter["to"] for letter in post.letters] == ["cem@shop.example"]
 
     async def test_the_answer_does_not_tell_whether_anybody_has_the_address(self, client, verified, post):
         """Whatever there is to do for an address is done by others: here, by nobody before all have been answered."""
-        mail_queue, go_on, seen = client._transport.app.state.shop.mail_queue, asyncio.Event(), set()
+        mail_queue, go_on, seen = client._transport.app.state.services.mail_queue, asyncio.Event(), set()
 
         async def hold():
             await go_on.wait()

@@ -72,7 +72,7 @@ def _moment(at: datetime) -> str:
 
 async def _restore(settings: Settings, file: Path, force: bool) -> bool:
     from shop_api.cli.backup import archive, repository
-    from shop_api.container import open_shop
+    from shop_api.container import open_services
     from shop_api.storage.mongo import client as mongo
 
     async with mongo.open_database(settings.required()[0], settings.mongo_db, settings.mongo_driver) as database:
@@ -81,7 +81,7 @@ async def _restore(settings: Settings, file: Path, force: bool) -> bool:
                 return False
             await repository.clear(database)
         await repository.fill(database, archive.documents(file))
-    async with open_shop(settings):  # which makes the indexes
+    async with open_services(settings):  # which makes the indexes
         return True
 
 

@@ -15,7 +15,7 @@ from shop_api.settings import Settings
 from shop_api.storage.mongo.client import PyMongoError, brief_message
 
 if TYPE_CHECKING:
-    from shop_api.container import Shop
+    from shop_api.container import Services
 
 _AT_A_TIME = 25
 _LINE_EVERY = 100
@@ -47,17 +47,19 @@ def demo(
 
 
 async def _fill(settings: Settings, products: int, seed: int, force: bool) -> list[tuple[str, str, str]]:
-    from shop_api.container import open_shop
+    from shop_api.container import open_services
 
-    async with open_shop(settings) as shop:
-        there = await shop.products.size()
+    async with open_services(settings) as services:
+        there = await services.products.size()
         if there and not force:
             fail(f"there are {there:,} products already: nothing was done; --force adds the made-up ones to them")
-        await _add_products(shop, products, seed)
-        return [(username, role, await _add_person(shop, username, name, role)) for username, name, role in _PEOPLE]
+        await _add_products(services, products, seed)
+        return [
+            (username, role, await _add_person(services, username, name, role)) for username, name, role in _PEOPLE
+        ]
 
 
-async def _add_products(shop: "Shop", count: int, seed: int) -> None:
+async def _add_products(services: "Services", count: int, seed: int) -> None:
     from shop_api.cli.demo.catalogue import product
     from shop_api.features.products.repository import ProductRepository
     from shop_api.features.products.transfer.importing import Importer, Rejected
@@ -69,7 +71,7 @@ async def _add_products(shop: "Shop", count: int, seed: int) -> None:
         fail(f"{rejected.product_id}: {rejected.reason}")
 
     mapping = RowMapping({}, {}, strict=True, typed=True)
-    importer = Importer(ProductRepository(shop.database), mapping, utc_now, reject)
+    importer = Importer(ProductRepository(services.database), mapping, utc_now, reject)
     for numbers in _shown(range(1, count + 1)):
         await importer.run(iter([Row(number, product(seed, number)) for number in numbers]), lambda _: None)
 
@@ -87,7 +89,7 @@ def _shown(numbers: range) -> Iterator[range]:
             say(f"{part[-1]:,} of {len(numbers):,} products")
 
 
-async def _add_person(shop: "Shop", username: str, full_name: str, role: str) -> str:
+async def _add_person(services: "Services", username: str, full_name: str, role: str) -> str:
     """The password of the new account; empty if there is one of this name already."""
     from shop_api.features.users.errors import DuplicateUsername
     from shop_api.features.users.models import Registration
@@ -95,9 +97,9 @@ async def _add_person(shop: "Shop", username: str, full_name: str, role: str) ->
     password = secrets.token_urlsafe(12)
     given = Registration(username=username, password=SecretStr(password), full_name=full_name)
     if role == "admin":
-        return password if await shop.users.ensure_admin(given) else ""
+        return password if await services.users.ensure_admin(given) else ""
     try:
-        await shop.users.register(given, None)
+        await services.users.register(given, None)
     except DuplicateUsername:
         return ""
     return password

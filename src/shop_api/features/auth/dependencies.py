@@ -17,27 +17,27 @@ _LONGEST_USER_AGENT = 500
 
 
 async def _auth(request: Request) -> AuthService:
-    auth: AuthService = request.app.state.shop.auth
+    auth: AuthService = request.app.state.services.auth
     return auth
 
 
 async def _email(request: Request) -> EmailService:
-    email: EmailService = request.app.state.shop.email
+    email: EmailService = request.app.state.services.email
     return email
 
 
 async def _users(request: Request) -> UserService:
-    users: UserService = request.app.state.shop.users
+    users: UserService = request.app.state.services.users
     return users
 
 
 async def _exports(request: Request) -> ExportService:
-    exports: ExportService = request.app.state.shop.exports
+    exports: ExportService = request.app.state.services.exports
     return exports
 
 
 async def _signing_keys(request: Request) -> SigningKeyStore | None:
-    folder: SigningKeyStore | None = request.app.state.shop.signing_keys
+    folder: SigningKeyStore | None = request.app.state.services.signing_keys
     return folder
 
 

@@ -9,12 +9,12 @@ from shop_api.settings import Settings
 
 
 async def _overview(request: Request) -> OverviewService:
-    overview: OverviewService = request.app.state.shop.overview
+    overview: OverviewService = request.app.state.services.overview
     return overview
 
 
 async def _settings(request: Request) -> Settings:
-    settings: Settings = request.app.state.shop.settings
+    settings: Settings = request.app.state.services.settings
     return settings
 
 

@@ -10,17 +10,17 @@ from shop_api.observability.metrics import Metrics
 
 
 async def _health(request: Request) -> HealthService:
-    health: HealthService = request.app.state.shop.health
+    health: HealthService = request.app.state.services.health
     return health
 
 
 async def _audit(request: Request) -> AuditService:
-    audit: AuditService = request.app.state.shop.audit_service
+    audit: AuditService = request.app.state.services.audit_service
     return audit
 
 
 async def _metrics(request: Request) -> Metrics:
-    metrics: Metrics = request.app.state.shop.metrics
+    metrics: Metrics = request.app.state.services.metrics
     return metrics
 
 

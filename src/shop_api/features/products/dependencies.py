@@ -8,7 +8,7 @@ from shop_api.features.products.service import ProductService
 
 
 async def _products(request: Request) -> ProductService:
-    products: ProductService = request.app.state.shop.products
+    products: ProductService = request.app.state.services.products
     return products
 
 

@@ -12,7 +12,7 @@ from shop_api.kernel.errors import Forbidden
 
 
 async def _users(request: Request) -> UserService:
-    users: UserService = request.app.state.shop.users
+    users: UserService = request.app.state.services.users
     return users
 
 

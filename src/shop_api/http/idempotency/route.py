@@ -55,7 +55,7 @@ class CreatingRoute(StrictRoute):
 
 
 async def _once(request: Request, key: str, handle: Callable[[Request], Coroutine[Any, Any, Response]]) -> Response:
-    keys: IdempotencyKeys = request.app.state.shop.idempotency_keys
+    keys: IdempotencyKeys = request.app.state.services.idempotency_keys
     state = request_state(request.scope)
     caller = await optional_caller(request, await bearer_token(request))
     what = digest(request.method, request.url.path, await request.body())
