@@ -60,7 +60,9 @@ async def in_redis(shop: Services) -> bytes:
 def in_memory(shop: Services) -> bytes:
     """All that the tier in this process holds."""
     entries = shop.cache.memory._entries.items()
-    return b"\n".join(repr((key, e.tags, e.answer.status, e.answer.headers, e.body)).encode() for key, e in entries)
+    return b"\n".join(
+        repr((key, e.tags, e.response.status, e.response.headers, e.body)).encode() for key, e in entries
+    )
 
 
 @pytest.mark.usefixtures("tea")
@@ -475,7 +477,7 @@ class TestPrivacy:
             await user.get(url, headers=own)
             await anyone.get(url, headers=own)
         stored = shop.cache.memory._entries.values()
-        kept = {name for entry in stored for name, _ in entry.answer.headers}
+        kept = {name for entry in stored for name, _ in entry.response.headers}
         assert kept == {b"content-type", b"content-length", b"etag", b"cache-control", b"surrogate-key"}
         both = in_memory(shop) + await in_redis(shop)
         assert b"Assam" in both

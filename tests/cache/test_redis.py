@@ -84,7 +84,7 @@ async def ticket_of(tier: RedisTier, key=KEY, tags=TAGS) -> WriteToken:
 
 def failed(tier: RedisTier) -> int:
     """How many of its commands have failed so far."""
-    samples = (sample for metric in tier._calls.collect() for sample in metric.samples)
+    samples = (sample for metric in tier._metrics.collect() for sample in metric.samples)
     return sum(int(s.value) for s in samples if s.name.endswith("_count") and s.labels["outcome"] == "failed")
 
 
@@ -327,4 +327,4 @@ class TestForeign:
         tier.store(KEY, ticket, an_answer(), time.monotonic())
         assert await found(tier) == "old"
         (name,) = await direct.keys("*answer:*")
-        await direct.set(name, ticket.stamp + value)
+        await direct.set(name, ticket.tag_tokens + value)

@@ -1,6 +1,6 @@
 """The `…Dep` names for what every router may ask of a request: who sends it, from where, and what it expects.
 
-The service itself is found at `app.state.services`; of it, only `authenticate` and `idempotency_keys` are known in http/.
+The service itself is at `app.state.services`; of it, only `authenticate` and `idempotency_keys` are known in http/.
 """
 
 from functools import partial

@@ -72,14 +72,14 @@ async def test_after_one_that_may_have_had_an_effect_it_is_tried_again_under_the
     with pytest.raises(IdempotencyKeyReused):
         await claimed(keys, "another request")
     again = await claimed(keys)
-    assert (again.creation, again.is_first) == (first.creation, False)
+    assert (again.new_id, again.is_first) == (first.new_id, False)
 
 
 async def test_what_an_attempt_before_may_have_done_is_not_forgotten_when_this_one_had_no_effect(keys):
     first = await claimed(keys)
     await keys.release(first, undone=False)
     await keys.release(await claimed(keys), undone=True)
-    assert (await claimed(keys)).creation == first.creation
+    assert (await claimed(keys)).new_id == first.new_id
 
 
 async def test_a_claim_whose_request_died_is_taken_over_by_one(keys, clock):
@@ -89,13 +89,13 @@ async def test_a_claim_whose_request_died_is_taken_over_by_one(keys, clock):
         await claimed(keys)
     clock.now += timedelta(seconds=2)
     claims = await asyncio.gather(*(claimed(keys) for _ in range(20)), return_exceptions=True)
-    assert [claim.creation for claim in claims if isinstance(claim, Claim)] == [first.creation]
+    assert [claim.new_id for claim in claims if isinstance(claim, Claim)] == [first.new_id]
     assert sum(isinstance(claim, IdempotencyInProgress) for claim in claims) == 19
 
 
 async def test_the_same_attempt_passed_on_by_a_proxy_does_not_wait(keys):
     first = await claimed(keys, attempt="a")
-    assert (await claimed(keys, attempt="a")).creation == first.creation
+    assert (await claimed(keys, attempt="a")).new_id == first.new_id
 
 
 async def test_who_was_overtaken_does_not_give_up_the_claim_of_who_overtook(keys, clock):
@@ -111,4 +111,4 @@ async def test_after_a_day_a_key_is_new(keys, clock):
     first = await claimed(keys)
     await keys.store(first, ANSWER)
     clock.now += KEPT + timedelta(seconds=1)
-    assert (await claimed(keys, "another request")).creation != first.creation
+    assert (await claimed(keys, "another request")).new_id != first.new_id
