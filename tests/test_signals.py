@@ -9,7 +9,7 @@ from pathlib import Path
 IN_THE_BACKGROUND = f"""if True:
     import json, os, signal, subprocess, sys
     sys.path.insert(0, {str(Path(__file__).parent)!r})
-    from signals import default_for_children
+    from support.signals import default_for_children
     for signum in (signal.SIGINT, signal.SIGHUP):
         signal.signal(signum, signal.SIG_IGN)
     ask = "import signal; print([signal.getsignal(s) is signal.SIG_IGN for s in (signal.SIGINT, signal.SIGHUP)])"

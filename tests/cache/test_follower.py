@@ -6,6 +6,8 @@ import uuid
 from collections.abc import AsyncIterator, Iterator
 from itertools import pairwise
 
+import httpx
+import pymongo
 import pytest
 from pymongo import DeleteOne, InsertOne, MongoClient, UpdateOne
 from redis.asyncio import Redis
@@ -237,6 +239,12 @@ class TestCut:
         await until(is_seen)
 
 
+async def ask(client: Client, url: str) -> httpx.Response:
+    """As a GET of a client that has less time than the service gives to a database that does not answer."""
+    with pymongo.timeout(1):
+        return await client.get(url)
+
+
 class TestDatabaseGone:
     READS = ("/products/tea", "/products?category=outside")
 
@@ -259,7 +267,7 @@ class TestDatabaseGone:
         monkeypatch.setattr(cache, "STALE_IF_ERROR", 3600.0)
 
         async def is_given(url: str) -> bool:
-            answer = await anyone.get(url)
+            answer = await ask(anyone, url)
             assert answer.status_code == 200
             given = answer.headers["cache-status"] == "shop_api; hit; detail=database-unavailable"
             assert not given or int(answer.headers["age"]) >= 1
@@ -276,7 +284,7 @@ class TestDatabaseGone:
         shop.cache._gone_until = time.monotonic()  # it has been for long enough: one finds out whether it still is
         assert await is_known()
         assert shop.cache.counters.fills == fills + 1
-        unknown = await anyone.get("/products?category=unknown")
+        unknown = await ask(anyone, "/products?category=unknown")
         assert (unknown.status_code, unknown.json()["code"]) == (503, "database_unavailable")
 
         instance.mongo.cut = False
@@ -290,22 +298,22 @@ class TestDatabaseGone:
         await until(is_seen)
 
     async def test_what_another_instance_has_changed_meanwhile_is_not_given(self, anyone, shop, warm):
-        answer = await anyone.get("/products/tea")
+        answer = await ask(anyone, "/products/tea")
         assert answer.status_code == 200
         async with Redis.from_url(shop.settings.redis_url.get_secret_value()) as redis:
             # As by its writer. This instance cannot follow.
             assert await redis.set(f"{shop.cache.redis._prefix}product:tea", b"another!", xx=True)
         await asyncio.sleep(BOUND)
-        assert (await anyone.get("/products/tea")).status_code == 503
-        assert (await anyone.get("/products?category=outside")).status_code == 200
+        assert (await ask(anyone, "/products/tea")).status_code == 503
+        assert (await ask(anyone, "/products?category=outside")).status_code == 200
 
     async def test_it_ends(self, anyone, shop, warm, monkeypatch):
-        assert (await anyone.get("/products/tea")).status_code == 200
+        assert (await ask(anyone, "/products/tea")).status_code == 200
         grace = time.monotonic() - shop.cache.seen_through + 1
         monkeypatch.setattr(cache, "STALE_IF_ERROR", grace)
 
         async def is_over() -> bool:
-            return (await anyone.get("/products/tea")).status_code == 503
+            return (await ask(anyone, "/products/tea")).status_code == 503
 
         await until(is_over)
         assert time.monotonic() >= shop.cache.seen_through + grace

@@ -22,7 +22,7 @@ from support.processes import PATIENCE
 
 pytestmark = [pytest.mark.e2e, pytest.mark.long]
 CLIENTS = 8
-REQUESTS = amount("REQUESTS", 6000)
+REQUESTS = amount("REQUESTS", 2400)
 
 
 def test_requests_are_spread_three_to_two_to_one(shop: Shop):

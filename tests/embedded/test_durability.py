@@ -23,7 +23,7 @@ from support.processes import PATIENCE, environment, started
 
 pytestmark = pytest.mark.long
 
-WRITES = int(os.environ.get("CHAOS_WRITES", "900"))
+WRITES = int(os.environ.get("CHAOS_WRITES", "450"))
 AT_ONCE = 16
 KILLS = 3
 

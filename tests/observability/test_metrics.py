@@ -6,6 +6,7 @@ import re
 import time
 from pathlib import Path
 
+import pymongo
 import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
@@ -17,6 +18,7 @@ from shop_api.app import create_app
 from shop_api.observability.histogram import BOUNDS
 from shop_api.settings import Settings
 from support.factories import PASSWORD, a_product
+from support.processes import PATIENCE
 
 Labels = dict[str, str]
 
@@ -111,8 +113,9 @@ class TestRequests:
 
         headers = {"Content-Type": "application/json"}
         waiting = [asyncio.create_task(fresh.post("/auth", content=slowly(), headers=headers)) for _ in range(3)]
-        await asyncio.sleep(0.05)
-        assert (await scrape(fresh)).value("shop_http_requests_in_flight") == 4  # and the question itself
+        async with asyncio.timeout(PATIENCE):
+            while (await scrape(fresh)).value("shop_http_requests_in_flight") != 4:  # with the question itself
+                await asyncio.sleep(0.01)
         body.set()
         await asyncio.gather(*waiting)
         assert (await scrape(fresh)).value("shop_http_requests_in_flight") == 1
@@ -162,8 +165,10 @@ class TestWhatItStandsOn:
             lifespan = running_app(settings)
             app = await lifespan.__aenter__()
         async with client_of(app) as client:
-            await client.get("/products")
-            found = await scrape(client)
+            with pymongo.timeout(1):
+                await client.get("/products")
+            with pymongo.timeout(1):
+                found = await scrape(client)
         await lifespan.__aexit__(None, None, None)
         assert found.value("shop_ready") == 0
         assert found.value("shop_engine_up", engine="mongo") == 0

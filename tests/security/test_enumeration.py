@@ -16,7 +16,7 @@ from shop_api.features.users.repository import UserRepository
 from support.factories import PASSWORD, a_user
 
 QUIET = "SHOP_TEST_SIGN_INS" in os.environ
-SIGN_INS = int(os.environ.get("SHOP_TEST_SIGN_INS", "15"))
+SIGN_INS = int(os.environ.get("SHOP_TEST_SIGN_INS", "9"))
 clock = time.perf_counter if QUIET else time.process_time
 INDISTINGUISHABLE = 0.005  # seconds
 VARYING = {"x-request-id", "date"}
