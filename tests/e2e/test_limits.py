@@ -1,5 +1,6 @@
 """What nginx refuses for the instances, and what can be switched on in its configuration."""
 
+import itertools
 import socket
 import sys
 import time
@@ -11,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from e2e.stack import Shop, nginx
+from e2e.stack import Shop, nginx, wait_until
 from e2e.test_edge import problem_of, raw
 from support.factories import a_product
 
@@ -46,17 +47,20 @@ class TestHeadersGivenTwice:
 
 @on_linux
 class TestLimitsOfAnAddress:
-    def test_a_burst_passes_and_more_is_refused_for_this_address_alone(self, shop: Shop):
-        with client_at("127.0.0.3", shop.nginx.url) as client, ThreadPoolExecutor(8) as pool:
-            answers = list(pool.map(client.get, ["/health/live"] * 600))
-        statuses = Counter(answer.status_code for answer in answers)
-        assert statuses.keys() == {200, 429}
-        assert statuses[200] > 200
-        refused = next(answer for answer in answers if answer.status_code == 429)
-        assert problem_of(refused)["code"] == "rate_limited"
-        assert refused.headers["Retry-After"] == "1"
-        with client_at("127.0.0.4", shop.nginx.url) as client:
-            assert client.get("/health/live").status_code == 200
+    def test_a_burst_passes_and_more_is_refused_for_this_address_alone(self, shop: Shop, tmp_path: Path):
+        ports = [instance.port for instance in shop.instances]
+        # The burst is as it is shipped; what passes beside it is so little that the machine's speed does not matter.
+        with nginx(tmp_path / "nginx", ports, {"rate=100r/s": "rate=1r/s"}) as front:
+            with client_at("127.0.0.3", front.url) as client, ThreadPoolExecutor(8) as pool:
+                answers = list(pool.map(client.get, ["/health/live"] * 400))
+            statuses = Counter(answer.status_code for answer in answers)
+            assert statuses.keys() == {200, 429}
+            assert statuses[200] > 200
+            refused = next(answer for answer in answers if answer.status_code == 429)
+            assert problem_of(refused)["code"] == "rate_limited"
+            assert refused.headers["Retry-After"] == "1"
+            with client_at("127.0.0.4", front.url) as client:
+                assert client.get("/health/live").status_code == 200
 
     def test_a_hundred_requests_at_the_same_time_are_enough(self, shop: Shop):
         unfinished = b"POST /register HTTP/1.1\r\nHost: shop\r\nContent-Length: 9\r\n\r\n"
@@ -64,8 +68,8 @@ class TestLimitsOfAnAddress:
             for _ in range(100):
                 connection = socket.create_connection(("127.0.0.1", shop.nginx.port), 10, ("127.0.0.5", 0))
                 stack.enter_context(connection).sendall(unfinished)
-            time.sleep(0.3)
             with client_at("127.0.0.5", shop.nginx.url) as client:
+                wait_until(lambda: client.get("/health/live").status_code != 200)
                 assert problem_of(client.get("/health/live"))["code"] == "rate_limited"
             with client_at("127.0.0.6", shop.nginx.url) as client:
                 assert client.get("/health/live").status_code == 200
@@ -103,8 +107,13 @@ class TestMicroCache:
                 assert answer.headers.get_list("X-Request-ID") == [request_id]
                 return answer.json()["stock"], front.request(request_id)["upstream"] != ""
 
-            assert asked("micro-1") == (1, True)
-            assert asked("micro-2") == (1, False)
+            for n in itertools.count():
+                started = time.monotonic()
+                first, second = asked(f"micro-1-{n}-first"), asked(f"micro-1-{n}-second")
+                if time.monotonic() - started < 1:  # else it was too old the second time, which shows nothing
+                    break
+            assert first == (1, True) or (n and first == (1, False))
+            assert second == (1, False)
             assert asked("micro-3", Authorization=admin.headers["Authorization"])[1]
             admin.patch("/products/micro", json={"stock": 2}).raise_for_status()
             time.sleep(2.2)

@@ -16,10 +16,11 @@ from support.ports import free_port
 from support.processes import PATIENCE
 
 SERVICE = "shop"
-# Quick to notice, so that a test need not wait; the same, thirty times slower, is what one would run.
+# Quick to notice, so that a test need not wait, and not so quick that a busy machine looks like a dead server:
+# deploy/compose.ha.yml waits twice as long.
 _SENTINEL = f"""
 sentinel monitor {SERVICE} 127.0.0.1 {{primary}} 2
-sentinel down-after-milliseconds {SERVICE} 500
+sentinel down-after-milliseconds {SERVICE} 1500
 sentinel failover-timeout {SERVICE} 2000
 """
 _QUICK = ("SENTINEL", "DEBUG", "INFO-PERIOD", 200, "PUBLISH-PERIOD", 100, "ASK-PERIOD", 100, "PING-PERIOD", 100)
@@ -132,7 +133,7 @@ def cluster(folder: Path, key: str) -> Iterator[list[RedisServer]]:
         nodes = []
         for number in range(4):
             (folder / f"node-{number}").mkdir()
-            options = "--cluster-enabled yes --cluster-node-timeout 500 --cluster-replica-validity-factor 0"
+            options = "--cluster-enabled yes --cluster-node-timeout 1500 --cluster-replica-validity-factor 0"
             nodes.append(RedisServer(folder / f"node-{number}", *options.split(), "--cluster-port", str(free_port())))
             stack.callback(nodes[-1].stop)
             nodes[-1].start()
