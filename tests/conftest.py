@@ -10,9 +10,11 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import httpx
+import hypothesis
 import pytest
 import structlog
 from fastapi import FastAPI
+from pydantic import SecretStr
 
 from shop_api import embedded
 from shop_api.app import create_app
@@ -27,9 +29,16 @@ from shop_api.settings import Settings
 from shop_api.storage.mongo import client as mongo
 from shop_api.storage.mongo.client import Database
 from shop_api.storage.mongo.collections import CollectionSpec
+from shop_api.storage.redis.fallback import _LONGEST as REDIS_LONGEST
 from support import signals
 from support.factories import TEST_SECRET, a_user
 from support.processes import PATIENCE
+
+# How long examples take to make says nothing on a busy machine, and what a test takes even less.
+hypothesis.settings.register_profile(
+    "suite", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow], print_blob=True
+)
+hypothesis.settings.load_profile("suite")
 
 # By default httpx gives up after five seconds, which show nothing on a busy machine.
 for part in ("connect", "read", "write", "pool"):
@@ -45,6 +54,11 @@ structlog.configure(
 )
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    # It compares the state of the generator that all threads share; those of a driver use it whenever they like.
+    config.addinivalue_line("filterwarnings", "ignore:Do not use the `random` module inside strategies")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.get_closest_marker("long") is None)
 
@@ -54,6 +68,20 @@ def _signals() -> Iterator[None]:
     """No test depends on how this process was started: in the background, SIGINT is ignored."""
     with signals.default_for_children():
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _patience() -> Iterator[None]:
+    """Redis is not given up because the machine is busy: each process would count for itself then."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("shop_api.storage.redis.fallback._LONGEST", PATIENCE)
+        yield
+
+
+@pytest.fixture
+def quick_redis(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is given up as in service."""
+    monkeypatch.setattr("shop_api.storage.redis.fallback._LONGEST", REDIS_LONGEST)
 
 
 @pytest.fixture(scope="session")
@@ -69,7 +97,11 @@ def engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
         log_level="error",
     )
     with embedded.running(wanted, lambda _: None) as settings:
-        yield settings
+        if wanted.redis_url is not None:
+            yield settings
+        else:
+            patient = f"{settings.required()[1]}?socket_timeout={PATIENCE}"
+            yield settings.model_copy(update={"redis_url": SecretStr(patient)})
 
 
 @asynccontextmanager

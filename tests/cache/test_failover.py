@@ -25,7 +25,7 @@ from support.faults import RedisServer
 from support.own_time import OwnTime, own_time
 from support.redis_servers import Watched, until, watched
 
-pytestmark = pytest.mark.campaign
+pytestmark = [pytest.mark.campaign, pytest.mark.usefixtures("quick_redis")]
 FAILOVERS = int(os.environ.get("CHAOS_FAILOVERS", "2"))
 LONGEST = 5.0
 """Seconds of this process that an answer may take."""

@@ -108,7 +108,7 @@ async def own_redis(tmp_path: Path) -> AsyncIterator[OwnRedis]:
 @pytest.fixture(scope="module")
 def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with embedded.redis.running(tmp_path_factory.mktemp("redis")) as url:
-        yield url
+        yield f"{url}?socket_timeout={PATIENCE}&timeout={PATIENCE}"
 
 
 @pytest.fixture
@@ -195,6 +195,7 @@ class TestShared:
             assert await allowed(limits, 6, identity) == 5
 
 
+@pytest.mark.usefixtures("quick_redis")
 class TestRedisGone:
     @pytest.mark.usefixtures("long_pause")
     async def test_each_process_counts_for_itself(self, own_redis):
@@ -243,6 +244,7 @@ class TestRedisGone:
             assert limits.fallbacks == 20
 
 
+@pytest.mark.usefixtures("quick_redis")
 class TestRedisHangs:
     @pytest.mark.usefixtures("long_pause")
     async def test_attempts_wait_once_and_then_only_one_finds_out_whether_it_is_back(self, own_redis):

@@ -98,6 +98,7 @@ class TestAddress:
         assert "hunter2" not in str(refusal.value)
 
 
+@pytest.mark.usefixtures("quick_redis")
 class TestSentinel:
     async def test_both_kinds_of_connection_lead_to_the_primary(self, group: Watched):
         async with connect(group.url) as redis:
@@ -193,6 +194,7 @@ class TestCluster:
         assert found["Redis"].verdict == "ok"
         assert found["Redis"].fact.startswith("answers, version")
 
+    @pytest.mark.usefixtures("quick_redis")
     async def test_the_cache_goes_to_whoever_takes_over(self, nodes: list[RedisServer], url: str):
         owner, *_, replica = nodes
         async with a_tier(url) as tier, connect(url) as redis:
