@@ -67,7 +67,7 @@ def counted(limits: RateLimits) -> Counted:
 @pytest.fixture
 def long_pause(monkeypatch: pytest.MonkeyPatch) -> None:
     """Redis is left alone, after it failed, for longer than any test takes."""
-    monkeypatch.setattr("shop_api.storage.redis.client._PAUSE", 3600.0)
+    monkeypatch.setattr("shop_api.storage.redis.fallback._PAUSE", 3600.0)
 
 
 class OwnRedis:
