@@ -31,7 +31,7 @@ def is_field(name: str) -> bool:
 
 
 def product_of(values: Mapping[str, Any]) -> ProductIn:
-    """The product that `values`, by field, describe; Unfit when they describe none."""
+    """The product that `values`, by field, describe; InvalidRow when they describe none."""
     fields: dict[str, Any] = {}
     attributes: dict[str, Any] = {}
     problems = []

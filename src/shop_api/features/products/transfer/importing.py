@@ -89,7 +89,7 @@ class Batch(NamedTuple):
 
 
 class Products(Protocol):
-    """Where an import stores: the repository, or in a dry run the Rehearsal."""
+    """Where an import stores: the repository, or in a dry run the DryRunRepository."""
 
     async def find_many(self, product_ids: Collection[str]) -> dict[str, Product]: ...
 

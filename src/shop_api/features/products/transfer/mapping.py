@@ -80,7 +80,7 @@ class RowMapping:
             raise MappingError(reason)
 
     def product(self, row: Mapping[str, Any]) -> ProductIn:
-        """The product that `row` describes; Unfit when it describes none."""
+        """The product that `row` describes; InvalidRow when it describes none."""
         if self._strict and (reason := _unknown(row)):
             raise InvalidRow(reason)
         columns = {name: name for name in row if is_field(name)} | dict(self._columns)
