@@ -15,7 +15,15 @@ from shop_api.cache.middleware import CacheAccess, CacheMiddleware
 from shop_api.container import open_services
 from shop_api.features import FEATURES
 from shop_api.features.auth.export import export_models
-from shop_api.features.feature import Feature, audit_actions_of, cache_tags_of, collections_of, models_of, tags_of
+from shop_api.features.feature import (
+    Feature,
+    audit_actions_of,
+    cache_tags_of,
+    collections_of,
+    models_of,
+    routers_of,
+    tags_of,
+)
 from shop_api.features.users.models import Registration
 from shop_api.http import openapi
 from shop_api.http.draining import Draining
@@ -68,9 +76,8 @@ def create_app(settings: Settings, features: Sequence[Feature] = FEATURES) -> Fa
         generate_unique_id_function=lambda route: route.name,
     )
     app.state.draining, app.state.features = draining, features
-    for feature in features:
-        for router in feature.routers:
-            app.include_router(router)
+    for router in routers_of(features):
+        app.include_router(router)
     tags = [tag._asdict() for tag in tags_of(features)]
     models = [*models_of(features), *export_models(collections_of(features))]
     openapi.describe(app, tags, models, {AUDIT_ACTIONS: audit_actions_of(features)})

@@ -37,6 +37,8 @@ class Feature:
 
     name: str
     routers: Sequence[APIRouter] = ()
+    routed_first: bool = False
+    """Whether its routes are tried before those of other features: what is asked for most."""
     tags: Sequence[Tag] = ()
     """The first one is its main section; others come behind the main sections of all features."""
     models: Sequence[type[BaseModel]] = ()
@@ -69,6 +71,12 @@ def audit_actions_of(features: Iterable[Feature]) -> list[str]:
 
 def invariants_of(features: Iterable[Feature]) -> list[Invariant]:
     return list(chain.from_iterable(feature.invariants for feature in features))
+
+
+def routers_of(features: Iterable[Feature]) -> list[APIRouter]:
+    """Return all routers in the order in which their routes are tried."""
+    in_order = sorted(features, key=lambda feature: not feature.routed_first)
+    return list(chain.from_iterable(feature.routers for feature in in_order))
 
 
 def models_of(features: Iterable[Feature]) -> list[type[BaseModel]]:

@@ -10,6 +10,7 @@ from shop_api.features.products.router import router
 feature = Feature(
     name="products",
     routers=(router,),
+    routed_first=True,
     tags=(Tag("Products", "The catalogue: public to read, for admins to change."),),
     collections=(PRODUCTS,),
     cache_tags={PRODUCTS.name: product_tags},
