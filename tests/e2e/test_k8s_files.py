@@ -69,7 +69,7 @@ def test_it_is_not_killed_before_it_has_drained():
     probe = CONTAINER["readinessProbe"]
     assert drain > 0
     assert POD["terminationGracePeriodSeconds"] >= int(waiting) + drain + GRACEFUL + 5
-    assert f"timeout_graceful_shutdown={GRACEFUL}" in (ROOT / "src" / "shop_api" / "cli.py").read_text()
+    assert f"timeout_graceful_shutdown={GRACEFUL}" in (ROOT / "src" / "shop_api" / "cli" / "main.py").read_text()
     assert probe["httpGet"]["path"] == "/health/ready"
 
 

@@ -20,6 +20,7 @@ from shop_api.storage.mongo import client as mongo
 from shop_api.storage.mongo.client import DuplicateKeyError, PyMongoError
 from support.own_time import own_time
 from support.pids import engines_on, stop
+from support.processes import PATIENCE
 
 
 @pytest.mark.parametrize("driver", ["motor", "pymongo"])
@@ -92,7 +93,8 @@ class TestTransaction:
         await asyncio.wait_for(things.update_one({"_id": "a"}, {"$inc": {"n": 1}}), 30)  # no lock is left
         assert await self.amounts(things) == [101, 0]
 
-    async def test_those_that_meet_are_run_again_until_all_have_happened(self, database, things):
+    async def test_those_that_meet_are_run_again_until_all_have_happened(self, database, things, monkeypatch):
+        monkeypatch.setattr(mongo, "OPERATION_TIMEOUT_MS", PATIENCE * 1000)
         runs = 0
 
         async def move(session):
