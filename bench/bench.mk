@@ -12,6 +12,10 @@ bench-large: $(VENV)/dev.stamp .venv-bench/stamp ## the same with a million prod
 bench-report: .venv-bench/stamp ## write docs/benchmarks.md again from the figures that are there
 	.venv-bench/bin/python bench/report.py
 
+.PHONY: bench-compare
+bench-compare: $(VENV)/dev.stamp ## measure this checkout beside another: make bench-compare BEFORE=../before
+	$(BIN)/python bench/compare.py $(or $(BEFORE),$(error name the other checkout: BEFORE=../before)) . $(ARGS)
+
 # Those that the service is compared with want other versions of the same libraries.
 .venv-bench/stamp: bench/requirements.txt | $(BIN)/python
 	@echo "installing Flask, Eve, gunicorn and matplotlib into .venv-bench"

@@ -70,9 +70,9 @@ class Contenders:
         }
 
     @contextmanager
-    def service(self, **environment: str) -> Iterator[Server]:
+    def service(self, **variables: str) -> Iterator[Server]:
         """This service as it is run in production, but for the limits on sign-in."""
-        with self.running([script("shop-api"), "serve"], {**self._service, **environment}) as server:
+        with self.running([script("shop-api"), "serve"], {**self._service, **variables}) as server:
             yield server
 
     @contextmanager
@@ -108,10 +108,10 @@ class Contenders:
             yield server
 
     @contextmanager
-    def _gunicorn(self, app: str, options: tuple[str, ...], **environment: str) -> Iterator[Server]:
+    def _gunicorn(self, app: str, options: tuple[str, ...], **variables: str) -> Iterator[Server]:
         words = ("--chdir", str(HERE), "--bind", "127.0.0.1:0", "--log-level", "info", *(options or _SYNC))
         command = [str(self._others), "-m", "gunicorn", *words, app]
-        with self.running(command, {**self._other, **environment}) as server:
+        with self.running(command, {**self._other, **variables}) as server:
             for _ in range(200):  # its master listens before its worker answers
                 try:
                     httpx.get(f"{server.url}/products/none", timeout=30)
@@ -121,16 +121,16 @@ class Contenders:
             yield server
 
     @contextmanager
-    def running(self, command: list[str], environment: Mapping[str, str]) -> Iterator[Server]:
+    def running(self, command: list[str], variables: Mapping[str, str]) -> Iterator[Server]:
         """A server, from the line with its address to the end of the block."""
         self._started += 1
         log = self._folder / f"{self._started:03}-{Path(command[0]).name}.log"
         common = {"SHOP_PORT": "0", "SHOP_RATE_LIMITS": "off", "SHOP_LOG_FORMAT": "json", "SHOP_LOG_LEVEL": "info"}
         with ExitStack() as stack:
             stack.callback(log.unlink, missing_ok=True)  # a round of hits may write a hundred megabytes
-            with _environment(common | dict(environment)):
+            with environment(common | dict(variables)):
                 process = stack.enter_context(child(command, log))
-            yield Server(_address(process, log), process)
+            yield Server(address(process, log), process)
 
     def token(self, server: Server) -> str:
         """An access token of the first admin."""
@@ -141,7 +141,7 @@ class Contenders:
     def import_file(self, file: Path, database: str) -> None:
         """With the command that everyone imports with."""
         command = [script("shop-api"), "products", "import", str(file)]
-        with _environment({**self._service, "SHOP_MONGO_DB": database}):
+        with environment({**self._service, "SHOP_MONGO_DB": database}):
             done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             raise StartError(f"the import failed:\n{done.stdout}{done.stderr}")
@@ -162,7 +162,7 @@ def script(name: str) -> str:
     return str(Path(sys.executable).with_name(name))
 
 
-def _address(process: subprocess.Popen[bytes], log: Path) -> str:
+def address(process: subprocess.Popen[bytes], log: Path) -> str:
     deadline = time.monotonic() + _START_SECONDS
     while not (ready := _ADDRESS.search(log.read_bytes())):
         if process.poll() is not None or time.monotonic() > deadline:
@@ -173,9 +173,11 @@ def _address(process: subprocess.Popen[bytes], log: Path) -> str:
 
 
 @contextmanager
-def _environment(variables: Mapping[str, str]) -> Iterator[None]:
-    """The variables for the processes that are started in the block."""
+def environment(variables: Mapping[str, str], *, replace: bool = False) -> Iterator[None]:
+    """The variables for the processes that are started in the block, beside the others or in their place."""
     before = dict(os.environ)
+    if replace:
+        os.environ.clear()
     os.environ.update(variables)
     try:
         yield
