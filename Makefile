@@ -42,8 +42,9 @@ lint: $(VENV)/dev.stamp ## ruff and the import rules
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 
-type: $(VENV)/dev.stamp sdk/dist/python.stamp ## mypy --strict
+type: $(VENV)/dev.stamp sdk/dist/python.stamp ## mypy --strict, and mypy over the tests
 	$(BIN)/mypy
+	$(BIN)/mypy --config-file tests/mypy.ini
 
 openapi: $(VENV)/run.stamp ## write openapi.json
 	$(BIN)/shop-api openapi --output openapi.json

@@ -5,7 +5,7 @@ SHOP_TEST_MONGO_URL and SHOP_TEST_REDIS_URL run the same suite on other engines.
 
 import os
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -160,7 +160,7 @@ async def anyone(app: FastAPI) -> AsyncIterator[Client]:
 
 
 @pytest.fixture
-async def sign_in(app: FastAPI) -> AsyncIterator[Callable[..., object]]:
+async def sign_in(app: FastAPI) -> AsyncIterator[Callable[..., Awaitable[Client]]]:
     """`await sign_in("ada", role="admin")`: a client with the token of a new user of that name."""
     clients: list[Client] = []
     shop: Services = app.state.services
@@ -178,13 +178,13 @@ async def sign_in(app: FastAPI) -> AsyncIterator[Callable[..., object]]:
 
 
 @pytest.fixture
-async def admin(sign_in) -> Client:
+async def admin(sign_in: Callable[..., Awaitable[Client]]) -> Client:
     """A client with an admin's token."""
     return await sign_in("root", role="admin")
 
 
 @pytest.fixture
-async def user(sign_in) -> Client:
+async def user(sign_in: Callable[..., Awaitable[Client]]) -> Client:
     """A client with a plain user's token."""
     return await sign_in("ada")
 

@@ -84,4 +84,6 @@ def _run(base_url: str, token: str | None, configuration: Path, *selection: str)
         list(map(str, command)), cwd=configuration.parent, capture_output=True, text=True, timeout=limit
     )
     assert done.returncode == 0, done.stdout[-10_000:] + done.stderr[-2000:]
-    return int(re.search(r"(\d+) generated", done.stdout)[1])
+    generated = re.search(r"(\d+) generated", done.stdout)
+    assert generated
+    return int(generated[1])

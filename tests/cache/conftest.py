@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 from fastapi import FastAPI
-from pymongo.monitoring import CommandListener
+from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStartedEvent, CommandSucceededEvent
 
 from conftest import running_app
 from shop_api.cache import cache
@@ -23,13 +23,13 @@ class Commands(CommandListener):
     def __init__(self) -> None:
         self.sent: list[tuple[str, object]] = []
 
-    def started(self, event) -> None:
+    def started(self, event: CommandStartedEvent) -> None:
         self.sent.append((event.command_name, event.command[event.command_name]))
 
-    def succeeded(self, event) -> None:
+    def succeeded(self, event: CommandSucceededEvent) -> None:
         pass
 
-    def failed(self, event) -> None:
+    def failed(self, event: CommandFailedEvent) -> None:
         pass
 
     def reads(self) -> list[str]:
@@ -52,7 +52,7 @@ def cache_settings(engines: Settings) -> Settings:
 async def _app(cache_settings: Settings, _commands: Commands) -> AsyncIterator[FastAPI]:
     with pytest.MonkeyPatch.context() as patch:
         opening = mongo.open_database
-        patch.setattr(mongo, "open_database", lambda *given: opening(*given[:3], [*given[3], _commands]))
+        patch.setattr(mongo, "open_database", lambda *given: opening(*[*given[:3], [*given[3], _commands]]))
         patch.setattr(mongo.Changes, "WAIT_MS", 10)
         async with running_app(cache_settings) as app:
             patch.setattr(mongo, "open_database", opening)  # other tests may run before these have ended

@@ -9,6 +9,7 @@ import uuid
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -41,7 +42,8 @@ async def instances_on(settings: Settings) -> AsyncIterator[Cluster]:
         user = a_user("root", "admin")
         await UserRepository(shop.database, shop.audit).add(user)
         token = AccessTokens(TEST_SECRET.encode(), utc_now).issue(user.id, "test")
-        yield Cluster([Instance(app, None, None) for app in apps], None, token)
+        none: Any = None  # they share what they run on, and nothing of it is broken through these
+        yield Cluster([Instance(app, none, none) for app in apps], none, token)
         await shop.database.client.drop_database(settings.mongo_db)
 
 

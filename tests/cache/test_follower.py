@@ -54,7 +54,7 @@ async def anyone(instance) -> AsyncIterator[Client]:
 @pytest.fixture(scope="module")
 def outside(engines, instance) -> Iterator:
     """The collection, as somebody else has it."""
-    with MongoClient(engines.required()[0]) as client:
+    with MongoClient[dict](engines.required()[0]) as client:
         yield client[instance.app.state.services.settings.mongo_db]["products"]
 
 
@@ -160,7 +160,8 @@ class TestMany:
                 writes += 1
                 time.sleep(0.01)
 
-        writing, advances = asyncio.create_task(asyncio.to_thread(write)), {}
+        writing = asyncio.create_task(asyncio.to_thread(write))
+        advances: dict[float, int] = {}
         while not writing.done():
             advances.setdefault(shop.cache.seen_through, writes)
             await asyncio.sleep(0.01)

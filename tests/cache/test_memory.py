@@ -204,10 +204,13 @@ async def test_what_it_counts_is_what_it_takes():
             path = json.loads(f'"/products/0198c5b2-7d6e-7c3a-9f54-3a1f7c1d{n:04}"')  # nobody else's string
             scope = {"type": "http", "method": "GET", "path": path, "query_string": b"", "headers": []}
             tags = route.tags_of(path)
+            assert tags is not None
             now = float(n) / 1e6
             answer = await cached._public_response(scope, tags)
             memory.put(_key(scope), Entry(answer, tags, route, now, now + 1), now)
-            memory.get(_key(scope), now).headers(now)
+            entry = memory.get(_key(scope), now)
+            assert entry is not None
+            entry.headers(now)
 
     await filled(MemoryTier(MANY))  # whatever is made once, has been
     gc.collect()

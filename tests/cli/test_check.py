@@ -3,6 +3,7 @@
 import subprocess
 
 import pytest
+from pydantic import SecretStr
 from pymongo import MongoClient
 
 from shop_api.kernel.clock import utc_now
@@ -30,7 +31,7 @@ async def test_all_holds_of_what_the_service_writes(stored, sign_in):
 
 
 async def test_each_violation_is_told_and_ends_it_with_1(stored):
-    with MongoClient(stored.required()[0]) as client:
+    with MongoClient[dict](stored.required()[0]) as client:
         database = client[stored.mongo_db]
         database["products"].update_one({}, {"$set": {"words": []}})
         database["sessions"].insert_one(
@@ -48,7 +49,7 @@ async def test_each_violation_is_told_and_ends_it_with_1(stored):
 
 
 def test_without_mongodb_it_says_so(engines: Settings):
-    away = engines.model_copy(update={"mongo_url": type(engines.mongo_url)("mongodb://127.0.0.1:1/?replicaSet=rs0")})
+    away = engines.model_copy(update={"mongo_url": SecretStr("mongodb://127.0.0.1:1/?replicaSet=rs0")})
     done = check(away)
     assert done.returncode == 1
     assert done.stderr.startswith("shop-api: MongoDB failed: ")

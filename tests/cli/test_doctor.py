@@ -114,7 +114,7 @@ async def test_a_folder_that_cannot_be_used_is_broken(clean, tmp_path):
 
 def test_joins_a_running_service_and_exits_with_0_or_1(clean, tmp_path):
     env = dict(os.environ) | {"SHOP_DATA_DIR": str(tmp_path / "data"), "SHOP_PORT": "0"}
-    command = [SHOP_API, "doctor"]
+    command = [str(SHOP_API), "doctor"]
     with started(env, tmp_path / "serve.log"):
         done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
         assert done.returncode == 0, done.stdout

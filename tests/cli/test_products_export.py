@@ -49,7 +49,7 @@ async def imported(catalogue: ProductRepository, file: Path) -> tuple[int, int, 
         plan = importing.plan(source, None, [], [])
         importer = Importer(catalogue, plan.mapping, utc_now, print)
         await importer.run(plan.rows, lambda outcome: None)
-    done = importer.outcome
+    done = importer.result
     return done.created, done.updated, done.unchanged, done.rejected
 
 
@@ -111,7 +111,7 @@ class TestCommand:
         name = f"test-{uuid.uuid4().hex[:12]}"
         settings = engines.model_copy(update={"mongo_db": name})
         yield environment(settings) | {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
-        with MongoClient(settings.required()[0]) as client:
+        with MongoClient[dict](settings.required()[0]) as client:
             client.drop_database(name)
 
     @staticmethod

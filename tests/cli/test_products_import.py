@@ -243,6 +243,7 @@ class TestBesideTheService:
 
 async def _change_stock(catalogue: ProductRepository, stock: int) -> None:
     before = await catalogue.get("tea-assam-250")
+    assert before is not None
     assert await catalogue.replace(before.changed(ProductIn(**a_product(stock=stock)), utc_now()))
 
 
@@ -548,7 +549,7 @@ class TestCommand:
         name = f"test-{uuid.uuid4().hex[:12]}"
         settings = engines.model_copy(update={"mongo_db": name})
         yield environment(settings)
-        with MongoClient(settings.required()[0]) as client:
+        with MongoClient[dict](settings.required()[0]) as client:
             client.drop_database(name)
 
     @staticmethod
@@ -603,7 +604,7 @@ class TestCommand:
         assert "Traceback" not in done.stderr
 
     def test_killed_half_way_it_can_be_run_again(self, env, tmp_path):
-        with MongoClient(env["SHOP_MONGO_URL"]) as client:
+        with MongoClient[dict](env["SHOP_MONGO_URL"]) as client:
             products, count = client[env["SHOP_MONGO_DB"]]["products"], 4000
             while True:
                 file = written(tmp_path, "many.jsonl", [a_product(product_id=f"p-{n}") for n in range(count)])

@@ -76,7 +76,7 @@ class Life:
 
 
 @pytest.fixture(scope="module")
-def life(engines: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Life]:
+def life(engines: Settings, tmp_path_factory: pytest.TempPathFactory) -> Life:
     tmp = tmp_path_factory.mktemp("life")
     life = Life(tmp / "data")
     own = env(engines, SHOP_DATA_DIR=str(life.folder), SHOP_LOG_LEVEL="error")
@@ -88,7 +88,9 @@ def life(engines: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterato
             life.health.append(httpx.get(f"{url}/health/ready").status_code)
             life.secrets.add(life.secret_file.read_text())
             if number == 0:
-                life.password = re.search(r"username admin, password (\S+)", log.read_text())[1]
+                told = re.search(r"username admin, password (\S+)", log.read_text())
+                assert told
+                life.password = told[1]
                 token = sign_in(url, "admin", life.password).json()["access_token"]
                 life.second_instance = run(own, "serve")
                 life.health_beside_second = httpx.get(f"{url}/health/ready").status_code

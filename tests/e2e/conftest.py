@@ -29,7 +29,7 @@ def env(engines: Settings) -> Iterator[dict[str, str]]:
         SHOP_ADMIN_USERNAME=ADMIN[0],
         SHOP_ADMIN_PASSWORD=ADMIN[1],
     )
-    with MongoClient(engines.required()[0]) as client:
+    with MongoClient[dict](engines.required()[0]) as client:
         client.drop_database(name)
 
 

@@ -116,7 +116,7 @@ def nginx(folder: Path, upstreams: Sequence[int | str], changes: Mapping[str, st
     user = f"user {getpass.getuser()} {grp.getgrgid(os.getgid()).gr_name};" if os.getuid() == 0 else ""
     command = [_binary(), "-p", folder, "-c", folder / "nginx.conf", "-e", "stderr", "-g", f"daemon off; {user}"]
     with (folder / "access.log").open("wb") as access, (folder / "error.log").open("wb") as errors:
-        process = subprocess.Popen(command, stdout=access, stderr=errors)
+        process = subprocess.Popen(list(map(str, command)), stdout=access, stderr=errors)
     try:
         wait_until(lambda: _accepts(port) or process.poll() is not None)
         assert process.poll() is None, (folder / "error.log").read_text()

@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -38,7 +39,7 @@ def product(admin: httpx.Client) -> str:
 @pytest.fixture
 def products(env: dict[str, str]) -> Iterator[Collection]:
     """The collection, as somebody outside the service has it."""
-    with MongoClient(env["SHOP_MONGO_URL"]) as client:
+    with MongoClient[dict](env["SHOP_MONGO_URL"]) as client:
         yield client[env["SHOP_MONGO_DB"]]["products"]
 
 
@@ -56,7 +57,11 @@ def each(shop: Shop) -> Iterator[list[httpx.Client]]:
 def hold(clients: list[httpx.Client], path: str) -> None:
     """All of them hold what is there now, for almost as long as they may."""
     for client in clients:
-        wait_until(lambda client=client: "hit" in client.get(path).headers["cache-status"])
+        wait_until(partial(_is_held, client, path))
+
+
+def _is_held(client: httpx.Client, path: str) -> bool:
+    return "hit" in client.get(path).headers["cache-status"]
 
 
 def until_all_read(clients: list[httpx.Client], path: str, stock: int) -> float:
@@ -131,7 +136,7 @@ def test_redis_killed_under_load_and_back_with_old_data_costs_no_error_and_no_pr
     try:
         instance.start()
         url = f"http://127.0.0.1:{instance.port}"
-        with MongoClient(env["SHOP_MONGO_URL"]) as outside:
+        with MongoClient[dict](env["SHOP_MONGO_URL"]) as outside:
             hot = Hot(url, outside[name]["products"])
             with hot:
                 hot.goes_on(100, 10)

@@ -36,7 +36,7 @@ def raw(port: int, request: bytes) -> httpx.Response:
         answer = b"".join(iter(lambda: connection.recv(65536), b""))
     head, _, body = answer.partition(b"\r\n\r\n")
     status, *lines = head.decode().split("\r\n")
-    headers = [tuple(line.split(": ", 1)) for line in lines]
+    headers = [(name, value) for name, value in (line.split(": ", 1) for line in lines)]
     return httpx.Response(int(status.split()[1]), headers=headers, content=body)
 
 

@@ -60,7 +60,7 @@ def token(pair: tuple[Instance, Instance]) -> str:
 
 @pytest.fixture(scope="module")
 def stored(env: dict[str, str]) -> Iterator[Database]:
-    with MongoClient(env["SHOP_MONGO_URL"]) as client:
+    with MongoClient[dict](env["SHOP_MONGO_URL"]) as client:
         yield client[env["SHOP_MONGO_DB"]]
 
 

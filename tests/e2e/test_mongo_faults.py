@@ -112,5 +112,5 @@ def test_no_write_is_lost_or_done_twice_and_errors_are_503(shop: Broken, fault: 
         # An operation may take 4 of them and the release of a key 1.
         assert traffic.slowest("GET", "POST", "PUT") < 6 + traffic.machine
         assert traffic.healthy_after(mended) < 10 + traffic.machine
-        with MongoClient(f"mongodb://127.0.0.1:{shop.wire.server_port}/?directConnection=true") as client:
+        with MongoClient[dict](f"mongodb://127.0.0.1:{shop.wire.server_port}/?directConnection=true") as client:
             traffic.check(client[shop.database]["products"])

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -81,7 +82,7 @@ def test_no_request_fails_and_writes_take_two_seconds_at_most(shop: Broken, faul
             fault(shop)
             mended = time.monotonic()
             for instance in shop.instances:
-                wait_until(lambda port=instance.port: redis_of(port) == "up")
+                wait_until(partial(is_up, instance.port))
             time.sleep(0.6)
         print(f"\n{fault.__name__}: {dict(summary(traffic.replies))}, slowest {traffic.slowest('POST', 'PUT'):.2f} s")
         check(traffic, mended)
@@ -100,11 +101,12 @@ def test_a_failover_by_sentinels_is_no_different(env: dict[str, str], tmp_path: 
                 with Traffic(front.port, token) as traffic:
                     time.sleep(0.4)
                     old = group.primary
+                    assert old is not None
                     old.kill() if number % 2 == 0 else old.freeze()
                     group.elect_another_than(old)
                     elected = time.monotonic()
                     for instance in instances:
-                        wait_until(lambda port=instance.port: redis_of(port) == "up")
+                        wait_until(partial(is_up, instance.port))
                     old.start() if number % 2 == 0 else old.thaw()
                     until(lambda: group.is_whole)
                 print(f"\n{dict(summary(traffic.replies))}, slowest {traffic.slowest('POST', 'PUT'):.2f} s")
@@ -115,6 +117,10 @@ def check(traffic: Traffic, mended: float) -> None:
     assert traffic.errors() == []
     assert traffic.slowest("POST", "PUT") < 2 + traffic.machine
     assert traffic.healthy_after(mended) < 5 + traffic.machine
+
+
+def is_up(port: int) -> bool:
+    return redis_of(port) == "up"
 
 
 def redis_of(port: int) -> str:

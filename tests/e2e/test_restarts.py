@@ -7,13 +7,14 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
 from e2e.conftest import ADMIN
 from e2e.plain_compose import plain_compose, with_processes
 from e2e.scale import amount
-from e2e.stack import ROOT, Instance, Shop, checked, nginx
+from e2e.stack import ROOT, Instance, Nginx, checked, nginx
 from e2e.traffic import Traffic, summary
 from support.processes import token_of
 
@@ -39,8 +40,13 @@ class Placed(Instance):
         return subprocess.run([sys.executable, "-Ic", here], capture_output=True).returncode
 
 
+class PlacedShop(NamedTuple):
+    nginx: Nginx
+    instances: list[Placed]
+
+
 @pytest.fixture(scope="module")
-def placed(env: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+def placed(env: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[PlacedShop]:
     folder = tmp_path_factory.mktemp("restarts")
     with ExitStack() as stack:
         instances = [Placed(env, folder, f"127.0.0.{last}") for last in (11, 12, 13)]
@@ -48,10 +54,10 @@ def placed(env: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Ite
             stack.callback(instance.stop)
             instance.start()
         front = stack.enter_context(nginx(folder / "nginx", [f"{each.host}:{each.port}" for each in instances]))
-        yield Shop(front, instances)
+        yield PlacedShop(front, instances)
 
 
-def test_a_rolling_restart_costs_no_request(placed: Shop, tmp_path: Path):
+def test_a_rolling_restart_costs_no_request(placed: PlacedShop, tmp_path: Path):
     before = placed.nginx.configuration.read_text()
     by_name = {instance.host: instance for instance in placed.instances}
     first_pids = [instance.pid for instance in placed.instances]
@@ -69,7 +75,7 @@ def test_a_rolling_restart_costs_no_request(placed: Shop, tmp_path: Path):
     assert placed.nginx.configuration.read_text() == before
 
 
-def test_an_instance_that_does_not_become_ready_stays_out_and_ends_the_restart(placed: Shop):
+def test_an_instance_that_does_not_become_ready_stays_out_and_ends_the_restart(placed: PlacedShop):
     victim = placed.instances[0]
     by_name = {instance.host: instance for instance in placed.instances}
     processes = with_processes(placed.nginx, lambda: checked(placed.nginx), by_name)
@@ -96,7 +102,7 @@ def test_an_instance_that_does_not_become_ready_stays_out_and_ends_the_restart(p
     processes(["exec", "-T", "nginx", "sh", "-c", "kill -HUP 1"])
 
 
-def test_no_get_fails_when_an_instance_is_killed(placed: Shop):
+def test_no_get_fails_when_an_instance_is_killed(placed: PlacedShop):
     with Traffic(placed.nginx.port, "", readers=8, writers=0, pause=0) as traffic:
         for n in range(KILLS):
             victim = placed.instances[n % 3]

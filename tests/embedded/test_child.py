@@ -100,6 +100,7 @@ class TestWatchdog:
 
         yield watch
         for process in started:
+            assert process.stdin is not None
             process.stdin.close()
             process.kill()
             process.wait()

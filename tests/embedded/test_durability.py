@@ -77,7 +77,7 @@ def stored(folder: Path) -> dict[str, str]:
     settings = Settings(mongo_url=None, redis_url=None, data_dir=folder)
     with (
         embedded.running(settings, lambda _: None, join=True) as running,
-        MongoClient(running.required()[0]) as client,
+        MongoClient[dict](running.required()[0]) as client,
     ):
         return {document["_id"]: document["name"] for document in client["shop"]["products"].find({}, {"name": 1})}
 

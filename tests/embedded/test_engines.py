@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pymongo import MongoClient
@@ -30,7 +31,8 @@ def quiet(line: str) -> None:
 
 
 def settings_for(folder: Path, **given: object) -> Settings:
-    return Settings(**{"mongo_url": None, "redis_url": None, "jwt_secret": None, "data_dir": folder, **given})
+    fields: dict[str, Any] = {"mongo_url": None, "redis_url": None, "jwt_secret": None, "data_dir": folder, **given}
+    return Settings(**fields)
 
 
 def light(folder: Path, **given: object) -> Settings:
@@ -44,14 +46,14 @@ def counted(settings: Settings) -> int:
         return redis.incr("things")
 
 
-def write_and_read(settings: Settings) -> list[str]:
+def write_and_read(settings: Settings) -> list[int]:
     """Adds a document and a Redis key; all there are by now."""
     mongo_url, redis_url, _ = settings.required()
-    with MongoClient(mongo_url) as mongo, contextlib.closing(Redis.from_url(redis_url)) as redis:
+    with MongoClient[dict](mongo_url) as mongo, contextlib.closing(Redis.from_url(redis_url)) as redis:
         things = mongo["test"]["things"]
         things.insert_one({"_id": things.count_documents({})})
         redis.incr("things")
-        return [d["_id"] for d in things.find().sort("_id")] + [int(redis.get("things"))]
+        return [d["_id"] for d in things.find().sort("_id")] + [int(redis.get("things") or 0)]
 
 
 def redis_pid(url: str) -> int:
@@ -87,7 +89,9 @@ class TestRunning:
             urls = settings.required()[:2]
             assert write_and_read(settings) == [0, 1]
         for url in urls:
-            host, port = re.search(r"//([^:/]+):(\d+)/", url).groups()
+            found = re.search(r"//([^:/]+):(\d+)/", url)
+            assert found
+            host, port = found.groups()
             assert host == "127.0.0.1"
             with pytest.raises(ConnectionRefusedError):
                 socket.create_connection((host, int(port)))
@@ -109,16 +113,16 @@ class TestRunning:
 
     def test_a_transaction_that_was_left_open_does_not_block_the_next_start(self, tmp_path):
         with embedded.running(settings_for(tmp_path), quiet) as settings:
-            with MongoClient(settings.required()[0]) as mongo:
+            with MongoClient[dict](settings.required()[0]) as mongo:
                 mongo["test"]["things"].insert_one({"_id": 0})
-            abandoned = MongoClient(settings.required()[0])
+            abandoned = MongoClient[dict](settings.required()[0])
             session = abandoned.start_session()
             session.start_transaction()
             abandoned["test"]["things"].update_one({"_id": 0}, {"$set": {"locked": True}}, session=session)
         abandoned.close()
         with (
             embedded.running(settings_for(tmp_path), quiet) as settings,
-            MongoClient(settings.required()[0], timeoutMS=5000) as mongo,
+            MongoClient[dict](settings.required()[0], timeoutMS=5000) as mongo,
         ):
             mongo["test"]["things"].update_one({"_id": 0}, {"$set": {"free": True}})
             assert mongo["test"]["things"].find_one() == {"_id": 0, "free": True}
@@ -127,7 +131,7 @@ class TestRunning:
         elsewhere = "redis://127.0.0.1:1/0"
         with embedded.running(settings_for(tmp_path, redis_url=elsewhere), quiet) as settings:
             assert settings.required()[1] == elsewhere
-            with MongoClient(settings.required()[0]) as mongo:
+            with MongoClient[dict](settings.required()[0]) as mongo:
                 assert mongo.admin.command("ping")["ok"] == 1
         assert not (tmp_path / "redis").exists()
 

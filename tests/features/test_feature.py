@@ -18,6 +18,7 @@ from shop_api.cli.backup import repository as backup
 from shop_api.cli.check import check_invariants
 from shop_api.features import FEATURES
 from shop_api.features.feature import Feature, Invariant, Tag, collections_of
+from shop_api.features.users.models import Role
 from shop_api.features.users.repository import UserRepository
 from shop_api.http.dependencies import Requires
 from shop_api.http.problems import SIGNED_IN, problems
@@ -119,7 +120,8 @@ async def people(app: FastAPI, database: Database) -> AsyncIterator[dict[str, Cl
     """Clients of nobody, of a user and of an admin."""
     clients = {"nobody": client_of(app)}
     users = UserRepository(database, AuditLog(database))
-    for name, role in (("ada", "user"), ("root", "admin")):
+    roles: dict[str, Role] = {"ada": "user", "root": "admin"}
+    for name, role in roles.items():
         user = a_user(name, role)
         await users.add(user)
         token = AccessTokens(TEST_SECRET.encode(), utc_now).issue(user.id, "test")

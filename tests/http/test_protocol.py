@@ -118,7 +118,7 @@ class TestLibrary:
     """What is relied on of the insides of uvicorn."""
 
     @pytest.mark.parametrize(("protocol", "pieces"), [(HttpToolsProtocol, 2), (HeadWithBody, 1)])
-    async def test_writes_a_head_and_then_a_body_to_the_transport_it_was_given(self, protocol, pieces):
+    async def test_writes_a_head_and_then_a_body_to_the_transport_it_was_given(self, protocol: Any, pieces):
         written: list[bytes] = []
 
         class Recording(protocol):

@@ -4,6 +4,7 @@ import base64
 import itertools
 import string
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -80,7 +81,7 @@ class TestCursors:
 
 DAY = datetime(2030, 1, 1, tzinfo=UTC)
 # Few different values for many documents, so that most of them tie.
-VALUES = {
+VALUES: dict[str, list[Any]] = {
     "text": ["", "a", "ab", "b", "ä", "z", "😀"],
     "number": [-1, 0, 1, 2**40],
     "nested.number": [0, 7],

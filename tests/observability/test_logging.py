@@ -44,14 +44,18 @@ def lines(restored: None, engines: Settings):
     configure_logging(engines.model_copy(update={"log_format": "json", "log_level": "info"}), stream)
 
     def lines(event: str = "request") -> list[dict]:
-        logging.getLogger().handlers[0].stream._write_out()
+        handler = logging.getLogger().handlers[0]
+        assert isinstance(handler, logging.StreamHandler)
+        handler.stream._write_out()
         return [line for line in map(json.loads, stream.getvalue().splitlines()) if line["event"] == event]
 
     return lines
 
 
 def written(stream: io.StringIO) -> list[str]:
-    output = logging.getLogger().handlers[0].stream
+    handler = logging.getLogger().handlers[0]
+    assert isinstance(handler, logging.StreamHandler)
+    output = handler.stream
     if output is not stream:
         output._write_out()
     return stream.getvalue().splitlines()
@@ -122,7 +126,7 @@ class TestRequests:
             @app.get("/broken")
             async def broken() -> None:
                 try:
-                    {}["missing"]
+                    dict[str, str]()["missing"]
                 except KeyError as cause:
                     raise RuntimeError("it broke") from cause
 
@@ -201,6 +205,10 @@ class TestForgery:
         await anyone.get(f"/products/{quoted}?q={quoted}")
         await anyone.post("/auth", json={"username": HOSTILE, "password": PASSWORD})
         await anyone.post("/register", json={"username": HOSTILE, "password": HOSTILE})
-        headers = {"X-Request-ID": b"a\x1b[2J\xc2\x85", "User-Agent": b"\x1b[2J", "Authorization": b"Bearer \x1b[2J"}
+        headers = {
+            b"X-Request-ID": b"a\x1b[2J\xc2\x85",
+            b"User-Agent": b"\x1b[2J",
+            b"Authorization": b"Bearer \x1b[2J",
+        }
         await anyone.get("/users/me", headers=headers)
         self.check(both, 5)

@@ -26,7 +26,7 @@ def service(engines: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iter
     file.write_text(
         json.dumps([a_product(product_id=f"p{n:04}", category=categories[n % 10], stock=n) for n in range(1000)])
     )
-    command = [SHOP_API, "products", "import", file]
+    command = [str(SHOP_API), "products", "import", str(file)]
     subprocess.run(command, env=environment(settings), cwd=folder, capture_output=True, check=True)
     with serving(settings, folder, admin=("root", PASSWORD)) as url:
         yield url

@@ -66,6 +66,7 @@ def test_registers_signs_in_and_out(shop, service):
 def test_an_expired_access_token_is_refreshed(service, expired):
     with Shop(service, tokens=Tokens.from_dict(expired)) as shop:
         assert shop.users.get().username == "root"
+        assert shop.tokens is not None
         assert shop.tokens.access_token != expired["access_token"]
         assert shop.tokens.refresh_token != expired["refresh_token"]
 
@@ -76,7 +77,9 @@ def test_twenty_threads_share_one_refresh(service, expired):
         with ThreadPoolExecutor(20) as threads:
             names = [user.username for user in threads.map(lambda _: shop.users.get(), range(20))]
         assert names == ["root"] * 20
-        assert any(session.current for session in list_sessions.sync(client=shop.client).items)
+        sessions = list_sessions.sync(client=shop.client)
+        assert sessions is not None
+        assert any(session.current for session in sessions.items)
 
 
 def test_a_wrong_password_is_told_from_a_missing_token(shop):

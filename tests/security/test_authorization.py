@@ -122,7 +122,8 @@ async def callers(app, shop: Services) -> Callable[[str], Awaitable[httpx.AsyncC
     for name in ("ada", "other", "disabled", "deleted"):
         await users.add(a_user(name, sessions=[f"session-of-{name}"]))
     await users.add(a_user("root", "admin", sessions=["session-of-root"]))
-    by_name = {name: await users.find(name) for name in ("ada", "other", "disabled", "deleted", "root")}
+    names = ("ada", "other", "disabled", "deleted", "root")
+    by_name = {name: user for name in names if (user := await users.find(name))}
     await users.change(by_name["disabled"], {"disabled": True}, utc_now())
     await users.remove(by_name["deleted"])
 

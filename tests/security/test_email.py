@@ -5,6 +5,7 @@ import random
 import re
 import socket
 import time
+from typing import Any
 
 import httpx
 import pytest
@@ -21,7 +22,7 @@ from support.processes import PATIENCE, environment, started
 
 SENDER = "shop@shop.example"
 VARYING = {"x-request-id", "date"}
-ACCOUNTS = {
+ACCOUNTS: dict[str, dict[str, Any] | None] = {
     "verified": {"email_verified": True},
     "not verified": {},
     "disabled": {"email_verified": True, "disabled": True},
@@ -55,7 +56,7 @@ def server(request):
 def commands(monkeypatch):
     """What the app of `stranger` sends to MongoDB."""
     commands, opening = Commands(), mongo.open_database
-    monkeypatch.setattr(mongo, "open_database", lambda *given: opening(*given[:3], [*given[3], commands]))
+    monkeypatch.setattr(mongo, "open_database", lambda *given: opening(*[*given[:3], [*given[3], commands]]))
     return commands
 
 
@@ -148,7 +149,7 @@ def trace(request, engines, tmp_path_factory):
     log = tmp_path_factory.mktemp("mail") / "serve.log"
     settings = engines.model_copy(update={"mongo_db": f"{engines.mongo_db}-mail"})
     secrets = {"canary-name", "canary@shop.example", "Canary Bird", "a wholly different one", PASSWORD}
-    with MongoClient(settings.mongo_url.get_secret_value()) as mongo, mail_server() as post:
+    with MongoClient[dict](settings.mongo_url.get_secret_value()) as mongo, mail_server() as post:
         options = {"SHOP_SMTP_URL": post.url, "SHOP_MAIL_FROM": SENDER}
         env = environment(settings, SHOP_LOG_LEVEL="debug", SHOP_LOG_FORMAT=request.param, **options)
         with started(env, log) as (_, url), httpx.Client(base_url=url) as client:
@@ -158,7 +159,9 @@ def trace(request, engines, tmp_path_factory):
                 while len(post.letters) < number:
                     assert time.monotonic() < deadline
                     time.sleep(0.02)
-                token = re.search(r'"token": "([\w-]{43})"', post.letters[number - 1].get_content())[1]
+                found = re.search(r'"token": "([\w-]{43})"', post.letters[number - 1].get_content())
+                assert found
+                token = found[1]
                 secrets.add(token)
                 return token
 

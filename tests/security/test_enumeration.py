@@ -57,7 +57,7 @@ class TestSignIn:
         assert response.json()["code"] == "invalid_credentials"
 
     async def test_all_failures_take_as_long(self, stranger):
-        taken = {kind: [] for kind in FAILURES}
+        taken: dict[str, list[float]] = {kind: [] for kind in FAILURES}
         for _ in range(SIGN_INS):
             for kind, given in FAILURES.items():
                 started = clock()
@@ -78,7 +78,7 @@ class TestSignIn:
 async def test_resets_take_as_long_whoever_has_the_address(stranger, shop):
     """What is done for a request is counted in test_email.py; here is the time that a client sees."""
     await UserRepository(shop.database, shop.audit).add(a_user("eve", email="eve@shop.example", email_verified=True))
-    taken = {email: [] for email in ("eve@shop.example", "nobody@shop.example")}
+    taken: dict[str, list[float]] = {email: [] for email in ("eve@shop.example", "nobody@shop.example")}
     for _ in range(SIGN_INS):
         for email in random.sample(list(taken), len(taken)):
             started = time.perf_counter()

@@ -304,7 +304,7 @@ class TestRegularExpressions:
             assert response.status_code == 200
             return time.perf_counter() - started
 
-        taken = {text: [] for text in (bomb, "w" * len(bomb))}
+        taken: dict[str, list[float]] = {text: [] for text in (bomb, "w" * len(bomb))}
         for _ in range(5):
             for text, each in taken.items():
                 each.append(await seconds(text))

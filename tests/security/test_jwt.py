@@ -16,7 +16,7 @@ from typing import Any
 
 import httpx
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec, padding, utils
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa, utils
 from cryptography.hazmat.primitives.hashes import SHA256, SHA384, SHA512, HashAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
@@ -96,7 +96,8 @@ class Good:
 @pytest.fixture(scope="module", params=["HS256", "RS256", "ES256"])
 async def signed_in(request, engines, tmp_path_factory) -> AsyncIterator[Good]:
     """A token of a shop of its own, that signs with the secret or with a key file."""
-    algorithm, key, folder = request.param, SECRET, None
+    algorithm, folder = request.param, None
+    key: Key = SECRET
     if algorithm != "HS256":
         key, folder = private_key(algorithm), tmp_path_factory.mktemp("keys")
         add_key(folder, algorithm=algorithm)
@@ -230,6 +231,7 @@ class TestKeyInTheToken:
     async def test_is_not_used(self, good, kid):
         attacker = private_key("RS256", serial=99).public_key()
         numbers = attacker.public_numbers()
+        assert isinstance(numbers, rsa.RSAPublicNumbers)
         number = lambda n: segment(n.to_bytes((n.bit_length() + 7) // 8, "big"))  # noqa: E731
         named = {} if kid is None else {"kid": kid}
         jwk = {"kty": "RSA", "n": number(numbers.n), "e": number(numbers.e), **named}

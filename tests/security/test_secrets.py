@@ -3,7 +3,7 @@
 A service of its own is told them in all right ways and in many that clients choose by mistake.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -103,7 +103,7 @@ class Clumsy:
 
 def told_by(server: Redis) -> Iterator[str]:
     for key in server.scan_iter(count=1000):
-        readers = {
+        readers: dict[object, Callable[[Any], object]] = {
             b"string": server.get,
             b"hash": server.hgetall,
             b"set": server.smembers,
@@ -119,7 +119,7 @@ def traces(request, engines, tmp_path_factory) -> Traces:
     settings = engines.model_copy(update={"mongo_db": f"{engines.mongo_db}-secrets", "rate_limits": "on"})
     env = environment(settings, SHOP_LOG_LEVEL="debug", SHOP_LOG_FORMAT=request.param, SHOP_LOG_HITS_EVERY="1")
     redis = Redis.from_url(settings.redis_url.get_secret_value())
-    with redis, pymongo.MongoClient(settings.mongo_url.get_secret_value()) as mongo:
+    with redis, pymongo.MongoClient[dict](settings.mongo_url.get_secret_value()) as mongo:
         redis.flushdb()  # others have been counted as coming from this address too
         database = mongo[settings.mongo_db]
         with started(env, log) as (_, url), httpx.Client(base_url=url) as client:

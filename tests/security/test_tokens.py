@@ -149,8 +149,8 @@ class TestTime:
         assert not refuses(tokens, tokens.issue("some-id", "s"))
 
 
-NO_STRING = (None, [], ["other"], {}, {"a": 1}, True, 0, 1e400)
-NO_TIME = (None, "", "soon", [], {}, True, 1.5, 1e400, float("nan"))
+NO_STRING: tuple[object, ...] = (None, [], ["other"], {}, {"a": 1}, True, 0, 1e400)
+NO_TIME: tuple[object, ...] = (None, "", "soon", [], {}, True, 1.5, 1e400, float("nan"))
 WRONG = {
     "iss": (*NO_STRING, "", "other"),
     "aud": (*NO_STRING, "", "other"),

@@ -123,7 +123,9 @@ class TestWrongValues:
     def test_of_each_setting_are_told_with_its_example_and_never_repeated_if_secret(self, name):
         said = refusal(**{name: f"hunter2 {NONSENSE}"})
         line = next(line for line in said.splitlines() if line.startswith(f"SHOP_{name.upper()}: "))
-        assert line.endswith(f" (for example: {Settings.model_fields[name].examples[0]})")
+        examples = Settings.model_fields[name].examples
+        assert examples
+        assert line.endswith(f" (for example: {examples[0]})")
         assert "SecretStr" not in str(Settings.model_fields[name].annotation) or "hunter2" not in said
 
     @pytest.mark.parametrize("given", [{"admin_username": "owner"}, {"admin_password": "a long one of my own"}])

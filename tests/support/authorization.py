@@ -27,6 +27,8 @@ def required(app: FastAPI) -> list[Required]:
     for route in iter_route_contexts(app.routes):
         dependant: Any = getattr(route, "dependant", None)
         for permission in _permissions(dependant) if dependant else ():
+            assert route.name is not None
+            assert route.path is not None
             for method in sorted(route.methods or ()):
                 found.append(Required(route.name, method, route.path, permission))
     return found

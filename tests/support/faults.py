@@ -33,7 +33,7 @@ class RedisServer:
     def start(self) -> None:
         command = [embedded.redis.binary(), "--bind", "127.0.0.1", "--port", str(self.port), "--save", ""]
         command += ["--dir", self._folder, *self._options]
-        self._process = self._running.enter_context(child(command, self._folder / "log"))
+        self._process = self._running.enter_context(child(list(map(str, command)), self._folder / "log"))
         while not self.says("PING").startswith(b"+PONG"):
             time.sleep(0.005)
 
@@ -95,6 +95,9 @@ class Wire:
     """A TCP connection between a client and a server on 127.0.0.1, with everything that can go wrong on one; with
     `tls`, the client has to speak it."""
 
+    port: int
+    """Where it is open, if whoever opened it keeps that here."""
+
     def __init__(self, port: int, tls: ssl.SSLContext | None = None) -> None:
         self.server_port = port
         self._tls = tls
@@ -120,11 +123,11 @@ class Wire:
             thread.join()
 
     def break_all(self) -> None:
-        self._loop.call_soon_threadsafe(lambda: [writer.close() for writer in tuple(self._writers)])
+        self._loop.call_soon_threadsafe(lambda: list(map(asyncio.StreamWriter.close, tuple(self._writers))))
 
     def reset_all(self) -> None:
         """Every connection breaks at once, without a goodbye (RST)."""
-        self._loop.call_soon_threadsafe(lambda: [_reset(writer) for writer in tuple(self._writers)])
+        self._loop.call_soon_threadsafe(lambda: list(map(_reset, tuple(self._writers))))
 
     def vanish(self) -> None:
         """Nothing gets through any more on the connections that there are, and they stay open; new ones work."""

@@ -26,7 +26,7 @@ class MailServer:
             self.refusals -= 1
             return "451 come again"
         assert isinstance(envelope.content, bytes)
-        self.letters.append(message_from_bytes(envelope.content, policy=policy.default))  # type: ignore[arg-type]
+        self.letters.append(message_from_bytes(envelope.content, policy=policy.default))
         return "250 taken"
 
     async def arrived(self, count: int = 1, within: float = 120) -> list[EmailMessage]:

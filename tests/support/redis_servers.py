@@ -6,8 +6,10 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from redis import Redis
+from redis.backoff import NoBackoff
 from redis.crc import key_slot
 from redis.exceptions import RedisError
+from redis.retry import Retry
 
 from shop_api import embedded
 from shop_api.embedded.child import child
@@ -35,7 +37,7 @@ def until(condition: Callable[[], object], seconds: float = PATIENCE) -> None:
 
 
 def client(port: int) -> Redis:
-    return Redis(port=port, socket_timeout=1, retry=None)
+    return Redis(port=port, socket_timeout=1, retry=Retry(NoBackoff(), 0))
 
 
 class Sentinel(RedisServer):
@@ -46,7 +48,7 @@ class Sentinel(RedisServer):
     def start(self) -> None:
         file = self._folder / "sentinel.conf"
         command = [embedded.redis.binary(), file, "--sentinel", "--bind", "127.0.0.1", "--port", str(self.port)]
-        self._process = self._running.enter_context(child(command, self._folder / "log"))
+        self._process = self._running.enter_context(child(list(map(str, command)), self._folder / "log"))
         until(lambda: self.says("PING").startswith(b"+PONG"))
         with client(self.port) as sentinel:
             sentinel.execute_command(*_QUICK)

@@ -55,6 +55,7 @@ class Walkthrough:
                 stderr=subprocess.STDOUT,
             )
         )
+        assert self._shell.stdin is not None
         stack.callback(self._shell.stdin.close)
 
     def follow(self, block: Block) -> str:
@@ -80,9 +81,11 @@ class Walkthrough:
     def _type(self, text: str) -> str:
         watchdog = threading.Timer(PATIENCE, self._shell.kill)
         watchdog.start()
+        assert self._shell.stdin is not None
+        assert self._shell.stdout is not None
         self._shell.stdin.write(f"{text}\necho; echo {_DONE}\n")
         self._shell.stdin.flush()
-        lines = []
+        lines: list[str] = []
         for line in self._shell.stdout:
             if line == f"{_DONE}\n":
                 watchdog.cancel()

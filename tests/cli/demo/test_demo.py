@@ -62,7 +62,7 @@ def run(settings, *options):
 
 
 def exported(settings):
-    command = [SHOP_API, "products", "export"]
+    command = [str(SHOP_API), "products", "export"]
     done = subprocess.run(command, env=environment(settings), capture_output=True, text=True, check=True)
     kept = ("version", "created_at", "updated_at")
     return [{k: v for k, v in json.loads(line).items() if k not in kept} for line in done.stdout.splitlines()]

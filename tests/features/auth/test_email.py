@@ -62,7 +62,9 @@ async def sign_in(client, password=PASSWORD):
 
 
 def token_in(letter):
-    return re.search(r'"token": "([\w-]{43})"', letter.get_content())[1]
+    found = re.search(r'"token": "([\w-]{43})"', letter.get_content())
+    assert found
+    return found[1]
 
 
 class TestVerification:

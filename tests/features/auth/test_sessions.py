@@ -209,7 +209,9 @@ class TestSessions:
         users = UserRepository(shop.database, shop.audit)
         await users.change(ada, {"password_hash": "another"}, utc_now())
         assert not await users.open_session(ada, "too-late")
-        assert (await users.get(ada.id)).sessions == []
+        now = await users.get(ada.id)
+        assert now is not None
+        assert now.sessions == []
 
     async def test_nor_while_the_user_is_disabled(self, shop, ada):
         users = UserRepository(shop.database, shop.audit)

@@ -8,8 +8,9 @@ import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
+from functools import partial
 from itertools import pairwise
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import pytest
 
@@ -228,14 +229,15 @@ def finds(q: str, *texts: str | None) -> bool:
 def tier(q: str, each: Product) -> int | None:
     """0 for a match in the name, 1 with the brand, 2 with all else; None for no match."""
     texts: list[str | None] = []
-    for number, more in enumerate(([each.name], [each.brand], [each.category, *each.tags])):
+    fields: list[list[str | None]] = [[each.name], [each.brand], [each.category, *each.tags]]
+    for number, more in enumerate(fields):
         texts += more
         if finds(q, *texts):
             return number
     return None
 
 
-FILTERS: list[tuple[dict[str, Any], Callable[[Product], bool]]] = [
+FILTERS: list[tuple[dict[str, Any], Callable[[Product], object]]] = [
     ({}, lambda p: True),
     ({"category": "tea"}, lambda p: p.category == "tea"),
     ({"category": "no-such"}, lambda p: False),
@@ -366,7 +368,7 @@ class TestList:
             assert await stocked.count(ProductFilter(**query, q=q)) == len(expected)
             if q is not None:
                 ranked = sorted(matching, key=self.ORDERS["newest"], reverse=True)
-                ranked.sort(key=lambda p, q=q: tier(q, p))
+                ranked.sort(key=cast(Callable[[Product], int], partial(tier, q)))
                 assert await walk(stocked, **query, q=q, sort="relevance", limit=6) == ids(ranked)
 
     async def test_an_empty_shop_is_one_empty_page(self, products):

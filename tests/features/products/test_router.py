@@ -250,7 +250,7 @@ class TestList:
 class TestSearch:
     @pytest.fixture
     async def catalogue(self, admin):
-        plain = {"category": None, "tags": [], "brand": None}
+        plain: dict[str, object] = {"category": None, "tags": [], "brand": None}
         await add(
             admin,
             a_product(**{**plain, "product_id": "tagged", "name": "Mug", "tags": ["creme-brulee"]}),

@@ -1,6 +1,7 @@
 """The rules of the catalogue, where several change one product at once."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -19,7 +20,7 @@ class TestReplace:
         await shop.products.add(given())
         rivals = [shop.products.replace("tea-assam-250", given(stock=1000 + n), frozenset({1})) for n in range(50)]
         outcomes = await asyncio.gather(*rivals, return_exceptions=True)
-        [winner] = [each for each in outcomes if not isinstance(each, Exception)]
+        [winner] = [each for each in outcomes if not isinstance(each, BaseException)]
         refused = [each for each in outcomes if isinstance(each, VersionConflict)]
         assert (len(refused), winner.version) == (49, 2)
         assert await shop.products.get("tea-assam-250", None) == winner
@@ -42,7 +43,8 @@ class TestReplace:
             await shop.products.add(given(product_id=f"p-{n}"))
             change = shop.products.replace(f"p-{n}", given(product_id=None, stock=7), None)
             removal = shop.products.remove(f"p-{n}", None)
-            changed, removed = await asyncio.gather(change, removal, return_exceptions=True)
+            outcomes: Any = await asyncio.gather(change, removal, return_exceptions=True)
+            changed, removed = outcomes
             assert removed is None
             assert isinstance(changed, ProductNotFound) or changed.version == 2
             with pytest.raises(ProductNotFound):

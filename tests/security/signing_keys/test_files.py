@@ -112,10 +112,12 @@ class TestWhatIsNoKey:
     def test_one_that_does_not_belong_to_its_public_half_is_refused(self, tmp_path):
         """Found by trying it out, not by the proof of its factors, which takes too long."""
         key = private_key("RS256")
+        assert isinstance(key, rsa.RSAPrivateKey)
         der = key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
         modulus = key.public_key().public_numbers().n.to_bytes(256, "big")
         other = der.replace(modulus, modulus[:-1] + bytes([modulus[-1] ^ 2]))
         damaged = load_der_private_key(other, None, unsafe_skip_rsa_key_validation=True)
+        assert isinstance(damaged, rsa.RSAPrivateKey)
         assert refusal(tmp_path, pem_of(damaged)).startswith("is damaged")
 
     @pytest.mark.parametrize(

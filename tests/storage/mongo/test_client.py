@@ -125,7 +125,7 @@ class TestTransaction:
 class TestAggregate:
     async def test_gives_all_documents(self, database):
         await database["things"].insert_many([{"_id": n, "even": n % 2 == 0} for n in range(250)])
-        pipeline = [{"$match": {"even": True}}, {"$sort": {"_id": 1}}, {"$project": {"even": 1}}]
+        pipeline: list[dict] = [{"$match": {"even": True}}, {"$sort": {"_id": 1}}, {"$project": {"even": 1}}]
         assert [d["_id"] for d in await mongo.aggregate(database["things"], pipeline)] == list(range(0, 250, 2))
 
 

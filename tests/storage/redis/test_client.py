@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from redis.asyncio import Connection
 from redis.exceptions import ConnectionError as RedisDown
 
 from cache.test_redis import failed, found, put
@@ -20,6 +21,7 @@ from shop_api.security.sign_in_delays import SignInDelays
 from shop_api.settings import Settings
 from shop_api.settings.redis_url import parse
 from shop_api.storage.redis.client import connect, connection
+from shop_api.storage.redis.sentinel import PrimaryPool, ToPrimary
 from support.faults import RedisServer
 from support.processes import PATIENCE
 from support.redis_servers import SERVICE, Sentinel, Watched, client, cluster, until, watched
@@ -105,6 +107,7 @@ class TestSentinel:
             await redis.set("greeting", "hello")
         single = connection(group.url, key="greeting", timeout=1)
         await single.connect()
+        assert isinstance(single, Connection)
         assert single.port == group.servers[0].port
         await single.disconnect()
 
@@ -115,6 +118,7 @@ class TestSentinel:
         try:
             async with connect(group.url) as redis, asyncio.timeout(PATIENCE):
                 await redis.ping()
+                assert isinstance(redis.connection_pool, PrimaryPool)
                 asked = redis.connection_pool.sentinel_manager._options
             assert (asked["socket_connect_timeout"], asked["socket_timeout"]) == (0.5, 0.5)
         finally:
@@ -137,6 +141,7 @@ class TestSentinel:
         try:
             single = connection(group.url.replace("//", f"//127.0.0.1:{behind.port},"), key="", timeout=1)
             await single.connect()
+            assert isinstance(single, Connection)
             assert single.port == group.servers[1].port
             await single.disconnect()
         finally:
@@ -145,6 +150,7 @@ class TestSentinel:
 
     async def test_a_server_that_is_no_primary_is_refused_whoever_named_it(self, group: Watched):
         single = connection(group.url, key="", timeout=1)
+        assert isinstance(single, ToPrimary)
         with pytest.raises(RedisDown, match="is not the primary"):
             await single.connect_to(("127.0.0.1", group.replica.port))
         assert not single.is_connected
@@ -200,6 +206,7 @@ class TestCluster:
         async with a_tier(url) as tier, connect(url) as redis:
             limits = RateLimits(redis)
             await put(tier)
+            assert isinstance(tier._connection, Connection)
             assert tier._connection.port == owner.port
             await refusals(limits, 1)
             owner.kill()
@@ -208,6 +215,7 @@ class TestCluster:
             at_election = failed(tier)
             await put(tier, "new")
             assert failed(tier) - at_election <= 2  # one was under way, and one may go by what it knew before
+            assert isinstance(tier._connection, Connection)
             assert tier._connection.port == replica.port
             await asyncio.sleep(1)
             before = limits.fallbacks
