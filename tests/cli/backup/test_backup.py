@@ -23,6 +23,7 @@ from pymongo import MongoClient
 from shop_api.cli.backup import archive, repository
 from shop_api.settings import Settings
 from shop_api.storage.mongo import client as mongo
+from shop_api.storage.mongo.transactions import Transactions
 from support.factories import a_product
 from support.faults import Wire
 from support.processes import PATIENCE, SHOP_API, started, token_of
@@ -218,7 +219,7 @@ async def test_what_is_done_together_is_in_it_together(database: mongo.Database)
 
     async for name, text in repository.documents(database):
         if not any(found.values()):
-            await mongo.transaction(database, change)
+            await Transactions(database).run(change)
         found[name].add(text.partition('"n"')[2])
     assert len(found["a"]) == 1
     assert found["a"] == found["b"]

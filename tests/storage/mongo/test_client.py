@@ -18,6 +18,7 @@ from shop_api import embedded
 from shop_api.settings import Settings
 from shop_api.storage.mongo import client as mongo
 from shop_api.storage.mongo.client import DuplicateKeyError, PyMongoError
+from shop_api.storage.mongo.transactions import Transactions
 from support.own_time import own_time
 from support.pids import engines_on, stop
 from support.processes import PATIENCE
@@ -63,7 +64,7 @@ class TestTransaction:
             await things.update_one({"_id": "b"}, {"$inc": {"n": 30}}, session=session)
             return "moved"
 
-        assert await mongo.transaction(database, move) == "moved"
+        assert await Transactions(database).run(move) == "moved"
         assert await self.amounts(things) == [70, 30]
 
     async def test_keeps_nothing_when_the_work_fails(self, database, things):
@@ -73,7 +74,7 @@ class TestTransaction:
             raise ValueError("half-way")
 
         with pytest.raises(ValueError, match="half-way"):
-            await mongo.transaction(database, fail)
+            await Transactions(database).run(fail)
         assert await self.amounts(things) == [100, 0]
 
     async def test_keeps_nothing_when_the_caller_gives_up(self, database, things):
@@ -84,7 +85,7 @@ class TestTransaction:
             half_way.set()
             await asyncio.sleep(60)
 
-        task = asyncio.create_task(mongo.transaction(database, hang))
+        task = asyncio.create_task(Transactions(database).run(hang))
         await half_way.wait()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -106,7 +107,7 @@ class TestTransaction:
             await things.update_one({"_id": "a"}, {"$set": {"n": from_a["n"] - 1}}, session=session)
             await things.update_one({"_id": "b"}, {"$inc": {"n": 1}}, session=session)
 
-        await asyncio.gather(*(mongo.transaction(database, move) for _ in range(30)))
+        await asyncio.gather(*(Transactions(database).run(move) for _ in range(30)))
         assert await self.amounts(things) == [70, 30]
         assert runs > 30
 
@@ -118,7 +119,7 @@ class TestTransaction:
             seen.append((await things.find_one({"_id": "a"}))["n"])
             seen.append((await things.find_one({"_id": "a"}, session=session))["n"])
 
-        await mongo.transaction(database, write)
+        await Transactions(database).run(write)
         assert seen == [100, 1]
 
 
@@ -244,7 +245,7 @@ class Failures:
                 await asyncio.sleep(OPERATION_TIMEOUT + 0.2)
                 await things.update_one({"_id": 1}, {"$set": {"slower": True}}, session=session)
 
-            self.told["slow", driver] = await told(mongo.transaction(database, dawdle))
+            self.told["slow", driver] = await told(Transactions(database).run(dawdle))
             await things.update_one({"_id": 1}, {"$set": {"later": True}})  # times out if the lock was left
             self.afterwards["slow", driver] = await things.find().to_list(None)
             await database.client.drop_database(database.name)
@@ -270,7 +271,7 @@ def operations(database: mongo.Database) -> list[Awaitable[object]]:
         things.insert_one({"_id": 2}),
         things.update_one({"_id": 3}, {"$set": {"n": 1}}),
         mongo.aggregate(things, [{"$match": {}}]),
-        mongo.transaction(database, update),
+        Transactions(database).run(update),
     ]
 
 

@@ -12,6 +12,7 @@ from shop_api.storage.mongo import bulk, keyset
 from shop_api.storage.mongo import client as mongo
 from shop_api.storage.mongo.client import Database, Document, Session
 from shop_api.storage.mongo.collections import CollectionSpec
+from shop_api.storage.mongo.transactions import Transactions
 
 PRODUCTS = CollectionSpec(
     name="products",
@@ -55,7 +56,7 @@ _COUNTING_TIMEOUT = 1.0
 
 class ProductRepository:
     def __init__(self, database: Database) -> None:
-        self._database = database
+        self._transactions = Transactions(database)
         self._products = database[PRODUCTS.name]
 
     async def get(self, product_id: str) -> Product | None:
@@ -143,7 +144,7 @@ class ProductRepository:
                 return False
             return (await self._products.delete_one({"_id": product_id}, session=session)).deleted_count == 1
 
-        return await mongo.transaction(self._database, work)
+        return await self._transactions.run(work)
 
     async def find_many(self, product_ids: Collection[str]) -> dict[str, Product]:
         """Those that exist, by id."""

@@ -13,6 +13,7 @@ from shop_api.storage.mongo import client as mongo
 from shop_api.storage.mongo import keyset
 from shop_api.storage.mongo.client import Database, Document, Session
 from shop_api.storage.mongo.collections import CollectionSpec, IndexModel, erase
+from shop_api.storage.mongo.transactions import Transactions
 
 T = TypeVar("T")
 
@@ -68,6 +69,7 @@ class UserRepository:
     def __init__(self, database: Database, audit: AuditLog, owned: Sequence[CollectionSpec] = ()) -> None:
         """`owned` are the collections that hold documents of users, whoever declares them."""
         self._database = database
+        self._transactions = Transactions(database)
         self._owned = owned
         self._audit = audit
         self._users = database[USERS.name]
@@ -203,7 +205,7 @@ class UserRepository:
                     await self._audit.add(entry, session)
             return result
 
-        return await mongo.transaction(self._database, work)
+        return await self._transactions.run(work)
 
 
 def _is_active_admin(user: User) -> bool:

@@ -5,13 +5,12 @@ of them awaits and the other does not; those are functions of this module. (Sour
 from Motor.)
 """
 
-import asyncio
 import inspect
 import os
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager
-from typing import Any, Literal, NamedTuple, TypeVar, cast
+from typing import Any, Literal, NamedTuple, cast
 
 import pymongo
 from bson.timestamp import Timestamp
@@ -23,7 +22,6 @@ from pymongo.errors import (
     BulkWriteError,
     ConnectionFailure,
     DuplicateKeyError,
-    NetworkTimeout,
     OperationFailure,
     PyMongoError,
 )
@@ -44,6 +42,7 @@ __all__ = [
     "PyMongoError",
     "Session",
     "aggregate",
+    "awaited",
     "brief_message",
     "current_operation_time",
     "has_primary",
@@ -52,12 +51,9 @@ __all__ = [
     "snapshot",
     "snapshot_is_gone",
     "time_limit",
-    "transaction",
     "unavailable",
     "watch",
 ]
-
-T = TypeVar("T")
 
 Document = dict[str, Any]
 Client = AsyncMongoClient[Document]
@@ -109,39 +105,26 @@ async def open_database(
     try:
         yield client[name]
     finally:
-        await _awaited(client.close())
+        await awaited(client.close())
 
 
-async def _awaited(result: Any) -> Any:
+async def awaited(result: Any) -> Any:
     """What a method gives that one of the drivers awaits and the other does not."""
     return await result if inspect.isawaitable(result) else result
 
 
 async def aggregate(collection: Collection, pipeline: Sequence[Mapping[str, Any]]) -> list[Document]:
-    cursor = await _awaited(collection.aggregate(pipeline))
+    cursor = await awaited(collection.aggregate(pipeline))
     documents: list[Document] = await cursor.to_list(None)
     return documents
-
-
-async def transaction(database: Database, work: Callable[[Session], Awaitable[T]]) -> T:
-    """Runs `work` in a transaction, again when it met another one; all of it happens or nothing."""
-    session: Session = await _awaited(database.client.start_session())
-    seconds = OPERATION_TIMEOUT_MS / 1000
-    try:
-        # The drivers would try again for two minutes.
-        async with session, asyncio.timeout(seconds):
-            with pymongo.timeout(seconds):
-                return await session.with_transaction(work)
-    except TimeoutError:
-        raise NetworkTimeout("the transaction took too long") from None
 
 
 @asynccontextmanager
 async def snapshot(database: Database) -> AsyncIterator[Session]:
     """A session in which everything is read as of one moment. MongoDB keeps that for a minute."""
-    session: Session = await _awaited(database.client.start_session())
+    session: Session = await awaited(database.client.start_session())
     # A transaction, since the embedded engine gives a session of snapshot reads another moment for each read.
-    async with session, await _awaited(session.start_transaction(ReadConcern("snapshot"))):
+    async with session, await awaited(session.start_transaction(ReadConcern("snapshot"))):
         yield session
 
 
@@ -207,7 +190,7 @@ async def watch(database: Database, collections: Sequence[str], after: Any = Non
         {"$project": {"operationType": 1, "documentKey": 1, "clusterTime": 1, "ns": 1}},
     ]
     opening = database.watch(pipeline, resume_after=after, max_await_time_ms=Changes.WAIT_MS, batch_size=1000)
-    async with await _awaited(opening) as stream:
+    async with await awaited(opening) as stream:
         yield Changes(stream)
 
 

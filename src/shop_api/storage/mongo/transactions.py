@@ -1,0 +1,37 @@
+"""Transactions: a service opens one, and the repositories that take part join it by its session."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import pymongo
+from pymongo.errors import NetworkTimeout
+
+from shop_api.storage.mongo.client import OPERATION_TIMEOUT_MS, Database, Session, awaited
+
+__all__ = ["Session", "Transactions"]
+
+T = TypeVar("T")
+
+
+class Transactions:
+    """Transactions on one database."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def run(self, work: Callable[[Session], Awaitable[T]]) -> T:
+        """Run `work` in a transaction: all that it writes with the session is stored, or nothing.
+
+        `work` is called again when the transaction met another one, so it has no other effects. Both together end
+        within four seconds; then PyMongoError.
+        """
+        session: Session = await awaited(self._database.client.start_session())
+        seconds = OPERATION_TIMEOUT_MS / 1000
+        try:
+            # The drivers would try again for two minutes.
+            async with session, asyncio.timeout(seconds):
+                with pymongo.timeout(seconds):
+                    return await session.with_transaction(work)
+        except TimeoutError:
+            raise NetworkTimeout("the transaction took too long") from None
