@@ -167,7 +167,7 @@ async def sign_in(app: FastAPI) -> AsyncIterator[Callable[..., Awaitable[Client]
 
     async def signed_in(username: str, role: Role = "user", **fields: str) -> Client:
         user = a_user(username, role, **fields)
-        await UserRepository(shop.database, shop.audit).add(user)
+        await UserRepository(shop.database).add(user)
         token = AccessTokens(TEST_SECRET.encode(), utc_now).issue(user.id, "test")
         clients.append(client_of(app, Authorization=f"Bearer {token}"))
         return clients[-1]

@@ -12,7 +12,7 @@ from support.factories import PASSWORD, a_product, a_user
 
 
 async def test_its_eleven_requests_work(anyone, shop, app):
-    await UserRepository(shop.database, shop.audit).add(a_user("root", "admin"))
+    await UserRepository(shop.database).add(a_user("root", "admin"))
 
     assert (await anyone.get("/")).json()["name"] == "shop_api"
     registered = await anyone.post("/register", json={"username": "ada", "password": PASSWORD})

@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from shop_api import __version__
-from shop_api.audit.models import AUDIT_ACTIONS
+from shop_api.audit.models import AUDIT_ACTIONS, AUDIT_SUBJECTS, AuditContext
 from shop_api.cache.follower import following
 from shop_api.cache.marking import cacheable_routes
 from shop_api.cache.middleware import CacheAccess, CacheMiddleware
@@ -18,6 +18,7 @@ from shop_api.features.auth.export import export_models
 from shop_api.features.feature import (
     Feature,
     audit_actions_of,
+    audit_subjects_of,
     cache_tags_of,
     collections_of,
     models_of,
@@ -52,10 +53,12 @@ def create_app(settings: Settings, features: Sequence[Feature] = FEATURES) -> Fa
             if tracing:
                 await stack.enter_async_context(tracing.exported())
             await stack.enter_async_context(metrics.event_loop.measured())
-            services = await stack.enter_async_context(open_services(settings, features=features, metrics=metrics))
+            services = await stack.enter_async_context(
+                open_services(settings, features=features, metrics=metrics)
+            )
             if settings.admin_username and settings.admin_password:
                 first = Registration(username=settings.admin_username, password=settings.admin_password)
-                if await services.users.ensure_admin(first):
+                if await services.users.ensure_admin(first, AuditContext.of_process("startup")):
                     log.info("made the first admin", username=first.username)
             app.state.services = services
             if cache:
@@ -80,7 +83,8 @@ def create_app(settings: Settings, features: Sequence[Feature] = FEATURES) -> Fa
         app.include_router(router)
     tags = [tag._asdict() for tag in tags_of(features)]
     models = [*models_of(features), *export_models(collections_of(features))]
-    openapi.describe(app, tags, models, {AUDIT_ACTIONS: audit_actions_of(features)})
+    audited = {AUDIT_ACTIONS: audit_actions_of(features), AUDIT_SUBJECTS: audit_subjects_of(features)}
+    openapi.describe(app, tags, models, audited)
     add_problem_handlers(app)
 
     def context(inner: ASGIApp) -> ASGIApp:

@@ -20,11 +20,12 @@ from shop_api.features.auth.metrics import SignIns
 from shop_api.features.auth.one_time_tokens import OneTimeTokens
 from shop_api.features.auth.repository import SessionRepository
 from shop_api.features.auth.service import AuthService
-from shop_api.features.feature import Feature, audit_actions_of, collections_of, permissions_of
+from shop_api.features.feature import Feature, audit_actions_of, audit_subjects_of, collections_of, permissions_of
 from shop_api.features.home.service import OverviewService
 from shop_api.features.operations.service import AuditService, HealthService
 from shop_api.features.products.repository import ProductRepository
 from shop_api.features.products.service import ProductService
+from shop_api.features.users.changes import AccountChanges
 from shop_api.features.users.notices import Notices
 from shop_api.features.users.repository import UserRepository
 from shop_api.features.users.service import UserService
@@ -44,6 +45,7 @@ from shop_api.settings import Settings
 from shop_api.storage.mongo import client as mongo
 from shop_api.storage.mongo.client import Database
 from shop_api.storage.mongo.collections import ensure_collection
+from shop_api.storage.mongo.transactions import Transactions
 from shop_api.storage.redis.client import Redis, open_redis
 
 
@@ -102,7 +104,7 @@ async def open_services(
         folder = SigningKeyStore(settings.jwt_keys_dir, clock) if settings.jwt_keys_dir else None
         previous = [old.get_secret_value().encode() for old in settings.jwt_previous_secrets]
         tokens = AccessTokens(secret, clock, previous=previous, folder=folder)
-        audit, sign_ins = AuditLog(database), SignIns()
+        transactions, audit, sign_ins = Transactions(database), AuditLog(database, clock), SignIns()
         mail_queue = await stack.enter_async_context(MailQueue(mailer(settings)).open())
         passwords = stack.enter_context(Passwords())
         stack.enter_context(
@@ -110,9 +112,12 @@ async def open_services(
         )
         # The features, each after those that it calls.
         notices = Notices(mail_queue, settings.public_url)
-        users = UserService(UserRepository(database, audit, collections), passwords, delays, notices, cursors, clock)
+        sessions = SessionRepository(database)
+        accounts = UserRepository(database, collections)
+        changes = AccountChanges(accounts, transactions, audit, sessions.remove_others, clock)
         roles = permissions_of_roles(permissions_of(features))
-        auth = AuthService(users, SessionRepository(database), tokens, limits, delays, sign_ins, roles, clock)
+        users = UserService(accounts, changes, roles, passwords, delays, notices, cursors, clock)
+        auth = AuthService(users, sessions, tokens, limits, delays, sign_ins, roles, clock)
         emails = AccountEmails(settings.public_url, settings.front_end_url)
         email = EmailService(users, OneTimeTokens(database, clock), mail_queue, emails, limits)
         products = ProductService(ProductRepository(database), cursors, cache, clock)
@@ -136,6 +141,8 @@ async def open_services(
             users=users,
             products=products,
             health=health,
-            audit_service=AuditService(audit, users, cursors, audit_actions_of(features)),
+            audit_service=AuditService(
+                audit, users, cursors, audit_actions_of(features), audit_subjects_of(features)
+            ),
             overview=OverviewService(health, products, users),
         )

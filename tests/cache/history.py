@@ -66,7 +66,7 @@ async def cluster(settings: Settings, folder: Path, size: int = 3) -> AsyncItera
             instances.append(Instance(app, *wires))
         shop = instances[0].app.state.services
         user = a_user("root", "admin")
-        await UserRepository(shop.database, shop.audit).add(user)
+        await UserRepository(shop.database).add(user)
         yield Cluster(instances, redis, AccessTokens(TEST_SECRET.encode(), utc_now).issue(user.id, "test"))
         await shop.database.client.drop_database(settings.mongo_db)
 

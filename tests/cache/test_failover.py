@@ -40,7 +40,7 @@ async def instances_on(settings: Settings) -> AsyncIterator[Cluster]:
         apps = [await stack.enter_async_context(running_app(settings)) for _ in range(3)]
         shop = apps[0].state.services
         user = a_user("root", "admin")
-        await UserRepository(shop.database, shop.audit).add(user)
+        await UserRepository(shop.database).add(user)
         token = AccessTokens(TEST_SECRET.encode(), utc_now).issue(user.id, "test")
         none: Any = None  # they share what they run on, and nothing of it is broken through these
         yield Cluster([Instance(app, none, none) for app in apps], none, token)

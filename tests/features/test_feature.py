@@ -12,7 +12,6 @@ from pydantic import ConfigDict
 from cache.conftest import settled
 from conftest import Client, client_of, empty, running_app
 from shop_api.app import create_app
-from shop_api.audit.repository import AuditLog
 from shop_api.cache.marking import cacheable
 from shop_api.cli.backup import repository as backup
 from shop_api.cli.check import check_invariants
@@ -119,7 +118,7 @@ def database(app: FastAPI) -> Database:
 async def people(app: FastAPI, database: Database) -> AsyncIterator[dict[str, Client]]:
     """Clients of nobody, of a user and of an admin."""
     clients = {"nobody": client_of(app)}
-    users = UserRepository(database, AuditLog(database))
+    users = UserRepository(database)
     roles: dict[str, Role] = {"ada": "user", "root": "admin"}
     for name, role in roles.items():
         user = a_user(name, role)

@@ -7,6 +7,7 @@ fails.
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import httpx
@@ -19,6 +20,7 @@ from shop_api.features.feature import permissions_of
 from shop_api.features.users.repository import UserRepository
 from shop_api.kernel.clock import utc_now
 from shop_api.security.tokens import AccessTokens
+from shop_api.storage.mongo.transactions import Transactions
 from support.authorization import required
 from support.factories import PASSWORD, TEST_SECRET, a_product, a_user
 
@@ -118,14 +120,14 @@ TABLE = [
 @pytest.fixture
 async def callers(app, shop: Services) -> Callable[[str], Awaitable[httpx.AsyncClient]]:
     """`await callers("user")`: a client with the token of such a caller."""
-    users, tokens = UserRepository(shop.database, shop.audit), AccessTokens(TEST_SECRET.encode(), utc_now)
+    users, tokens = UserRepository(shop.database), AccessTokens(TEST_SECRET.encode(), utc_now)
     for name in ("ada", "other", "disabled", "deleted"):
         await users.add(a_user(name, sessions=[f"session-of-{name}"]))
     await users.add(a_user("root", "admin", sessions=["session-of-root"]))
     names = ("ada", "other", "disabled", "deleted", "root")
     by_name = {name: user for name in names if (user := await users.find(name))}
     await users.change(by_name["disabled"], {"disabled": True}, utc_now())
-    await users.remove(by_name["deleted"])
+    await Transactions(shop.database).run(partial(users.remove, by_name["deleted"]))
 
     async def caller(kind: str) -> httpx.AsyncClient:
         if kind == "anonymous":

@@ -33,7 +33,7 @@ EMAILS = {kind: f"{number}@shop.example" for number, kind in enumerate(ACCOUNTS)
 
 @pytest.fixture
 async def accounts(shop):
-    users = UserRepository(shop.database, shop.audit)
+    users = UserRepository(shop.database)
     for kind, fields in ACCOUNTS.items():
         if fields is not None:
             await users.add(a_user(kind.replace(" ", "-"), email=EMAILS[kind], **fields))

@@ -77,7 +77,7 @@ class TestSignIn:
 @pytest.mark.campaign
 async def test_resets_take_as_long_whoever_has_the_address(stranger, shop):
     """What is done for a request is counted in test_email.py; here is the time that a client sees."""
-    await UserRepository(shop.database, shop.audit).add(a_user("eve", email="eve@shop.example", email_verified=True))
+    await UserRepository(shop.database).add(a_user("eve", email="eve@shop.example", email_verified=True))
     taken: dict[str, list[float]] = {email: [] for email in ("eve@shop.example", "nobody@shop.example")}
     for _ in range(SIGN_INS):
         for email in random.sample(list(taken), len(taken)):

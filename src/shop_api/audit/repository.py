@@ -1,6 +1,12 @@
 """The `audit` collection: written with the change that it tells about, never changed, never deleted."""
 
-from shop_api.audit.models import AuditEntry, AuditQuery
+from collections.abc import Iterable
+from typing import Any
+
+from uuid_utils import uuid7
+
+from shop_api.audit.models import USER, AuditContext, AuditEntry, AuditEvent, AuditQuery
+from shop_api.kernel.clock import Clock
 from shop_api.kernel.pagination import Key
 from shop_api.storage.mongo import keyset
 from shop_api.storage.mongo.client import Database, Document, Session
@@ -15,6 +21,7 @@ AUDIT = CollectionSpec(
             "_id": {"bsonType": "string"},
             "at": {"bsonType": "date"},
             "action": {"bsonType": "string"},
+            "subject_type": {"bsonType": "string"},
             "subject_id": {"bsonType": "string"},
             "actor_id": {"bsonType": "string"},
             "before": {"bsonType": "object"},
@@ -23,37 +30,48 @@ AUDIT = CollectionSpec(
     },
     indexes=[
         IndexModel([*leading, ("at", -1), ("_id", -1)])
-        for leading in ([], [("action", 1)], [("subject_id", 1)], [("actor_id", 1)])
+        for leading in ([], [("action", 1)], [("subject_type", 1)], [("subject_id", 1)], [("actor_id", 1)])
     ],
 )
 _NEWEST = keyset.Sort("at", -1)
 
 
 class AuditLog:
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(self, database: Database, clock: Clock) -> None:
         self._entries = database[AUDIT.name]
+        self._clock = clock
 
-    async def add(self, entry: AuditEntry, session: Session) -> None:
-        """Writes `entry` in the transaction of the change that it tells about: there is neither without the other."""
-        document = entry.model_dump()
-        document["_id"] = document.pop("id")
-        await self._entries.insert_one(document, session=session)
+    async def record(self, events: Iterable[AuditEvent], context: AuditContext, session: Session | None) -> None:
+        """Write an entry for each of `events`, in the transaction that makes the changes: there are neither without
+        the others."""
+        for event in events:
+            entry = AuditEntry(id=str(uuid7()), at=self._clock(), **event._asdict() | context._asdict())
+            document = entry.model_dump()
+            document["_id"] = document.pop("id")
+            await self._entries.insert_one(document, session=session)
 
     async def list_page(self, query: AuditQuery, after: Key | None) -> tuple[list[AuditEntry], Key | None]:
         """A page of entries, the newest first, and the key of its last one, None when no more follow."""
         match = query.model_dump(include={"action", "subject_id", "actor_id"}, exclude_none=True)
+        if query.subject_type is not None:
+            match["subject_type"] = _stored_types(query.subject_type)
         documents, key = await keyset.page(self._entries, keyset.Selection(match), _NEWEST, after, query.limit)
         return [_entry(document) for document in documents], key
 
     async def about(self, user_id: str) -> list[AuditEntry]:
-        """All that concerns a user: what was done to them, and what they did."""
+        """All that concerns a user: what was done to their account, and what they did."""
         entries = {}
-        for role in ("subject_id", "actor_id"):
-            async for document in self._entries.find({role: user_id}):
+        for match in ({"subject_id": user_id}, {"actor_id": user_id}):
+            async for document in self._entries.find(match):
                 entry = _entry(document)
-                entries[entry.id] = entry
+                if entry.is_about_user(user_id) or entry.actor_id == user_id:
+                    entries[entry.id] = entry
         return sorted(entries.values(), key=lambda entry: (entry.at, entry.id))
+
+
+def _stored_types(subject_type: str) -> Any:
+    """Entries about users from before there were other subjects have no type."""
+    return {"$in": [USER, None]} if subject_type == USER else subject_type
 
 
 def _entry(document: Document) -> AuditEntry:

@@ -179,11 +179,13 @@ def _make_first_admin(settings: Settings, stop: _Stop) -> None:
 
 
 async def _add_admin(settings: Settings, username: str, password: str) -> bool:
+    from shop_api.cli.operator import operator
     from shop_api.container import open_services
     from shop_api.features.users.models import Registration
 
+    body = Registration(username=username, password=SecretStr(password))
     async with open_services(settings) as services:
-        return await services.users.ensure_admin(Registration(username=username, password=SecretStr(password)))
+        return await services.users.ensure_admin(body, operator())
 
 
 def _serve(settings: Settings, listener: socket.socket, stop: _Stop) -> None:

@@ -49,6 +49,8 @@ class Feature:
     permissions: Sequence[Permission] = ()
     audit_actions: Sequence[str] = ()
     """What it writes to the audit log."""
+    audit_subjects: Sequence[str] = ()
+    """The kinds of resources that these are about."""
     invariants: Sequence[Invariant] = ()
 
 
@@ -67,6 +69,10 @@ def permissions_of(features: Iterable[Feature]) -> list[Permission]:
 
 def audit_actions_of(features: Iterable[Feature]) -> list[str]:
     return list(chain.from_iterable(feature.audit_actions for feature in features))
+
+
+def audit_subjects_of(features: Iterable[Feature]) -> list[str]:
+    return list(chain.from_iterable(feature.audit_subjects for feature in features))
 
 
 def invariants_of(features: Iterable[Feature]) -> list[Invariant]:

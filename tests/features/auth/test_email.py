@@ -43,7 +43,7 @@ async def client(_mailing, app, post):
 async def ada(shop):
     """A user with an address that is not verified yet."""
     user = a_user("ada", email=EMAIL, sessions=[])
-    await UserRepository(shop.database, shop.audit).add(user)
+    await UserRepository(shop.database).add(user)
     return user
 
 
@@ -71,7 +71,7 @@ class TestVerification:
     async def verified(self, client):
         return (await client.get("/users/me")).json()["email_verified"]
 
-    async def test_with_the_token_from_the_mail_once(self, client, ada, post):
+    async def test_with_the_token_from_the_mail_once(self, client, ada, post, shop):
         await sign_in(client)
         response = await client.post("/users/me/email/verification")
         assert (response.status_code, response.json()) == (202, {"status": "accepted"})
@@ -87,9 +87,12 @@ class TestVerification:
         assert (await client.post("/users/me/email/verification")).status_code == 202
         await client._transport.app.state.services.mail_queue.settled()
         assert len(post.letters) == 1  # it is known already
+        [entry] = [entry async for entry in shop.database["audit"].find({})]
+        assert (entry["action"], entry["actor_id"]) == ("email_verified", ada.id)
+        assert (entry["before"], entry["after"]) == ({"email_verified": False}, {"email_verified": True})
 
     async def test_without_an_address_it_is_409(self, client, shop):
-        await UserRepository(shop.database, shop.audit).add(a_user("ada"))
+        await UserRepository(shop.database).add(a_user("ada"))
         await sign_in(client)
         response = await client.post("/users/me/email/verification")
         assert (response.status_code, response.json()["code"]) == (409, "no_email")
@@ -135,6 +138,7 @@ class TestReset:
         await self.ask(client, EMAIL.upper())
         [letter] = await post.arrived()
         assert await self.confirm(client, letter) == 204
+        assert await shop.database["sessions"].count_documents({}) == 0
         assert (await client.get("/users/me")).status_code == 401
         assert await sign_in(client) == 401
         assert await sign_in(client, NEW_PASSWORD) == 200
@@ -217,7 +221,7 @@ class TestReset:
         assert await self.confirm(client, letter) == 400
 
     async def test_is_written_to_verified_addresses_of_active_users_only(self, client, ada, post, shop):
-        users = UserRepository(shop.database, shop.audit)
+        users = UserRepository(shop.database)
         await users.add(a_user("bob", email="bob@shop.example", email_verified=True, disabled=True))
         await users.add(a_user("cem", email="cem@shop.example", email_verified=True))
         for email in (EMAIL, "bob@shop.example", "nobody@shop.example", "cem@shop.example"):

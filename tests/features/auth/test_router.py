@@ -60,10 +60,10 @@ class TestRegister:
 class TestSignIn:
     @pytest.fixture(autouse=True)
     async def ada(self, shop):
-        await UserRepository(shop.database, shop.audit).add(a_user("ada"))
+        await UserRepository(shop.database).add(a_user("ada"))
 
     async def test_each_is_logged_with_whose_it_was(self, anyone, shop):
-        ada = await UserRepository(shop.database, shop.audit).find("ada")
+        ada = await UserRepository(shop.database).find("ada")
         assert ada is not None
         with capture_logs() as logs:
             for username, password in (("ada", PASSWORD), ("ada", "a wrong password"), ("nobody", PASSWORD)):
@@ -95,7 +95,7 @@ class TestSignIn:
         assert (await anyone.post("/auth", data=form)).status_code == 200
 
     async def test_every_failure_looks_the_same(self, anyone, shop):
-        await UserRepository(shop.database, shop.audit).add(a_user("disabled", disabled=True))
+        await UserRepository(shop.database).add(a_user("disabled", disabled=True))
         seen = set()
         for username, password in (
             ("ada", "wrong password"),

@@ -6,6 +6,8 @@ from datetime import timedelta
 import pytest
 
 from conftest import client_of, running_app
+from shop_api.features.auth.errors import InvalidCredentials
+from shop_api.features.auth.models import ClientInfo
 from shop_api.features.auth.refresh_tokens import RefreshToken
 from shop_api.features.auth.service import IDLE, LONGEST
 from shop_api.features.users.repository import UserRepository
@@ -18,7 +20,7 @@ NEW_PASSWORD = "a wholly different one"
 @pytest.fixture
 async def ada(shop):
     user = a_user("ada", sessions=[])
-    await UserRepository(shop.database, shop.audit).add(user)
+    await UserRepository(shop.database).add(user)
     return user
 
 
@@ -206,7 +208,7 @@ class TestSessions:
         assert not await works(anyone, first)
 
     async def test_a_sign_in_under_way_while_the_password_changes_gives_nothing(self, shop, ada):
-        users = UserRepository(shop.database, shop.audit)
+        users = UserRepository(shop.database)
         await users.change(ada, {"password_hash": "another"}, utc_now())
         assert not await users.open_session(ada, "too-late")
         now = await users.get(ada.id)
@@ -214,9 +216,47 @@ class TestSessions:
         assert now.sessions == []
 
     async def test_nor_while_the_user_is_disabled(self, shop, ada):
-        users = UserRepository(shop.database, shop.audit)
+        users = UserRepository(shop.database)
         await users.change(ada, {"disabled": True}, utc_now())
         assert not await users.open_session(ada, "too-late")
+
+
+class TestEndedByOthers:
+    """Whoever is disabled or demoted is signed out, and nothing of their sign-ins stays."""
+
+    @staticmethod
+    async def left(shop):
+        return await shop.database["sessions"].count_documents({})
+
+    async def test_disabling_deletes_the_session_documents(self, signed_in, admin, shop):
+        await signed_in()
+        await signed_in()
+        assert await self.left(shop) == 2
+        await admin.patch("/users/ada", json={"disabled": True})
+        assert await self.left(shop) == 0
+
+    async def test_demoting_deletes_them_and_promoting_does_not(self, signed_in, admin, shop):
+        await signed_in()
+        await admin.patch("/users/ada", json={"role": "admin"})
+        assert await self.left(shop) == 1
+        await admin.patch("/users/ada", json={"role": "user"})
+        assert await self.left(shop) == 0
+
+    async def test_those_of_others_stay(self, anyone, signed_in, admin, shop):
+        await signed_in()
+        await UserRepository(shop.database).add(a_user("bob", sessions=[]))
+        await anyone.post("/auth", json={"username": "bob", "password": PASSWORD})
+        await admin.patch("/users/ada", json={"disabled": True})
+        assert await self.left(shop) == 1
+
+    async def test_a_sign_in_that_comes_too_late_leaves_none(self, shop, ada, monkeypatch):
+        async def refuse(user, session_id):
+            return False
+
+        monkeypatch.setattr(shop.users, "open_session", refuse)
+        with pytest.raises(InvalidCredentials):
+            await shop.auth.sign_in("ada", PASSWORD, ClientInfo("127.0.0.1", None))
+        assert await self.left(shop) == 0
 
 
 class TestPassword:

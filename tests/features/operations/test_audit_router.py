@@ -25,7 +25,7 @@ class TestList:
         by_action = {entry["action"]: entry for entry in await entries(admin)}
         assert set(by_action) == {"role_changed", "user_disabled"}
         entry = by_action["role_changed"]
-        assert entry["subject"] == {"id": ada["id"], "username": "ada"}
+        assert entry["subject"] == {"type": "user", "id": ada["id"], "username": "ada"}
         assert entry["actor"]["username"] == "root"
         assert (entry["before"], entry["after"]) == ({"role": "user"}, {"role": "admin"})
         assert entry["address"] == "127.0.0.1"

@@ -6,22 +6,35 @@ from datetime import timedelta
 
 import pytest
 
-from shop_api.audit.repository import AUDIT, AuditLog
 from shop_api.features.users.errors import DuplicateUsername, LastAdmin
 from shop_api.features.users.models import User, UserQuery
 from shop_api.features.users.repository import GUARDS, USERS, UserRepository
 from shop_api.kernel.clock import utc_now
-from shop_api.storage.mongo.client import PyMongoError
+from shop_api.storage.mongo.client import Database, PyMongoError
 from shop_api.storage.mongo.collections import ensure_collection
+from shop_api.storage.mongo.transactions import Transactions
 from support.factories import a_user
 
 
+class Users(UserRepository):
+    """The repository, and what a service does in a transaction of its own."""
+
+    def __init__(self, database: Database) -> None:
+        super().__init__(database)
+        self._transactions = Transactions(database)
+
+    async def taken_away(self, user: User) -> bool:
+        return await self._transactions.run(lambda session: self.remove(user, session))
+
+    async def changed(self, user: User, changes: dict[str, object]) -> User | None:
+        return await self._transactions.run(lambda session: self.change(user, changes, utc_now(), session))
+
+
 @pytest.fixture
-async def users(database) -> UserRepository:
-    audit = AuditLog(database)
-    for spec in (AUDIT, USERS, GUARDS):
+async def users(database) -> Users:
+    for spec in (USERS, GUARDS):
         await ensure_collection(database, spec)
-    return UserRepository(database, audit)
+    return Users(database)
 
 
 async def added(users: UserRepository, *given: User) -> list[User]:
@@ -101,34 +114,34 @@ class TestChange:
 class TestRemove:
     async def test_what_was_removed_is_gone_and_the_name_is_free(self, users):
         [ada] = await added(users, a_user("ada"))
-        assert await users.remove(ada)
+        assert await users.taken_away(ada)
         assert await users.find("ada") is None
         await users.add(a_user("ada"))
 
     async def test_another_version_is_not_removed(self, users):
         [ada] = await added(users, a_user("ada"))
         await users.change(ada, {"full_name": "Ada"}, utc_now())
-        assert not await users.remove(ada)
+        assert not await users.taken_away(ada)
         assert await users.find("ada") is not None
 
     async def test_a_second_time_removes_nothing(self, users):
         [ada] = await added(users, a_user("ada"))
-        assert [await users.remove(ada), await users.remove(ada)] == [True, False]
+        assert [await users.taken_away(ada), await users.taken_away(ada)] == [True, False]
 
     async def test_a_change_and_a_removal_at_once_do_not_both_happen(self, users):
         for n in range(10):
             [user] = await added(users, a_user(f"user{n}"))
             changed, removed = await asyncio.gather(
-                users.change(user, {"full_name": "x"}, utc_now()), users.remove(user)
+                users.change(user, {"full_name": "x"}, utc_now()), users.taken_away(user)
             )
             assert (changed is not None) != removed
             assert (await users.get(user.id) is None) == removed
 
 
 TAKE_AWAY = {
-    "removed": lambda users, user: users.remove(user),
-    "demoted": lambda users, user: users.change(user, {"role": "user"}, utc_now()),
-    "disabled": lambda users, user: users.change(user, {"disabled": True}, utc_now()),
+    "removed": lambda users, user: users.taken_away(user),
+    "demoted": lambda users, user: users.changed(user, {"role": "user"}),
+    "disabled": lambda users, user: users.changed(user, {"disabled": True}),
 }
 
 
@@ -176,6 +189,12 @@ class TestLastAdmin:
             assert sorted(refused) == [False, True], outcomes
             survivor = survivor if refused[0] else other
 
+    async def test_cannot_be_taken_away_outside_a_transaction(self, users):
+        [root, _] = await added(users, a_user("root", "admin"), a_user("owner", "admin"))
+        with pytest.raises(ValueError, match="transaction"):
+            await users.change(root, {"disabled": True}, utc_now())
+        assert await users.get(root.id) == root
+
     async def test_a_change_that_takes_no_admin_away_needs_no_other(self, users):
         [root] = await added(users, a_user("root", "admin"))
         assert (await users.change(root, {"full_name": "Root"}, utc_now())).full_name == "Root"
@@ -184,14 +203,14 @@ class TestLastAdmin:
         [_, off, ada] = await added(
             users, a_user("root", "admin"), a_user("off", "admin", disabled=True), a_user("ada")
         )
-        assert await users.remove(off)
-        assert await users.remove(ada)
+        assert await users.taken_away(off)
+        assert await users.taken_away(ada)
 
     async def test_a_stale_version_is_none_rather_than_the_last_admin(self, users):
         root, _ = await added(users, a_user("root", "admin"), a_user("owner", "admin"))
         await users.change(root, {"full_name": "Root"}, utc_now())
-        assert await users.change(root, {"role": "user"}, utc_now()) is None
-        assert not await users.remove(root)
+        assert await users.changed(root, {"role": "user"}) is None
+        assert not await users.taken_away(root)
 
 
 class TestList:

@@ -35,7 +35,7 @@ class TestList:
             assert set(shown) == SHOWN
 
     async def test_filters_sorts_and_pages(self, admin, shop):
-        users = UserRepository(shop.database, shop.audit)
+        users = UserRepository(shop.database)
         for name, disabled in (("bob", False), ("bea", True), ("cem", False)):
             await users.add(a_user(name, disabled=disabled))
 

@@ -91,15 +91,16 @@ def _shown(numbers: range) -> Iterator[range]:
 
 async def _add_person(services: "Services", username: str, full_name: str, role: str) -> str:
     """The password of the new account; empty if there is one of this name already."""
+    from shop_api.cli.operator import operator
     from shop_api.features.users.errors import DuplicateUsername
     from shop_api.features.users.models import Registration
 
     password = secrets.token_urlsafe(12)
-    given = Registration(username=username, password=SecretStr(password), full_name=full_name)
+    body = Registration(username=username, password=SecretStr(password), full_name=full_name)
     if role == "admin":
-        return password if await services.users.ensure_admin(given) else ""
+        return password if await services.users.ensure_admin(body, operator()) else ""
     try:
-        await services.users.register(given, None)
+        await services.users.register(body, None, operator())
     except DuplicateUsername:
         return ""
     return password

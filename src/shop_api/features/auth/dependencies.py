@@ -4,13 +4,21 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from shop_api.audit.models import AuditContext
 from shop_api.features.auth.email_service import EmailService
 from shop_api.features.auth.export import ExportService
 from shop_api.features.auth.models import ClientInfo
 from shop_api.features.auth.service import AuthService
 from shop_api.features.users.models import User, account_of
 from shop_api.features.users.service import UserService
-from shop_api.http.dependencies import CallerDep, client_address
+from shop_api.http.dependencies import (
+    AddressDep,
+    CallerDep,
+    NewIdDep,
+    OptionalCallerDep,
+    RequestIdDep,
+    client_address,
+)
 from shop_api.security.signing_keys.store import SigningKeyStore
 
 _LONGEST_USER_AGENT = 500
@@ -63,3 +71,13 @@ async def _client_info(request: Request) -> ClientInfo:
 
 ClientInfoDep = Annotated[ClientInfo, Depends(_client_info)]
 """Where the request comes from, for the list of sign-ins."""
+
+
+async def _registration_context(
+    caller: OptionalCallerDep, new_id: NewIdDep, address: AddressDep, request_id: RequestIdDep
+) -> AuditContext:
+    return AuditContext(caller.id if caller else new_id, address, request_id)
+
+
+RegistrationContextDep = Annotated[AuditContext, Depends(_registration_context)]
+"""Who registers, and from where, for the audit log: the caller, else the new user."""

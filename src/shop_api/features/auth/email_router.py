@@ -16,9 +16,11 @@ _ANSWER = Accepted(status="accepted")
 
 
 @router.post("/auth/email/verification", status_code=204, responses=problems(*BODY, InvalidOneTimeToken, RateLimited))
-async def verify_email(given: EmailToken, address: AddressDep, email: EmailServiceDep) -> None:
+async def verify_email(
+    body: EmailToken, address: AddressDep, email: EmailServiceDep, request_id: RequestIdDep
+) -> None:
     """Verifies the e-mail address that the token was sent to. To try it, fill in the token from the mail."""
-    await email.verify(given.token, address)
+    await email.verify(body.token, address, request_id)
 
 
 @router.post("/auth/password/reset", status_code=202, responses=problems(*BODY, RateLimited))

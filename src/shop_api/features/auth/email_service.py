@@ -45,10 +45,11 @@ class EmailService:
 
         self._mail_queue.put(job)
 
-    async def verify(self, text: str, address: str) -> None:
-        """Notes that mail reaches the user; InvalidOneTimeToken unless this was sent to the address they have now."""
+    async def verify(self, text: str, address: str, request_id: str) -> None:
+        """Record that mail reaches the user. Raises InvalidOneTimeToken if they have another address by now."""
         token, user = await self._found("verify", text, address)
-        if not await self._tokens.spend(token) or not await self._users.verify_email(user, token.email):
+        context = AuditContext(user.id, address, request_id)
+        if not await self._tokens.spend(token) or not await self._users.verify_email(user, token.email, context):
             raise InvalidOneTimeToken
 
     async def ask_reset(self, email: str, address: str) -> None:

@@ -132,7 +132,7 @@ class ExportedEntry(Schema):
         return cls(
             at=entry.at,
             action=entry.action,
-            about_me=entry.subject_id == user_id,
+            about_me=entry.is_about_user(user_id),
             by_me=by_me,
             address=entry.address if by_me else None,  # somebody else's is theirs
             before=entry.before,

@@ -4,10 +4,11 @@ Which sessions are live is told by their user's document, which every request re
 more about them, and what has expired here goes by itself.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 
 from shop_api.features.auth.models import Session
+from shop_api.storage.mongo import client as mongo
 from shop_api.storage.mongo.client import Database, Document
 from shop_api.storage.mongo.collections import CollectionSpec, IndexModel
 
@@ -69,6 +70,18 @@ class SessionRepository:
 
     async def remove(self, session_ids: Sequence[str]) -> None:
         await self._sessions.delete_many({"_id": {"$in": list(session_ids)}})
+
+    async def remove_others(
+        self, user_id: str, kept: Collection[str] = (), session: mongo.Session | None = None
+    ) -> None:
+        """Delete all of a user's, except those with the ids `kept`."""
+        if not kept:
+            await self._sessions.delete_many({"user_id": user_id}, session=session)
+            return
+        # By their ids, since with two conditions the embedded engine reads the whole collection.
+        found = await self._sessions.find({"user_id": user_id}, {"_id": 1}, session=session).to_list(None)
+        ended = [document["_id"] for document in found if document["_id"] not in kept]
+        await self._sessions.delete_many({"_id": {"$in": ended}}, session=session)
 
 
 def _session(document: Document) -> Session:

@@ -6,13 +6,13 @@ from urllib.parse import parse_qsl
 from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BaseModel, ValidationError
 
-from shop_api.features.auth.dependencies import AuthServiceDep, ClientInfoDep, UserServiceDep
+from shop_api.features.auth.dependencies import AuthServiceDep, ClientInfoDep, RegistrationContextDep, UserServiceDep
 from shop_api.features.auth.errors import InvalidCredentials, InvalidRefreshToken
 from shop_api.features.auth.models import Credentials, PasswordForm, Refresh, RefreshForm, Tokens
 from shop_api.features.users.models import Registration, UserOut
 from shop_api.features.users.service import DuplicateUsername
 from shop_api.http import strict_json
-from shop_api.http.dependencies import AddressDep, NewIdDep, OptionalCallerDep
+from shop_api.http.dependencies import NewIdDep, OptionalCallerDep
 from shop_api.http.etags import etag
 from shop_api.http.idempotency.errors import KEYED
 from shop_api.http.idempotency.route import PARAMETER, CreatingRoute
@@ -40,17 +40,17 @@ AsForm = TypeVar("AsForm", bound=BaseModel)
     openapi_extra=PUBLIC | PARAMETER,
 )
 async def register(
-    given: Registration,
+    body: Registration,
     caller: OptionalCallerDep,
-    address: AddressDep,
+    context: RegistrationContextDep,
     new_id: NewIdDep,
     auth: AuthServiceDep,
     users: UserServiceDep,
     response: Response,
 ) -> UserOut:
     """Adds an account. Anyone can add a user; only an admin another admin."""
-    await auth.limit_registration(given.username, address)
-    user = await users.register(given, caller, new_id)
+    await auth.limit_registration(body.username, context.address)
+    user = await users.register(body, caller, context, new_id)
     response.headers["Location"] = f"/users/{user.username}"
     response.headers["ETag"] = etag(user.version)
     response.headers["Cache-Control"] = "no-store"

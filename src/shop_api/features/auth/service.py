@@ -80,6 +80,7 @@ class AuthService:
             )
         )
         if not await self._users.open_session(user, token.session_id):
+            await self._sessions.remove([token.session_id])
             raise InvalidCredentials
         log.info("signed in", user_id=user.id, session_id=token.session_id)
         return self._granted(user.id, token)
@@ -156,7 +157,7 @@ class AuthService:
     async def end_sessions(self, user: User) -> None:
         """Ends all sign-ins of `user`'s."""
         await self._users.end_sessions(user.id)
-        await self._sessions.remove(user.sessions)
+        await self._sessions.remove_others(user.id)
 
     async def change_password(
         self, user: User, session_id: str, current: SecretStr, new: str, context: AuditContext
@@ -164,7 +165,6 @@ class AuthService:
         """Gives `user` a new password and ends all other sessions; WrongPassword unless `current` is the old one."""
         await self._users.confirm_password(user, current, context)
         await self._users.set_password(user, new, context, "password_changed", keep=session_id)
-        await self._sessions.remove([other for other in user.sessions if other != session_id])
 
     async def _end(self, user_id: str, session_id: str) -> bool:
         ended = await self._users.end_session(user_id, session_id)

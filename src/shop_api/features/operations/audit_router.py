@@ -1,4 +1,4 @@
-"""GET /audit: what was done to accounts, for admins."""
+"""GET /audit: what was changed and by whom, for admins."""
 
 from typing import Annotated
 
@@ -23,6 +23,6 @@ async def list_audit(
     audit: AuditServiceDep,
     response: Response,
 ) -> AuditPage:
-    """Lists changes to accounts, the newest first: who, what, when, from where. For admins."""
+    """Lists changes to accounts and to the catalogue, the newest first: who, what, when, from where. For admins."""
     response.headers["Cache-Control"] = "no-store"
     return await audit.list_page(query)

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Sequence
 
-from shop_api.audit.models import AuditEntryOut, AuditPage, AuditQuery
+from shop_api.audit.models import USER, AuditEntry, AuditEntryOut, AuditPage, AuditQuery
 from shop_api.audit.repository import AuditLog
 from shop_api.features.operations.models import Engines, State
 from shop_api.features.users.service import UserService
@@ -40,27 +40,44 @@ async def _state(ping: Awaitable[object]) -> State:
 
 
 class AuditService:
-    def __init__(self, audit: AuditLog, users: UserService, cursors: Cursors, actions: Sequence[str]) -> None:
+    def __init__(
+        self,
+        audit: AuditLog,
+        users: UserService,
+        cursors: Cursors,
+        actions: Sequence[str],
+        subjects: Sequence[str],
+    ) -> None:
         self._audit = audit
-        self._actions = actions
         self._users = users
         self._cursors = cursors
+        self._declared = {"action": actions, "subject_type": subjects}
 
     async def list_page(self, query: AuditQuery) -> AuditPage:
-        """A page of entries, the newest first, with the names that their people have now; InvalidRequest for an
-        action that no feature declares."""
-        if query.action is not None and query.action not in self._actions:
-            raise InvalidRequest([FieldError(("query", "action"), "literal_error", self._known_actions())])
+        """Return a page of entries, the newest first, with the names that their people have now. Raises
+        InvalidRequest for an action or a subject that no feature declares."""
+        self._refuse_undeclared(query)
         scope = query.model_dump_json(exclude={"limit", "cursor"})
         after = self._cursors.decode(scope, query.cursor) if query.cursor else None
         entries, key = await self._audit.list_page(query, after)
-        people = {user_id for entry in entries for user_id in (entry.subject_id, entry.actor_id)}
-        usernames = await self._users.usernames(people)
+        usernames = await self._users.usernames(_people(entries))
         return AuditPage(
             items=[AuditEntryOut.of(entry, usernames) for entry in entries],
             next_cursor=self._cursors.encode(scope, key) if key else None,
         )
 
-    def _known_actions(self) -> str:
-        *others, last = map(repr, self._actions)
-        return f"Input should be {', '.join(others)} or {last}"
+    def _refuse_undeclared(self, query: AuditQuery) -> None:
+        for name, declared in self._declared.items():
+            value = getattr(query, name)
+            if value is not None and value not in declared:
+                raise InvalidRequest([FieldError(("query", name), "literal_error", _one_of(declared))])
+
+
+def _people(entries: Sequence[AuditEntry]) -> set[str]:
+    subjects = {entry.subject_id for entry in entries if entry.subject_type == USER}
+    return subjects | {entry.actor_id for entry in entries}
+
+
+def _one_of(values: Sequence[str]) -> str:
+    *others, last = map(repr, values)
+    return f"Input should be {', '.join(others)} or {last}"

@@ -1,6 +1,8 @@
 """Accounts."""
 
+from shop_api.audit.models import USER
 from shop_api.features.feature import Feature, Tag
+from shop_api.features.users.audit_events import AUDIT_ACTIONS
 from shop_api.features.users.invariants import USERNAMES_ARE_FOLDED
 from shop_api.features.users.permissions import USERS_READ, USERS_WRITE
 from shop_api.features.users.repository import GUARDS, USERS
@@ -12,13 +14,7 @@ feature = Feature(
     tags=(Tag("Users", "Accounts, for their admin and for themselves."),),
     collections=(USERS, GUARDS),
     permissions=(USERS_READ, USERS_WRITE),
-    audit_actions=(
-        "role_changed",
-        "user_disabled",
-        "user_enabled",
-        "user_deleted",
-        "password_changed",
-        "password_reset",
-    ),
+    audit_actions=AUDIT_ACTIONS,
+    audit_subjects=(USER,),
     invariants=(USERNAMES_ARE_FOLDED,),
 )

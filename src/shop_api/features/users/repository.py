@@ -1,11 +1,9 @@
 """The `users` collection: its documents, queries and indexes."""
 
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any
 
-from shop_api.audit.models import AuditEntry
-from shop_api.audit.repository import AuditLog
 from shop_api.features.users.errors import DuplicateUsername, LastAdmin
 from shop_api.features.users.models import User, UserQuery
 from shop_api.kernel.pagination import Key
@@ -13,9 +11,6 @@ from shop_api.storage.mongo import client as mongo
 from shop_api.storage.mongo import keyset
 from shop_api.storage.mongo.client import Database, Document, Session
 from shop_api.storage.mongo.collections import CollectionSpec, IndexModel, erase
-from shop_api.storage.mongo.transactions import Transactions
-
-T = TypeVar("T")
 
 USERS = CollectionSpec(
     name="users",
@@ -66,12 +61,10 @@ _SORTS = {
 
 
 class UserRepository:
-    def __init__(self, database: Database, audit: AuditLog, owned: Sequence[CollectionSpec] = ()) -> None:
+    def __init__(self, database: Database, owned: Sequence[CollectionSpec] = ()) -> None:
         """`owned` are the collections that hold documents of users, whoever declares them."""
         self._database = database
-        self._transactions = Transactions(database)
         self._owned = owned
-        self._audit = audit
         self._users = database[USERS.name]
         self._guards = database[GUARDS.name]
 
@@ -101,54 +94,42 @@ class UserRepository:
         """About how many there are, as the database knows without counting."""
         return await self._users.estimated_document_count()
 
-    async def add(self, user: User) -> None:
+    async def add(self, user: User, session: Session | None = None) -> None:
         """Stores a new user; DuplicateUsername when the name is taken."""
         document = user.model_dump()
         document["_id"] = document.pop("id")
         document["email_key"] = _folded(user.email)
         try:
-            await self._users.insert_one(document)
+            await self._users.insert_one(document, session=session)
         except mongo.DuplicateKeyError:
             raise DuplicateUsername from None
 
     async def change(
-        self, user: User, changes: Mapping[str, Any], now: datetime, entries: Sequence[AuditEntry] = ()
+        self, user: User, changes: Mapping[str, Any], now: datetime, session: Session | None = None
     ) -> User | None:
-        """Applies `changes` to exactly this version of `user`, and writes `entries` to the audit log; None, and
-        nothing is written, when there is another version by now.
+        """Apply `changes` to exactly this version of `user`. Return None, and write nothing, if there is another
+        version by now.
 
-        Raises LastAdmin if no active admin would be left.
+        Who takes an active admin away does it in a transaction. Raises LastAdmin if no other would be left.
         """
         changed = user.model_copy(update={**changes, "version": user.version + 1, "updated_at": now})
-
         fields = {**changes, "version": changed.version, "updated_at": now}
         if "email" in changes:
             fields["email_key"] = _folded(changed.email)
+        if _is_active_admin(user) and not _is_active_admin(changed):
+            await self._require_another_admin(user, session)
+        result = await self._users.update_one(_exactly(user), {"$set": fields}, session=session)
+        return changed if result.matched_count else None
 
-        async def write(session: Session | None) -> User | None:
-            update = {"$set": fields}
-            result = await self._users.update_one(_exactly(user), update, session=session)
-            return changed if result.matched_count else None
-
-        leaves = _is_active_admin(user) and not _is_active_admin(changed)
-        if not leaves and not entries:
-            return await write(None)
-        return await self._recorded(user, write, entries, leaves=leaves)
-
-    async def remove(self, user: User, entries: Sequence[AuditEntry] = ()) -> bool:
-        """Deletes exactly this version of `user` and all that is theirs, and writes `entries` to the audit log;
-        False, and nothing is written, when there is another version by now.
-
-        Raises LastAdmin if no active admin would be left.
-        """
-
-        async def write(session: Session | None) -> bool:
-            if not (await self._users.delete_one(_exactly(user), session=session)).deleted_count:
-                return False
-            await erase(self._database, self._owned, user.id, session)
-            return True
-
-        return await self._recorded(user, write, entries, leaves=_is_active_admin(user))
+    async def remove(self, user: User, session: Session) -> bool:
+        """Delete exactly this version of `user` and all that is theirs. Return False, and delete nothing, if there is
+        another version by now. Raises LastAdmin if no active admin would be left."""
+        if _is_active_admin(user):
+            await self._require_another_admin(user, session)
+        if not (await self._users.delete_one(_exactly(user), session=session)).deleted_count:
+            return False
+        await erase(self._database, self._owned, user.id, session)
+        return True
 
     async def open_session(self, user: User, session_id: str) -> bool:
         """Adds a sign-in that was made with `user`'s password; False if that is another by now, or `user` is gone or
@@ -182,30 +163,13 @@ class UserRepository:
     async def has_admin(self) -> bool:
         return await self._users.find_one(_ACTIVE_ADMIN) is not None
 
-    async def _recorded(
-        self,
-        user: User,
-        write: Callable[[Session | None], Awaitable[T]],
-        entries: Sequence[AuditEntry],
-        *,
-        leaves: bool,
-    ) -> T:
-        """Runs `write`, and tells the audit log if it did something; LastAdmin if `user` leaves the active admins and
-        is the last."""
-
-        async def work(session: Session) -> T:
-            if leaves:
-                # All who would take an admin away write this one document, so that only one of them goes at a time.
-                await self._guards.update_one({"_id": "admins"}, {"$inc": {"changes": 1}}, session=session)
-                if await self._users.find_one({**_ACTIVE_ADMIN, "_id": {"$ne": user.id}}, session=session) is None:
-                    raise LastAdmin
-            result = await write(session)
-            if result:
-                for entry in entries:
-                    await self._audit.add(entry, session)
-            return result
-
-        return await self._transactions.run(work)
+    async def _require_another_admin(self, user: User, session: Session | None) -> None:
+        if session is None:
+            raise ValueError("an admin is taken away in a transaction only")
+        # All who would take an admin away write this one document, so that only one of them goes at a time.
+        await self._guards.update_one({"_id": "admins"}, {"$inc": {"changes": 1}}, session=session)
+        if await self._users.find_one({**_ACTIVE_ADMIN, "_id": {"$ne": user.id}}, session=session) is None:
+            raise LastAdmin
 
 
 def _is_active_admin(user: User) -> bool:

@@ -7,7 +7,9 @@ import structlog
 from pydantic import SecretStr
 from uuid_utils import uuid7
 
-from shop_api.audit.models import Action, AuditContext, AuditEntry, State
+from shop_api.audit.models import Action, AuditContext
+from shop_api.features.users import audit_events
+from shop_api.features.users.changes import AccountChanges
 from shop_api.features.users.errors import DuplicateUsername, UserNotFound, WrongPassword
 from shop_api.features.users.models import Registration, User, UserPatch, UserQuery
 from shop_api.features.users.notices import Notices
@@ -16,7 +18,7 @@ from shop_api.features.users.repository import UserRepository
 from shop_api.kernel.clock import Clock
 from shop_api.kernel.errors import FieldError, Forbidden, InvalidRequest, VersionConflict
 from shop_api.kernel.pagination import Cursors
-from shop_api.kernel.permissions import Caller
+from shop_api.kernel.permissions import Caller, Permission, Role
 from shop_api.kernel.versions import ExpectedVersions
 from shop_api.security.passwords import MAX_LENGTH, Passwords, normalised, weakness
 from shop_api.security.sign_in_delays import SignInDelays
@@ -28,16 +30,14 @@ log = structlog.get_logger()
 
 _ADMIN_ONLY = {"role", "disabled"}
 _SELF_ONLY = {"email", "full_name"}
-_AUDITED: Mapping[str, Mapping[object, Action]] = {
-    "role": {"user": "role_changed", "admin": "role_changed"},
-    "disabled": {True: "user_disabled", False: "user_enabled"},
-}
 
 
 class UserService:
     def __init__(
         self,
         users: UserRepository,
+        changes: AccountChanges,
+        roles: Mapping[Role, frozenset[Permission]],
         passwords: Passwords,
         delays: SignInDelays,
         notices: Notices,
@@ -45,26 +45,32 @@ class UserService:
         clock: Clock,
     ) -> None:
         self._users = users
+        self._changes = changes
+        self._roles = roles
         self._passwords = passwords
         self._delays = delays
         self._notices = notices
         self._cursors = cursors
         self._clock = clock
 
-    async def register(self, given: Registration, caller: Caller | None, new_id: str | None = None) -> User:
-        """Adds a user on behalf of `caller`: Forbidden if anyone but an admin asks for an admin, InvalidRequest if
-        the password is weak, DuplicateUsername if the name is taken. However often it is tried with the same
-        `new_id` (a UUID), it happens once."""
-        if given.role == "admin" and not (caller and caller.may(USERS_WRITE)):
-            raise Forbidden("Only an admin can register an admin.")
-        return await self._add(given, new_id)
+    async def register(
+        self, body: Registration, caller: Caller | None, context: AuditContext, new_id: str | None = None
+    ) -> User:
+        """Add a user on behalf of `caller`. Calls with the same `new_id` (a UUID) add one user.
 
-    async def ensure_admin(self, given: Registration) -> bool:
-        """Makes the first admin, unless there is a user of this name; whether it did."""
-        if await self._users.find(given.username) is not None:
+        Raises Forbidden if anyone but an admin asks for an admin, InvalidRequest if the password is weak,
+        DuplicateUsername if the name is taken.
+        """
+        if body.role == "admin" and not (caller and caller.may(USERS_WRITE)):
+            raise Forbidden("Only an admin can register an admin.")
+        return await self._add(body, context, new_id)
+
+    async def ensure_admin(self, body: Registration, context: AuditContext) -> bool:
+        """Add the first admin, unless there is a user of this name. Return whether it did."""
+        if await self._users.find(body.username) is not None:
             return False
         try:
-            await self._add(given.model_copy(update={"role": "admin"}))
+            await self._add(body.model_copy(update={"role": "admin"}), context)
         except DuplicateUsername:  # another instance that starts at the same time was faster
             return False
         return True
@@ -72,24 +78,25 @@ class UserService:
     async def has_admin(self) -> bool:
         return await self._users.has_admin()
 
-    async def _add(self, given: Registration, new_id: str | None = None) -> User:
-        password = given.password.get_secret_value()
-        _refuse_weak(password, given.username, "password")
+    async def _add(self, body: Registration, context: AuditContext, new_id: str | None = None) -> User:
+        password = body.password.get_secret_value()
+        _refuse_weak(password, body.username, "password")
         now = self._clock()
         user = User(
             id=new_id or str(uuid7()),
-            username=given.username,
+            username=body.username,
             password_hash=await self._passwords.hash(password),
-            role=given.role,
+            role=body.role,
             disabled=False,
-            email=given.email,
-            full_name=given.full_name,
+            email=body.email,
+            full_name=body.full_name,
             version=1,
             created_at=now,
             updated_at=now,
         )
+
         try:
-            await self._users.add(user)
+            await self._changes.add(user, context)
         except DuplicateUsername:
             earlier = await self._users.get(user.id)
             if earlier is None:  # else it was added by an attempt before this one
@@ -158,17 +165,18 @@ class UserService:
     async def set_password(
         self, user: User, password: str, context: AuditContext, action: Action, *, keep: str | None = None
     ) -> None:
-        """Gives `user` a new password, ends all sign-ins except the one with the id `keep`, and tells the user by
-        mail; InvalidRequest if it is weak, UserNotFound if the user has gone, WrongPassword if somebody else was
-        faster."""
+        """Give `user` a new password, end all sign-ins except the one with the id `keep`, and tell the user by mail.
+
+        Raises InvalidRequest if it is weak, UserNotFound if the user has gone, WrongPassword if somebody else was
+        faster.
+        """
         self.refuse_weak(user, password)
         password_hash = await self._passwords.hash(password)
         changed = None
         while changed is None:
             kept = [session_id for session_id in user.sessions if session_id == keep]
             changes = {"password_hash": password_hash, "sessions": kept}
-            entry = self._entry(action, user, context, {}, {})
-            changed = await self._users.change(user, changes, self._clock(), [entry])
+            changed = await self._changes.apply(user, changes, [audit_events.new_password(action, user)], context)
             if changed is None:
                 now = await self.get(user.username)
                 if now.password_hash != user.password_hash:  # somebody else was faster
@@ -185,11 +193,14 @@ class UserService:
         found = await self._users.find_by_email(email)
         return [user for user in found if user.email_verified and not user.disabled]
 
-    async def verify_email(self, user: User, email: str) -> bool:
-        """Notes that `email` is `user`'s; False if they have another by now, or are gone."""
+    async def verify_email(self, user: User, email: str, context: AuditContext) -> bool:
+        """Record that `email` is `user`'s. Return False if they have another by now, or are gone."""
         now: User | None = user
+        changes = {"email_verified": True}
         while now is not None and now.email == email:
-            if now.email_verified or await self._users.change(now, {"email_verified": True}, self._clock()):
+            if now.email_verified or await self._changes.apply(
+                now, changes, audit_events.changed(now, changes), context
+            ):
                 return True
             now = await self._users.get(user.id)
         return False
@@ -224,41 +235,29 @@ class UserService:
             differing = {name: value for name, value in changes.items() if getattr(user, name) != value}
             if not differing:
                 return user
-            entries = [
-                self._entry(_AUDITED[name][value], user, context, {name: getattr(user, name)}, {name: value})
-                for name, value in differing.items()
-                if name in _AUDITED
-            ]
-            if differing.get("disabled") or (user.role == "admin" and "role" in differing):
+            events = audit_events.changed(user, differing)
+            if differing.get("disabled") or self._loses_permissions(user, differing):
                 differing["sessions"] = []
             if "email" in differing:
                 differing["email_verified"] = False
-            changed = await self._users.change(user, differing, self._clock(), entries)
+            changed = await self._changes.apply(user, differing, events, context)
             if changed is not None:
                 return changed
             user = await self.get(user.username)
 
+    def _loses_permissions(self, user: User, changes: Mapping[str, Any]) -> bool:
+        role: Role = changes.get("role", user.role)
+        return not self._roles[user.role] <= self._roles[role]
+
     async def remove(self, user: User, caller: Caller, expected: ExpectedVersions, context: AuditContext) -> None:
-        """Deletes `user` with all that is stored about them; what the audit log says of them is without a name."""
+        """Delete `user` with all that is stored about them. What the audit log has about them is without a name."""
         if caller.id != user.id and not caller.may(USERS_WRITE):
             raise Forbidden("Only an admin can delete other users.")
         while True:
             _check(user, expected)
-            before: State = {"role": user.role, "disabled": user.disabled}
-            if await self._users.remove(user, [self._entry("user_deleted", user, context, before, {})]):
+            if await self._changes.remove(user, context):
                 return
             user = await self.get(user.username)
-
-    def _entry(self, action: Action, user: User, context: AuditContext, before: State, after: State) -> AuditEntry:
-        return AuditEntry(
-            id=str(uuid7()),
-            at=self._clock(),
-            action=action,
-            subject_id=user.id,
-            before=before,
-            after=after,
-            **context._asdict(),
-        )
 
 
 def _refuse_weak(password: str, username: str, field: str) -> None:
