@@ -120,7 +120,7 @@ async def open_services(
         auth = AuthService(users, sessions, tokens, limits, delays, sign_ins, roles, clock)
         emails = AccountEmails(settings.public_url, settings.front_end_url)
         email = EmailService(users, OneTimeTokens(database, clock), mail_queue, emails, limits)
-        products = ProductService(ProductRepository(database), cursors, cache, clock)
+        products = ProductService(ProductRepository(database), transactions, audit, cursors, cache, clock)
         health = HealthService(database, redis)
         yield Services(
             settings=settings,

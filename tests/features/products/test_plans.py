@@ -191,9 +191,8 @@ class TestById:
             after = before.changed(ProductIn(**a_product()), NOW)
             assert await products.replace(after)
             await products.put_many([], [after.changed(ProductIn(**a_product(stock=7)), NOW)])
-            assert await products.remove("p-500", frozenset({3}))
-            assert not await products.remove("p-500", None)
-        assert [list(filter_) for filter_ in seen.filters] == [["_id"]] * 4
+            assert await products.remove("p-500")
+        assert [list(filter_) for filter_ in seen.filters] == [["_id"]] * 3
 
 
 class Filters(CommandListener):

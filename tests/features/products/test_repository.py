@@ -154,28 +154,15 @@ class TestReplace:
 
 
 class TestRemove:
-    @pytest.mark.parametrize(("expected", "happens"), [(None, True), ({1, 5}, True), ({2}, False), (set(), False)])
-    async def test_happens_to_the_expected_versions_only(self, products, expected, happens):
+    async def test_takes_it_away_once(self, products):
         await products.add(product())
-        assert await products.remove("tea", None if expected is None else frozenset(expected)) == happens
-        assert (await products.get("tea") is None) == happens
+        assert [await products.remove("tea"), await products.remove("tea")] == [True, False]
+        assert await products.get("tea") is None
 
     async def test_of_many_at_once_one_removes_it(self, products):
         await products.add(product())
-        outcomes = await asyncio.gather(*(products.remove("tea", None) for _ in range(20)))
+        outcomes = await asyncio.gather(*(products.remove("tea") for _ in range(20)))
         assert sorted(outcomes) == [False] * 19 + [True]
-
-    async def test_a_change_and_a_removal_of_one_version_do_not_both_happen(self, products):
-        for n in range(20):
-            await products.add(product(f"tea-{n}"))
-            both = [products.replace(product(f"tea-{n}", version=2)), products.remove(f"tea-{n}", frozenset({1}))]
-            changed, removed = await asyncio.gather(*(both if n % 2 else both[::-1]))
-            assert changed != removed
-
-    async def test_of_many_of_one_version_at_once_one_removes_it(self, products):
-        await products.add(product())
-        outcomes = await asyncio.gather(*(products.remove("tea", frozenset({1})) for _ in range(10)))
-        assert sorted(outcomes) == [False] * 9 + [True]
 
 
 def catalogue() -> list[Product]:
@@ -391,7 +378,7 @@ class TestList:
             await products.add(product(f"p-{n:02}", created_at=NOW + timedelta(seconds=n)))
         page, after = await products.list_page(ProductQuery(limit=10), None)
         await products.add(product("newer", created_at=NOW + timedelta(seconds=99)))
-        await products.remove(page[-1].product_id, None)
+        await products.remove(page[-1].product_id)
         rest, after = await products.list_page(ProductQuery(limit=100), after)
         assert ids(page + rest) == [f"p-{n:02}" for n in reversed(range(20))]
         assert after is None

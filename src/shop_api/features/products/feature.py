@@ -1,6 +1,7 @@
 """The catalogue."""
 
 from shop_api.features.feature import Feature, Tag
+from shop_api.features.products.audit_events import AUDIT_ACTIONS, AUDIT_SUBJECTS
 from shop_api.features.products.cache_tags import product_tags
 from shop_api.features.products.invariants import PRODUCTS_ARE_INDEXED
 from shop_api.features.products.permissions import PRODUCTS_READ_UNPUBLISHED, PRODUCTS_WRITE
@@ -15,5 +16,7 @@ feature = Feature(
     collections=(PRODUCTS,),
     cache_tags={PRODUCTS.name: product_tags},
     permissions=(PRODUCTS_WRITE, PRODUCTS_READ_UNPUBLISHED),
+    audit_actions=AUDIT_ACTIONS,
+    audit_subjects=AUDIT_SUBJECTS,
     invariants=(PRODUCTS_ARE_INDEXED,),
 )

@@ -7,12 +7,10 @@ from shop_api.features.products.errors import DuplicateProduct
 from shop_api.features.products.models import Facets, Product, ProductFilter, ProductQuery
 from shop_api.features.products.search import TIERS, fold, terms
 from shop_api.kernel.pagination import Key
-from shop_api.kernel.versions import ExpectedVersions
 from shop_api.storage.mongo import bulk, keyset
 from shop_api.storage.mongo import client as mongo
 from shop_api.storage.mongo.client import Database, Document, Session
 from shop_api.storage.mongo.collections import CollectionSpec
-from shop_api.storage.mongo.transactions import Transactions
 
 PRODUCTS = CollectionSpec(
     name="products",
@@ -56,11 +54,10 @@ _COUNTING_TIMEOUT = 1.0
 
 class ProductRepository:
     def __init__(self, database: Database) -> None:
-        self._transactions = Transactions(database)
         self._products = database[PRODUCTS.name]
 
-    async def get(self, product_id: str) -> Product | None:
-        document = await self._products.find_one({"_id": product_id}, _VISIBLE)
+    async def get(self, product_id: str, session: Session | None = None) -> Product | None:
+        document = await self._products.find_one({"_id": product_id}, _VISIBLE, session=session)
         return _product(document) if document else None
 
     async def list_page(self, query: ProductQuery, after: Key | None) -> tuple[list[Product], Key | None]:
@@ -125,26 +122,18 @@ class ProductRepository:
             return _product(stored)
         return product
 
-    async def replace(self, product: Product) -> bool:
-        """Puts `product` in place of the version just before it; False when that is not there, or not any more."""
+    async def replace(self, product: Product, session: Session | None = None) -> bool:
+        """Replace the previous version with `product`. Return False if that version is no longer current."""
         # With anything beside _id in the filter the embedded engine reads the whole collection.
         is_before = {"$eq": ["$version", product.version - 1]}
-        either = {"$cond": [is_before, {"$literal": _document(product)}, "$$ROOT"]}
-        result = await self._products.update_one({"_id": product.product_id}, [{"$replaceWith": either}])
+        replacement = {"$cond": [is_before, {"$literal": _document(product)}, "$$ROOT"]}
+        update = [{"$replaceWith": replacement}]
+        result = await self._products.update_one({"_id": product.product_id}, update, session=session)
         return result.modified_count == 1
 
-    async def remove(self, product_id: str, expected: ExpectedVersions) -> bool:
-        """Deletes a product if its version is one of `expected`; whether it did."""
-        if expected is None:
-            return (await self._products.delete_one({"_id": product_id})).deleted_count == 1
-
-        async def work(session: Session) -> bool:
-            document = await self._products.find_one({"_id": product_id}, {"version": 1}, session=session)
-            if document is None or document["version"] not in expected:
-                return False
-            return (await self._products.delete_one({"_id": product_id}, session=session)).deleted_count == 1
-
-        return await self._transactions.run(work)
+    async def remove(self, product_id: str, session: Session | None = None) -> bool:
+        """Delete a product. Return whether there was one."""
+        return (await self._products.delete_one({"_id": product_id}, session=session)).deleted_count == 1
 
     async def find_many(self, product_ids: Collection[str]) -> dict[str, Product]:
         """Those that exist, by id."""

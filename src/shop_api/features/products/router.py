@@ -19,7 +19,7 @@ from shop_api.features.products.models import (
     ProductQuery,
 )
 from shop_api.features.products.permissions import PRODUCTS_WRITE
-from shop_api.http.dependencies import CallerLookupDep, ExpectedVersionsDep, NewIdDep, Requires
+from shop_api.http.dependencies import AuditContextDep, CallerLookupDep, ExpectedVersionsDep, NewIdDep, Requires
 from shop_api.http.etags import etag
 from shop_api.http.idempotency.errors import KEYED
 from shop_api.http.idempotency.route import PARAMETER, CreatingRoute
@@ -95,14 +95,15 @@ _CHANGING = problems(*_AS_ADMIN, *BODY, ProductNotFound, VersionConflict) | {200
 @router.put("/{product_id}", responses=_CHANGING)
 async def replace_product(
     product_id: _ProductId,
-    given: ProductIn,
+    body: ProductIn,
     caller: _Editor,
     expected: ExpectedVersionsDep,
+    context: AuditContextDep,
     products: ProductServiceDep,
     response: Response,
 ) -> ProductOut:
     """Replaces all of a product: what is left out gets its default. Nothing changes when nothing differs."""
-    return _answer(response, await products.replace(product_id, given, expected))
+    return _answer(response, await products.replace(product_id, body, expected, context))
 
 
 @router.patch("/{product_id}", responses=_CHANGING)
@@ -111,19 +112,24 @@ async def patch_product(
     patch: Annotated[ProductPatch, Body(media_type=MERGE_PATCH)],
     caller: _Editor,
     expected: ExpectedVersionsDep,
+    context: AuditContextDep,
     products: ProductServiceDep,
     response: Response,
 ) -> ProductOut:
     """Changes parts of a product (JSON Merge Patch, RFC 7396): what is absent stays, null removes."""
-    return _answer(response, await products.patch(product_id, patch, expected))
+    return _answer(response, await products.patch(product_id, patch, expected, context))
 
 
 @router.delete("/{product_id}", status_code=204, responses=problems(*_AS_ADMIN, ProductNotFound, VersionConflict))
 async def delete_product(
-    product_id: _ProductId, caller: _Editor, expected: ExpectedVersionsDep, products: ProductServiceDep
+    product_id: _ProductId,
+    caller: _Editor,
+    expected: ExpectedVersionsDep,
+    context: AuditContextDep,
+    products: ProductServiceDep,
 ) -> None:
     """Deletes a product."""
-    await products.remove(product_id, expected)
+    await products.remove(product_id, expected, context)
 
 
 def _answer(response: Response, product: Product) -> ProductOut:

@@ -6,7 +6,10 @@ from typing import Any
 from pydantic import ValidationError
 from uuid_utils import uuid7
 
+from shop_api.audit.models import AuditContext
+from shop_api.audit.repository import AuditLog
 from shop_api.cache.cache import HttpCache
+from shop_api.features.products import audit_events
 from shop_api.features.products.cache_tags import product_tags
 from shop_api.features.products.errors import ProductNotFound
 from shop_api.features.products.models import Facets, Product, ProductFilter, ProductIn, ProductPatch, ProductQuery
@@ -18,11 +21,22 @@ from shop_api.kernel.pagination import Cursors
 from shop_api.kernel.permissions import CallerLookup
 from shop_api.kernel.schema import merged
 from shop_api.kernel.versions import ExpectedVersions
+from shop_api.storage.mongo.transactions import Session, Transactions
 
 
 class ProductService:
-    def __init__(self, products: ProductRepository, cursors: Cursors, cache: HttpCache, clock: Clock) -> None:
+    def __init__(
+        self,
+        products: ProductRepository,
+        transactions: Transactions,
+        audit: AuditLog,
+        cursors: Cursors,
+        cache: HttpCache,
+        clock: Clock,
+    ) -> None:
         self._products = products
+        self._transactions = transactions
+        self._audit = audit
         self._cursors = cursors
         self._cache = cache
         self._clock = clock
@@ -76,41 +90,68 @@ class ProductService:
         await self._cache.invalidate(product_tags(product.product_id))
         return product
 
-    async def replace(self, product_id: str, given: ProductIn, expected: ExpectedVersions) -> Product:
-        """Puts `given` in place of all that is said about the product. When nothing differs, nothing changes."""
-        _check_id(product_id, given.product_id)
-        return await self._change(product_id, expected, lambda _: given)
+    async def replace(
+        self, product_id: str, body: ProductIn, expected: ExpectedVersions, context: AuditContext
+    ) -> Product:
+        """Replace all of a product's content. When nothing differs, nothing changes."""
+        _check_id(product_id, body.product_id)
+        return await self._change(product_id, expected, lambda _: body, context)
 
-    async def patch(self, product_id: str, patch: ProductPatch, expected: ExpectedVersions) -> Product:
-        """Changes what `patch` names. Patches of different fields at the same time all take effect."""
+    async def patch(
+        self, product_id: str, patch: ProductPatch, expected: ExpectedVersions, context: AuditContext
+    ) -> Product:
+        """Change what `patch` names. Concurrent patches of different fields all take effect."""
         _check_id(product_id, patch.product_id)
         changes = patch.changes()
         changes.pop("product_id", None)
-        return await self._change(
-            product_id, expected, lambda current: _validated(merged(current.content(), changes))
-        )
 
-    async def remove(self, product_id: str, expected: ExpectedVersions) -> None:
-        if not await self._products.remove(product_id, expected):
-            await self._current(product_id, expected)  # says why
-            raise ProductNotFound
+        def patched(current: Product) -> ProductIn:
+            return _validated(merged(current.content(), changes))
+
+        return await self._change(product_id, expected, patched, context)
+
+    async def remove(self, product_id: str, expected: ExpectedVersions, context: AuditContext) -> None:
+        async def work(session: Session) -> None:
+            product = await self._current(product_id, expected, session)
+            await self._products.remove(product_id, session)
+            await self._audit.record([audit_events.deleted(product)], context, session)
+
+        await self._transactions.run(work)
         await self._cache.invalidate(product_tags(product_id))
 
     async def _change(
-        self, product_id: str, expected: ExpectedVersions, new: Callable[[Product], ProductIn]
+        self,
+        product_id: str,
+        expected: ExpectedVersions,
+        new: Callable[[Product], ProductIn],
+        context: AuditContext,
     ) -> Product:
-        """Makes of the product what `new` says, once more when somebody else changed it meanwhile."""
+        """Make of the product what `new` returns, again if somebody else changed it meanwhile."""
         while True:
             current = await self._current(product_id, expected)
             changed = current.changed(new(current), self._clock())
             if current.has_same_content(changed.content()):
                 return current
-            if await self._products.replace(changed):
+            if await self._replace(current, changed, context):
                 await self._cache.invalidate(product_tags(product_id))
                 return changed
 
-    async def _current(self, product_id: str, expected: ExpectedVersions) -> Product:
-        product = await self._products.get(product_id)
+    async def _replace(self, current: Product, changed: Product, context: AuditContext) -> bool:
+        """Write the next version. Only if the audit log is told of it, that takes a transaction."""
+        events = audit_events.changed(current, changed)
+        if not events:
+            return await self._products.replace(changed)
+
+        async def work(session: Session) -> bool:
+            replaced = await self._products.replace(changed, session)
+            if replaced:
+                await self._audit.record(events, context, session)
+            return replaced
+
+        return await self._transactions.run(work)
+
+    async def _current(self, product_id: str, expected: ExpectedVersions, session: Session | None = None) -> Product:
+        product = await self._products.get(product_id, session)
         if product is None:
             raise ProductNotFound
         if expected is not None and product.version not in expected:

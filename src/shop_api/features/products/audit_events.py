@@ -1,0 +1,30 @@
+"""What the audit log is told of products: prices and statuses."""
+
+from shop_api.audit.models import AuditEvent, State
+from shop_api.features.products.models import Product
+
+PRODUCT, IMPORT = "product", "import"
+AUDIT_SUBJECTS = (PRODUCT, IMPORT)
+AUDIT_ACTIONS = ("price_changed", "status_changed", "product_deleted", "products_imported")
+
+
+def changed(before: Product, after: Product) -> list[AuditEvent]:
+    """Return the events of a change, none if it changes neither price nor status."""
+    events = []
+    if before.price != after.price:
+        events.append(AuditEvent("price_changed", PRODUCT, before.product_id, _price(before), _price(after)))
+    if before.status != after.status:
+        events.append(AuditEvent("status_changed", PRODUCT, before.product_id, _status(before), _status(after)))
+    return events
+
+
+def deleted(product: Product) -> AuditEvent:
+    return AuditEvent("product_deleted", PRODUCT, product.product_id, _price(product) | _status(product), {})
+
+
+def _price(product: Product) -> State:
+    return {"price_amount": product.price.amount, "price_currency": product.price.currency}
+
+
+def _status(product: Product) -> State:
+    return {"status": product.status}
