@@ -23,7 +23,7 @@ from shop_api.features import FEATURES
 from shop_api.features.feature import Feature, collections_of
 from shop_api.features.users.models import Role
 from shop_api.features.users.repository import UserRepository
-from shop_api.kernel.clock import utc_now
+from shop_api.kernel.clock import Clock, utc_now
 from shop_api.security.tokens import AccessTokens
 from shop_api.settings import Settings
 from shop_api.storage.mongo import client as mongo
@@ -105,8 +105,10 @@ def engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
 
 
 @asynccontextmanager
-async def running_app(settings: Settings, features: Sequence[Feature] = FEATURES) -> AsyncIterator[FastAPI]:
-    app = create_app(settings, features)
+async def running_app(
+    settings: Settings, features: Sequence[Feature] = FEATURES, clock: Clock = utc_now
+) -> AsyncIterator[FastAPI]:
+    app = create_app(settings, features, clock)
     async with app.router.lifespan_context(app):
         yield app
 

@@ -31,13 +31,14 @@ from shop_api.http.draining import Draining
 from shop_api.http.problems import add_problem_handlers
 from shop_api.http.request_context import RequestContextMiddleware
 from shop_api.http.stack import middleware_stack
+from shop_api.kernel.clock import Clock, utc_now
 from shop_api.observability.metrics import Metrics
 from shop_api.settings import Settings
 
 log = structlog.get_logger()
 
 
-def create_app(settings: Settings, features: Sequence[Feature] = FEATURES) -> FastAPI:
+def create_app(settings: Settings, features: Sequence[Feature] = FEATURES, clock: Clock = utc_now) -> FastAPI:
     """Return the service with these features. Nothing is opened before its lifespan starts."""
     metrics, draining, tracing = Metrics(), Draining(), None
     cache = CacheAccess() if settings.cache == "on" else None
@@ -54,7 +55,7 @@ def create_app(settings: Settings, features: Sequence[Feature] = FEATURES) -> Fa
                 await stack.enter_async_context(tracing.exported())
             await stack.enter_async_context(metrics.event_loop.measured())
             services = await stack.enter_async_context(
-                open_services(settings, features=features, metrics=metrics)
+                open_services(settings, clock, features=features, metrics=metrics)
             )
             if settings.admin_username and settings.admin_password:
                 first = Registration(username=settings.admin_username, password=settings.admin_password)

@@ -54,6 +54,7 @@ class Services:
     """Everything that lives as long as the process."""
 
     settings: Settings
+    clock: Clock
     metrics: Metrics
     database: Database
     redis: Redis
@@ -84,7 +85,7 @@ async def open_services(
     metrics: Metrics | None = None,
 ) -> AsyncIterator[Services]:
     """The shop on the engines that `settings` name, with the collections of `features` prepared. Closed in reverse
-    order."""
+    order. `clock` is what all rules go by; time-outs and delays go by the machine's."""
     mongo_url, redis_url, secret = settings.required()
     metrics = metrics or Metrics()
     async with AsyncExitStack() as stack:
@@ -124,6 +125,7 @@ async def open_services(
         health = HealthService(database, redis)
         yield Services(
             settings=settings,
+            clock=clock,
             metrics=metrics,
             database=database,
             redis=redis,
