@@ -2,6 +2,7 @@
 
 import asyncio
 import csv
+import getpass
 import json
 import os
 import signal
@@ -15,12 +16,15 @@ import httpx
 import pytest
 from pymongo import MongoClient
 
+from shop_api.audit.models import AuditContext, AuditQuery
+from shop_api.cli.operator import operator
 from shop_api.container import Services
 from shop_api.features.products.models import ProductFilter, ProductIn, ProductPatch
 from shop_api.features.products.repository import PRODUCTS, ProductRepository
 from shop_api.features.products.transfer import importing, rows
 from shop_api.features.products.transfer.importing import DryRunRepository, Importer
 from shop_api.features.products.transfer.mapping import MappingError
+from shop_api.features.products.transfer.recording import recorded
 from shop_api.features.products.transfer.rows import UnreadableFile
 from shop_api.kernel.clock import utc_now
 from shop_api.storage.mongo.collections import ensure_collection
@@ -221,13 +225,13 @@ class TestConcurrentWrites:
 class TestBesideTheService:
     async def test_every_write_of_the_service_counts(self, catalogue, shop, tmp_path):
         """Versions tell: each of the service's patches and of the import's updates is one more."""
-        ids = [f"p-{n}" for n in range(50)]
+        ids, context = [f"p-{n}" for n in range(50)], AuditContext("root", "127.0.0.1", "request")
         await run(catalogue, written(tmp_path, "p.jsonl", [a_product(product_id=id_) for id_ in ids]))
 
         async def patch() -> None:
             for stock in range(1000, 1004):
                 change = ProductPatch(stock=stock)
-                await asyncio.gather(*(shop.products.patch(id_, change, None) for id_ in ids))
+                await asyncio.gather(*(shop.products.patch(id_, change, None, context) for id_ in ids))
 
         async def import_again() -> int:
             updated = 0
@@ -245,6 +249,29 @@ async def _change_stock(catalogue: ProductRepository, stock: int) -> None:
     before = await catalogue.get("tea-assam-250")
     assert before is not None
     assert await catalogue.replace(before.changed(ProductIn(**a_product(stock=stock)), utc_now()))
+
+
+class TestAudit:
+    async def test_an_import_that_fails_leaves_its_entry_too(self, shop):
+        result = importing.ImportResult(created=3)
+
+        async def fail() -> None:
+            async with recorded(result, "teas.csv", shop.audit, operator()):
+                result.updated = 4
+                raise ConnectionError
+
+        with pytest.raises(ConnectionError):
+            await fail()
+        [entry], _ = await shop.audit.list_page(AuditQuery(), None)
+        counts = {"created": 3, "updated": 4, "unchanged": 0, "rejected": 0}
+        assert entry.after == {"file": "teas.csv", **counts}
+
+    def test_who_has_no_name_on_the_machine_is_a_number(self, monkeypatch):
+        def nameless() -> str:
+            raise KeyError("getpwuid(): uid not found")
+
+        monkeypatch.setattr(getpass, "getuser", nameless)
+        assert operator().actor_id == f"cli:{os.getuid()}"
 
 
 class TestDryRun:
@@ -557,6 +584,11 @@ class TestCommand:
         command = [SHOP_API, *arguments]
         return subprocess.run(command, env=env, cwd=folder, capture_output=True, text=True, timeout=60, check=False)
 
+    @staticmethod
+    def audited(env) -> list[dict[str, Any]]:
+        with MongoClient(env["SHOP_MONGO_URL"]) as client:
+            return list(client[env["SHOP_MONGO_DB"]]["audit"].find())
+
     def test_lists_rejected_rows_in_a_file_and_exits_with_1(self, env, tmp_path):
         file = written(tmp_path, "teas.jsonl", [a_product(), a_product(stock=-1), "oops", {"product_id": "\ud800"}])
         done = self.shop_api(env, tmp_path, "products", "import", file, "--map", "brand=brnd")
@@ -569,6 +601,11 @@ class TestCommand:
             ["unchanged", "0"],
             ["rejected", "3"],
         ]
+        [entry] = self.audited(env)
+        assert (entry["action"], entry["subject_type"]) == ("products_imported", "import")
+        counts = {"created": 1, "updated": 0, "unchanged": 0, "rejected": 3}
+        assert (entry["before"], entry["after"]) == ({}, {"file": "teas.jsonl", **counts})
+        assert entry["actor_id"].startswith("cli:")
         with (tmp_path / "teas.rejected.csv").open(newline="") as listing:
             found = list(csv.DictReader(listing))
         assert [(row["line"], row["product_id"]) for row in found] == [
@@ -582,6 +619,7 @@ class TestCommand:
         done = self.shop_api(env, tmp_path, "products", "import", file, "--dry-run")
         assert done.returncode == 0, done.stderr
         assert "dry run" in done.stdout
+        assert self.audited(env) == [entry]
         assert "1 rows have no product_id" in done.stderr
         assert not (tmp_path / "teas.rejected.csv").exists()  # it would be about another import
 

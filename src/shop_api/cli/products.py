@@ -66,7 +66,7 @@ def import_products(
         settings = stack.enter_context(engines(settings_or_exit(), join=True))
         show = stack.enter_context(report.progress(source, say))
         stack.enter_context(_failures_in_words())
-        result = asyncio.run(_import(settings, plan, reject, show, dry_run))
+        result = asyncio.run(_import(settings, file.name, plan, reject, show, dry_run))
     report.show(result, dry_run)
     for warning in report.warnings(result, plan.mapping.unseen, listing):
         say(warning)
@@ -84,20 +84,27 @@ def _failures_in_words() -> Iterator[None]:
 
 async def _import(
     settings: Settings,
+    file: str,
     plan: "Plan",
     reject: "Callable[[Rejected], None]",
     show: "Callable[[ImportResult], None]",
     dry_run: bool,
 ) -> "ImportResult":
+    from shop_api.cli.operator import operator
     from shop_api.container import open_services
     from shop_api.features.products.repository import ProductRepository
     from shop_api.features.products.transfer.importing import DryRunRepository, Importer
-    from shop_api.kernel.clock import utc_now
+    from shop_api.features.products.transfer.recording import recorded
 
     async with open_services(settings) as services:
         catalogue = ProductRepository(services.database)
-        importer = Importer(DryRunRepository(catalogue) if dry_run else catalogue, plan.mapping, utc_now, reject)
-        await importer.run(plan.rows, show)
+        if dry_run:
+            importer = Importer(DryRunRepository(catalogue), plan.mapping, services.clock, reject)
+            await importer.run(plan.rows, show)
+            return importer.result
+        importer = Importer(catalogue, plan.mapping, services.clock, reject)
+        async with recorded(importer.result, file, services.audit, operator()):
+            await importer.run(plan.rows, show)
         return importer.result
 
 

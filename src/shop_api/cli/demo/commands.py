@@ -61,19 +61,21 @@ async def _fill(settings: Settings, products: int, seed: int, force: bool) -> li
 
 async def _add_products(services: "Services", count: int, seed: int) -> None:
     from shop_api.cli.demo.catalogue import product
+    from shop_api.cli.operator import operator
     from shop_api.features.products.repository import ProductRepository
     from shop_api.features.products.transfer.importing import Importer, Rejected
     from shop_api.features.products.transfer.mapping import RowMapping
+    from shop_api.features.products.transfer.recording import recorded
     from shop_api.features.products.transfer.rows import Row
-    from shop_api.kernel.clock import utc_now
 
     def reject(rejected: Rejected) -> None:
         fail(f"{rejected.product_id}: {rejected.reason}")
 
     mapping = RowMapping({}, {}, strict=True, typed=True)
-    importer = Importer(ProductRepository(services.database), mapping, utc_now, reject)
-    for numbers in _shown(range(1, count + 1)):
-        await importer.run(iter([Row(number, product(seed, number)) for number in numbers]), lambda _: None)
+    importer = Importer(ProductRepository(services.database), mapping, services.clock, reject)
+    async with recorded(importer.result, "demo", services.audit, operator()):
+        for numbers in _shown(range(1, count + 1)):
+            await importer.run(iter([Row(number, product(seed, number)) for number in numbers]), lambda _: None)
 
 
 def _shown(numbers: range) -> Iterator[range]:
