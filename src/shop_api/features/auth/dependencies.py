@@ -10,7 +10,6 @@ from shop_api.features.auth.export import ExportService
 from shop_api.features.auth.models import ClientInfo
 from shop_api.features.auth.service import AuthService
 from shop_api.features.users.models import User, account_of
-from shop_api.features.users.service import UserService
 from shop_api.http.dependencies import (
     AddressDep,
     CallerDep,
@@ -34,11 +33,6 @@ async def _email(request: Request) -> EmailService:
     return email
 
 
-async def _users(request: Request) -> UserService:
-    users: UserService = request.app.state.services.users
-    return users
-
-
 async def _exports(request: Request) -> ExportService:
     exports: ExportService = request.app.state.services.exports
     return exports
@@ -53,7 +47,6 @@ ExportServiceDep = Annotated[ExportService, Depends(_exports)]
 SigningKeysDep = Annotated[SigningKeyStore | None, Depends(_signing_keys)]
 AuthServiceDep = Annotated[AuthService, Depends(_auth)]
 EmailServiceDep = Annotated[EmailService, Depends(_email)]
-UserServiceDep = Annotated[UserService, Depends(_users)]
 
 
 async def _current_user(caller: CallerDep) -> User:

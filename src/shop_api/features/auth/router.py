@@ -6,7 +6,7 @@ from urllib.parse import parse_qsl
 from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BaseModel, ValidationError
 
-from shop_api.features.auth.dependencies import AuthServiceDep, ClientInfoDep, RegistrationContextDep, UserServiceDep
+from shop_api.features.auth.dependencies import AuthServiceDep, ClientInfoDep, RegistrationContextDep
 from shop_api.features.auth.errors import InvalidCredentials, InvalidRefreshToken
 from shop_api.features.auth.models import Credentials, PasswordForm, Refresh, RefreshForm, Tokens
 from shop_api.features.users.models import Registration, UserOut
@@ -45,12 +45,10 @@ async def register(
     context: RegistrationContextDep,
     new_id: NewIdDep,
     auth: AuthServiceDep,
-    users: UserServiceDep,
     response: Response,
 ) -> UserOut:
     """Adds an account. Anyone can add a user; only an admin another admin."""
-    await auth.limit_registration(body.username, context.address)
-    user = await users.register(body, caller, context, new_id)
+    user = await auth.register(body, caller, context, new_id)
     response.headers["Location"] = f"/users/{user.username}"
     response.headers["ETag"] = etag(user.version)
     response.headers["Cache-Control"] = "no-store"

@@ -13,7 +13,7 @@ from shop_api.features.auth.metrics import SignIns
 from shop_api.features.auth.models import ClientInfo, Session, Tokens
 from shop_api.features.auth.refresh_tokens import RefreshToken
 from shop_api.features.auth.repository import SessionRepository
-from shop_api.features.users.models import User
+from shop_api.features.users.models import Registration, User
 from shop_api.features.users.service import UserService
 from shop_api.kernel.clock import Clock
 from shop_api.kernel.errors import InvalidToken
@@ -114,9 +114,12 @@ class AuthService:
             refresh_token=str(token),
         )
 
-    async def limit_registration(self, username: str, address: str) -> None:
-        await self._limits.hit(REGISTRATIONS_PER_ADDRESS, "registration address", address)
-        await self._limits.hit(REGISTRATIONS_PER_ACCOUNT, "registration account", username)
+    async def register(self, body: Registration, caller: Caller | None, context: AuditContext, new_id: str) -> User:
+        """Add a user as `UserService.register` does. Raises RateLimited after too many from one address or for one
+        name."""
+        await self._limits.hit(REGISTRATIONS_PER_ADDRESS, "registration address", context.address)
+        await self._limits.hit(REGISTRATIONS_PER_ACCOUNT, "registration account", body.username)
+        return await self._users.register(body, caller, context, new_id)
 
     def is_genuine(self, token: str) -> bool:
         """Whether that is an access token of ours, not expired; whether its session is in force is not looked up."""

@@ -4,11 +4,9 @@ from typing import Annotated
 
 from fastapi import Depends, Path, Request
 
-from shop_api.features.users.models import User, account_of
-from shop_api.features.users.permissions import USERS_READ
+from shop_api.features.users.models import User
 from shop_api.features.users.service import UserService
 from shop_api.http.dependencies import CallerDep
-from shop_api.kernel.errors import Forbidden
 
 
 async def _users(request: Request) -> UserService:
@@ -31,12 +29,7 @@ async def _addressed_user(
     caller: CallerDep,
     users: UserServiceDep,
 ) -> User:
-    name, own = username.lower(), account_of(caller)
-    if name in ("me", own.username):
-        return own
-    if not caller.may(USERS_READ):  # before looking, so that the answer does not tell who exists
-        raise Forbidden("Only an admin can see other users.")
-    return await users.get(name)
+    return await users.visible(username.lower(), caller)
 
 
 AddressedUserDep = Annotated[User, Depends(_addressed_user)]

@@ -11,9 +11,9 @@ from shop_api.audit.models import Action, AuditContext
 from shop_api.features.users import audit_events
 from shop_api.features.users.changes import AccountChanges
 from shop_api.features.users.errors import DuplicateUsername, UserNotFound, WrongPassword
-from shop_api.features.users.models import Registration, User, UserPatch, UserQuery
+from shop_api.features.users.models import Registration, User, UserPatch, UserQuery, account_of
 from shop_api.features.users.notices import Notices
-from shop_api.features.users.permissions import USERS_WRITE
+from shop_api.features.users.permissions import USERS_READ, USERS_WRITE
 from shop_api.features.users.repository import UserRepository
 from shop_api.kernel.clock import Clock
 from shop_api.kernel.errors import FieldError, Forbidden, InvalidRequest, VersionConflict
@@ -128,6 +128,16 @@ class UserService:
         if user is None:
             raise UserNotFound
         return user
+
+    async def visible(self, username: str, caller: Caller) -> User:
+        """Return the user of this name, or the caller for `me`. Raises Forbidden for others unless the caller may see
+        them, whether or not they exist."""
+        own = account_of(caller)
+        if username in ("me", own.username):
+            return own
+        if not caller.may(USERS_READ):
+            raise Forbidden("Only an admin can see other users.")
+        return await self.get(username)
 
     async def list_page(self, query: UserQuery) -> tuple[list[User], str | None]:
         """A page of users and the cursor of the next one."""
