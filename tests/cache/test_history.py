@@ -66,9 +66,9 @@ class Hasty(ProductRepository):
 
     cache: HttpCache
 
-    async def replace(self, product: Product) -> bool:
+    async def replace(self, product: Product, session: Session | None = None) -> bool:
         await self.cache.invalidate(product_tags(product.product_id))
-        return await super().replace(product)
+        return await super().replace(product, session)
 
 
 class Credulous(RedisTier):

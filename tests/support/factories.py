@@ -1,13 +1,17 @@
 """Things to test with: valid unless a test says otherwise."""
 
+from collections.abc import Mapping
+from datetime import datetime
 from functools import cache
 from typing import Any
 
 from passlib.context import CryptContext
+from pydantic import BaseModel
 from uuid_utils import uuid7
 
 from shop_api.features.users.models import Role, User
 from shop_api.kernel.clock import utc_now
+from shop_api.kernel.versions import first_version
 
 TEST_SECRET = "0123456789abcdef-a-secret-for-tests-only"
 PASSWORD = "correct horse battery"
@@ -37,6 +41,15 @@ def a_user(username: str = "ada", role: Role = "user", **overrides: Any) -> User
         "updated_at": now,
     }
     return User(**{**fields, **overrides})
+
+
+def changes(resource: Mapping[str, Any] | BaseModel) -> int:
+    """How often a product or user has changed since it was made, by its version."""
+    fields = resource if isinstance(resource, Mapping) else resource.model_dump()
+    created_at = fields["created_at"]
+    if isinstance(created_at, str):
+        created_at = datetime.fromisoformat(created_at)
+    return int(fields["version"] - first_version(created_at))
 
 
 def a_product(**overrides: Any) -> dict[str, Any]:

@@ -135,7 +135,7 @@ def _asked(scope: Scope) -> tuple[bytes | None, bytes | None, bytes | None, byte
     known = token = control = origin = None
     for name, value in scope["headers"]:
         if name == b"if-none-match":
-            known = value
+            known = value if known is None else known + b"," + value
         elif name == b"authorization":
             token = value
         elif name == b"cache-control":

@@ -12,7 +12,7 @@ from fastapi.security import OAuth2PasswordBearer
 from uuid_utils import uuid7
 
 from shop_api.audit.models import AuditContext
-from shop_api.http.etags import IF_MATCH_PATTERN, parse_if_match
+from shop_api.http.etags import IF_MATCH_PATTERN, joined, parse_if_match, parse_if_none_match
 from shop_api.http.request_state import request_state
 from shop_api.kernel.errors import Forbidden, Unauthenticated
 from shop_api.kernel.permissions import Authenticate, Caller, CallerLookup, Permission
@@ -87,6 +87,7 @@ def Requires(permission: Permission) -> Any:  # noqa: N802  # reads as a part of
 
 
 async def _expected(
+    request: Request,
     if_match: Annotated[
         str | None,
         Header(
@@ -95,12 +96,23 @@ async def _expected(
             json_schema_extra={"pattern": IF_MATCH_PATTERN},
         ),
     ] = None,
+    if_none_match: Annotated[
+        str | None,
+        Header(
+            max_length=1000,
+            description="The opposite: 412 if one of these `ETag`s is current; with `*`, if there is one at all.",
+            json_schema_extra={"pattern": IF_MATCH_PATTERN},
+        ),
+    ] = None,
 ) -> ExpectedVersions:
-    return parse_if_match(if_match)
+    headers = request.headers
+    return ExpectedVersions(
+        parse_if_match(joined(headers, "If-Match")), parse_if_none_match(joined(headers, "If-None-Match"))
+    )
 
 
 ExpectedVersionsDep = Annotated[ExpectedVersions, Depends(_expected)]
-"""The versions that If-Match allows the change to apply to."""
+"""The versions that If-Match and If-None-Match allow the change to apply to."""
 
 
 async def _new_id(request: Request) -> str:

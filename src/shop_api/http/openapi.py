@@ -27,7 +27,9 @@ bottom; where one has to be filled in first, it says so.
 # For `openapi_extra=`: a token is welcome but not needed.
 PUBLIC: dict[str, Any] = {"security": [{}]}
 
-_ETAG_HEADER = {"ETag": {"description": "The version, quoted.", "schema": {"type": "string"}, "example": '"1"'}}
+_ETAG_HEADER = {
+    "ETag": {"description": "The version, quoted.", "schema": {"type": "string"}, "example": '"1769851800000"'}
+}
 _LOCATION_HEADER = {"Location": {"description": "Its address.", "schema": {"type": "string"}}}
 
 # For `responses=`.

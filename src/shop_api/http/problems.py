@@ -126,7 +126,7 @@ def _example(kind: type[ShopError]) -> Mapping[str, object]:
         field = {"loc": ["body", "name"], "code": "missing", "message": "Field required"}
         example |= {"detail": "body.name: Field required", "errors": [field]}
     if kind is VersionConflict:
-        example["current_version"] = 2
+        example["current_version"] = 1769851800001
     return example
 
 

@@ -68,6 +68,13 @@ class BadRequest(ShopError):
     status, code, title = 400, "bad_request", "Bad request"
 
 
+class PreflightRefused(ShopError):
+    """A browser asked, on behalf of a page from an allowed origin, for something that no page may do here: a method
+    that the service does not have, or a call from a public network into a private one."""
+
+    status, code, title = 400, "preflight_refused", "Pages may not send such a request"
+
+
 # 401, 403
 
 
@@ -132,8 +139,8 @@ class Conflict(ShopError):
 
 
 class VersionConflict(ShopError):
-    """The resource has changed since the version in `If-Match`. Read it again, apply your change to what it is
-    now, and send that with the new version (`current_version`)."""
+    """The resource is not, or not any more, at a version in `If-Match`, or it is at one in `If-None-Match`. Read it
+    again, apply your change to what it is now, and send that with the new version (`current_version`)."""
 
     status, code, title = 412, "version_conflict", "The resource has changed"
 

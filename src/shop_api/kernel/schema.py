@@ -6,6 +6,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, EmailStr, Field, StringConstraints
 
+from shop_api.kernel.versions import MAX_VERSION
+
 
 class Schema(BaseModel):
     """A closed, strictly typed object: unknown fields are refused, and `true` or `"1"` is not an integer."""
@@ -67,5 +69,11 @@ Slug = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^
 Email = Annotated[EmailStr, StringConstraints(max_length=254)]
 Timestamp = Annotated[datetime, Field(description="RFC 3339, UTC.", examples=["2026-01-31T09:30:00Z"])]
 Version = Annotated[
-    int, Field(ge=1, description="Counts the changes to this resource; also its `ETag`.", examples=[1])
+    int,
+    Field(
+        ge=1,
+        le=MAX_VERSION,
+        description="Rises by one with each change, and never names another state; also its `ETag`.",
+        examples=[1769851800000],
+    ),
 ]

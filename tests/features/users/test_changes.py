@@ -96,6 +96,7 @@ class TestBothOrNeither:
         assert await disable(changes_of(shop), ada) is None
         assert not await changes_of(shop).remove(ada, ROOT)
         assert await stored(shop.database) == before
+        assert changed is not None
         assert await disable(changes_of(shop), changed)
 
     @pytest.mark.parametrize(("write", "left"), [("apply", 1), ("remove", 0)])

@@ -14,7 +14,7 @@ from fastapi.responses import HTMLResponse
 
 def wanted(request: Request) -> bool:
     """Whether this is a browser that shows a page."""
-    return "text/html" in request.headers.get("accept", "")
+    return "text/html" in ",".join(request.headers.getlist("accept"))
 
 
 def hashes(html: str, element: str) -> str:

@@ -27,8 +27,11 @@ _HOST = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]+)?")
 
 
 @router.get("/", response_model=Home, responses=problems() | _HTML)
-async def get_home(request: Request, overview: OverviewServiceDep, settings: SettingsDep) -> Home | Response:
+async def get_home(
+    request: Request, overview: OverviewServiceDep, settings: SettingsDep, response: Response
+) -> Home | Response:
     """Says what this is, how it is and how much is in it: a page for browsers, JSON for programs."""
+    response.headers["Vary"] = "Accept"
     home = await overview.get()
     return _home_page(home, _address(request, settings)) if wanted(request) else home
 
@@ -56,9 +59,12 @@ def _in_words(count: int | None) -> str:
 
 @router.get("/problems/{code}", response_model=ProblemKind, responses=problems(NotFound) | _HTML)
 async def get_problem(
-    code: Annotated[str, Path(description="As an error names it.", examples=["version_conflict"])], request: Request
+    code: Annotated[str, Path(description="As an error names it.", examples=["version_conflict"])],
+    request: Request,
+    response: Response,
 ) -> ProblemKind | Response:
     """Explains a kind of error; the `type` of every error leads here."""
+    response.headers["Vary"] = "Accept"
     # Looked up now, when all features are imported, and so all kinds are known.
     kind = next((kind for kind in ShopError.kinds() if kind.code == code), None)
     if kind is None:

@@ -20,7 +20,7 @@ from shop_api.kernel.errors import FieldError, Forbidden, InvalidRequest, Unauth
 from shop_api.kernel.pagination import Cursors
 from shop_api.kernel.permissions import CallerLookup
 from shop_api.kernel.schema import merged
-from shop_api.kernel.versions import ExpectedVersions
+from shop_api.kernel.versions import ExpectedVersions, first_version
 from shop_api.storage.mongo.transactions import Session, Transactions
 
 
@@ -82,7 +82,7 @@ class ProductService:
         product = Product(
             **given.model_dump(exclude={"product_id"}),
             product_id=given.product_id or new_id,
-            version=1,
+            version=first_version(now),
             created_at=now,
             updated_at=now,
         )
@@ -154,7 +154,7 @@ class ProductService:
         product = await self._products.get(product_id, session)
         if product is None:
             raise ProductNotFound
-        if expected is not None and product.version not in expected:
+        if not expected.allow(product.version):
             raise VersionConflict(product.version)
         return product
 

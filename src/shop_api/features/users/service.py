@@ -19,7 +19,7 @@ from shop_api.kernel.clock import Clock
 from shop_api.kernel.errors import FieldError, Forbidden, InvalidRequest, VersionConflict
 from shop_api.kernel.pagination import Cursors
 from shop_api.kernel.permissions import Caller, Permission, Role
-from shop_api.kernel.versions import ExpectedVersions
+from shop_api.kernel.versions import ExpectedVersions, first_version
 from shop_api.security.passwords import MAX_LENGTH, Passwords, normalised, weakness
 from shop_api.security.sign_in_delays import SignInDelays
 
@@ -90,7 +90,7 @@ class UserService:
             disabled=False,
             email=body.email,
             full_name=body.full_name,
-            version=1,
+            version=first_version(now),
             created_at=now,
             updated_at=now,
         )
@@ -138,6 +138,13 @@ class UserService:
         if not caller.may(USERS_READ):
             raise Forbidden("Only an admin can see other users.")
         return await self.get(username)
+
+    async def _reread(self, user: User) -> User:
+        """The account as it is now: by its id, since somebody else may have its name by now."""
+        current = await self._users.get(user.id)
+        if current is None:
+            raise UserNotFound
+        return current
 
     async def list_page(self, query: UserQuery) -> tuple[list[User], str | None]:
         """A page of users and the cursor of the next one."""
@@ -188,7 +195,7 @@ class UserService:
             changes = {"password_hash": password_hash, "sessions": kept}
             changed = await self._changes.apply(user, changes, [audit_events.new_password(action, user)], context)
             if changed is None:
-                now = await self.get(user.username)
+                now = await self._reread(user)
                 if now.password_hash != user.password_hash:  # somebody else was faster
                     raise WrongPassword
                 user = now
@@ -253,7 +260,7 @@ class UserService:
             changed = await self._changes.apply(user, differing, events, context)
             if changed is not None:
                 return changed
-            user = await self.get(user.username)
+            user = await self._reread(user)
 
     def _loses_permissions(self, user: User, changes: Mapping[str, Any]) -> bool:
         role: Role = changes.get("role", user.role)
@@ -267,7 +274,7 @@ class UserService:
             _check(user, expected)
             if await self._changes.remove(user, context):
                 return
-            user = await self.get(user.username)
+            user = await self._reread(user)
 
 
 def _refuse_weak(password: str, username: str, field: str) -> None:
@@ -276,7 +283,7 @@ def _refuse_weak(password: str, username: str, field: str) -> None:
 
 
 def _check(user: User, expected: ExpectedVersions) -> None:
-    if expected is not None and user.version not in expected:
+    if not expected.allow(user.version):
         raise VersionConflict(user.version)
 
 

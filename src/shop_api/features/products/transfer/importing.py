@@ -19,6 +19,7 @@ from shop_api.features.products.transfer.conversion import InvalidRow
 from shop_api.features.products.transfer.mapping import MappingError, RowMapping, parse_assignments
 from shop_api.features.products.transfer.rows import Row, RowFile
 from shop_api.kernel.clock import Clock
+from shop_api.kernel.versions import first_version
 
 Preset = Literal["shopify"]
 
@@ -191,7 +192,7 @@ def _next(candidate: Candidate, before: Product | None, now: datetime) -> Produc
         **dict(candidate.given)
         | {
             "product_id": candidate.product_id,
-            "version": before.version + 1 if before else 1,
+            "version": before.version + 1 if before else first_version(now),
             "created_at": before.created_at if before else now,
             "updated_at": now,
         }
