@@ -92,7 +92,13 @@ def create_app(settings: Settings, features: Sequence[Feature] = FEATURES, clock
         in_memory = cache.in_memory if cache else None
         every = settings.log_hits_every
         return RequestContextMiddleware(
-            inner, metrics.requests, draining, log_every=every, in_memory=in_memory, tracing=tracing
+            inner,
+            metrics.requests,
+            draining,
+            log_every=every,
+            in_memory=in_memory,
+            tracing=tracing,
+            varies=bool(settings.cors_origins),
         )
 
     def cached(inner: ASGIApp) -> ASGIApp:

@@ -192,7 +192,7 @@ def _serve(settings: Settings, listener: socket.socket, stop: _Stop) -> None:
     import uvicorn
 
     from shop_api.app import create_app
-    from shop_api.http.protocol import HeadWithBody
+    from shop_api.http.protocol import HttpProtocol
 
     app = create_app(settings)
 
@@ -225,7 +225,8 @@ def _serve(settings: Settings, listener: socket.socket, stop: _Stop) -> None:
 
     config = uvicorn.Config(
         app,
-        http=HeadWithBody,
+        http=HttpProtocol,
+        ws="none",
         log_config=None,
         log_level="warning",
         access_log=False,

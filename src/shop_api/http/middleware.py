@@ -3,39 +3,77 @@
 from collections.abc import Sequence
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from shop_api.http.etags import none_match
+from shop_api.http.etags import joined, none_match
 from shop_api.http.problems import problem_response
-from shop_api.http.request_state import request_state
-from shop_api.kernel.errors import BodyTooLarge, Overloaded
+from shop_api.http.request_state import REFUSAL, request_state
+from shop_api.kernel.errors import BodyTooLarge, Overloaded, PreflightRefused, ShopError
 
 MAX_BODY_BYTES = 1024 * 1024
 _ALWAYS = frozenset({"/health/live", "/health/ready", "/metrics"})
-_EXPOSED = ["Age", "Cache-Status", "ETag", "Idempotent-Replayed", "Location", "Retry-After", "X-Request-ID"]
+METHODS = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
+_EXPOSED = "Age, Cache-Status, ETag, Idempotent-Replayed, Location, Retry-After, X-Request-ID"
 
 
-class CorsMiddleware(CORSMiddleware):
-    """Lets pages from `origins` call the API. For all others it is as if it were not there: no header that allows
-    anything, and a preflight is answered like any other request that no route takes."""
+class CorsMiddleware:
+    """Lets pages from `origins` call the API (Fetch §3.2). For all others it is as if it were not there: no header
+    that allows anything, and a preflight is answered like any other request that no route takes. That answers differ
+    by Origin is said of all of them, in RequestContextMiddleware."""
 
     def __init__(self, app: ASGIApp, origins: Sequence[str]) -> None:
-        super().__init__(
-            app,
-            allow_origins=origins,
-            allow_methods=["*"],
-            allow_headers=["*"],  # a token is the only credential, and it is no cookie that a page could abuse
-            expose_headers=_EXPOSED,
-            max_age=600,
-        )
+        self.app = app
+        self._origins = frozenset(origins)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        origin = Headers(scope=scope).get("origin") if scope["type"] == "http" else None
-        if origin is not None and self.is_allowed_origin(origin):
-            await super().__call__(scope, receive, send)
-        else:
-            await self.app(scope, receive, send)
+        headers = Headers(scope=scope) if scope["type"] == "http" else Headers()
+        origin = headers.get("origin")
+        if origin is None or origin not in self._origins:
+            return await self.app(scope, receive, send)
+
+        async def send_allowed(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                allowed = MutableHeaders(scope=message)
+                allowed["Access-Control-Allow-Origin"] = origin
+                allowed["Access-Control-Expose-Headers"] = _EXPOSED
+            await send(message)
+
+        if scope["method"] == "OPTIONS" and "access-control-request-method" in headers:
+            return await _preflight(headers, scope)(scope, receive, send_allowed)
+        return await self.app(scope, receive, send_allowed)
+
+
+def _preflight(headers: Headers, scope: Scope) -> Response:
+    method = headers["access-control-request-method"]
+    if method not in METHODS:
+        return problem_response(PreflightRefused(f"Pages may use {', '.join(METHODS)}."), scope)
+    if "access-control-request-private-network" in headers:
+        return problem_response(PreflightRefused("Pages of a public network may not call a private one."), scope)
+    allowed = {
+        "Access-Control-Allow-Methods": ", ".join(METHODS),
+        "Access-Control-Max-Age": "600",
+        "Vary": "Access-Control-Request-Method, Access-Control-Request-Headers",
+    }
+    if wanted := headers.get("access-control-request-headers"):
+        # Any: a token is the only credential, and it is no cookie that a page could abuse.
+        allowed["Access-Control-Allow-Headers"] = wanted
+    return Response(status_code=200, headers=allowed)
+
+
+class UnroutedMiddleware:
+    """Answers what no route could: requests that the protocol refuses, and `OPTIONS *` (RFC 9110 §9.3.7)."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        refusal: ShopError | None = scope.get(REFUSAL)
+        if refusal is not None:
+            return await problem_response(refusal, scope)(scope, receive, send)
+        if scope.get("path") == "*":
+            return await Response(status_code=204, headers={"Allow": ", ".join(METHODS)})(scope, receive, send)
+        return await self.app(scope, receive, send)
 
 
 class ConcurrencyLimitMiddleware:
@@ -77,6 +115,8 @@ class BodyLimitMiddleware:
         async def counted() -> Message:
             nonlocal received
             message = await receive()
+            if REFUSAL in scope:  # since then
+                raise scope[REFUSAL]
             received += len(message.get("body", b""))
             if received > MAX_BODY_BYTES:
                 raise BodyTooLarge
@@ -119,7 +159,7 @@ class NotModifiedMiddleware:
         if scope["type"] != "http" or scope["method"] != "GET":
             await self.app(scope, receive, send)
             return
-        known = Headers(scope=scope).get("if-none-match")
+        known = joined(Headers(scope=scope), "if-none-match")
         not_modified = False
 
         async def send_if_modified(message: Message) -> None:

@@ -12,7 +12,7 @@ from uuid_utils import uuid7
 from shop_api.http.draining import Draining
 from shop_api.http.hit import Headers, Hit
 from shop_api.http.problems import problem_response
-from shop_api.http.request_state import request_state
+from shop_api.http.request_state import REFUSAL, request_state
 from shop_api.kernel.errors import InternalError
 from shop_api.observability.logging import current_request_id
 from shop_api.observability.requests import Requests
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from shop_api.observability.spans import Tracing
 
 _NO_SNIFFING = (b"x-content-type-options", b"nosniff")
+_VARY = (b"vary", b"Origin")
 _CLOSE = (b"connection", b"close")
 _SANE_ID = re.compile(r"[A-Za-z0-9._:/=+-]{1,128}")
 # Machines ask for these all the time; while all is well they say nothing new.
@@ -33,7 +34,8 @@ class RequestContextMiddleware:
     expected becomes a 500 whose cause is only in the log.
 
     What `in_memory` has for a request is sent from here. Of such hits one in `log_every` is logged, and so it is with
-    health checks that find all well, and with requests that are refused because there are too many.
+    health checks that find all well, and with requests that are refused because there are too many. `varies` says
+    that answers differ by the Origin of a page.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class RequestContextMiddleware:
         log_every: int = 1,
         in_memory: Callable[[Scope], Hit | None] | None = None,
         tracing: "Tracing | None" = None,
+        varies: bool = False,
     ) -> None:
         self.app = app
         self._requests = requests
@@ -52,15 +55,16 @@ class RequestContextMiddleware:
         self._every = log_every
         self._in_memory = in_memory or (lambda _: None)
         self._tracing = tracing
+        self._always = (_NO_SNIFFING, _VARY) if varies else (_NO_SNIFFING,)
         self._hits = self._checks = self._refused = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
         request_id = _request_id(scope)
-        own = [(b"x-request-id", request_id.encode()), _NO_SNIFFING]
+        own = [(b"x-request-id", request_id.encode()), *self._always]
         started = time.perf_counter()
-        hit = self._in_memory(scope)
+        hit = None if REFUSAL in scope else self._in_memory(scope)
         if hit is not None:
             return await self._send(hit, scope, send, own, request_id, started)
         state = request_state(scope)

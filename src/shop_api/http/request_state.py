@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from starlette.types import Scope
 
 _KEY = "shop"
+REFUSAL = "shop.refusal"
+"""Where the scope of a request that is not HTTP as it should be has the error that says so."""
 
 
 @dataclass(slots=True)

@@ -14,6 +14,7 @@ from shop_api.http.middleware import (
     CorsMiddleware,
     HeadMiddleware,
     NotModifiedMiddleware,
+    UnroutedMiddleware,
 )
 from shop_api.settings import Settings
 
@@ -28,6 +29,8 @@ def middleware_stack(app: FastAPI, settings: Settings, context: Layer, cache: La
         context,
         # Around the cache: a page may read an answer from it as it may read any other.
         (lambda inner: CorsMiddleware(inner, settings.cors_origins)) if settings.cors_origins else None,
+        # Before the router, and before a hit could answer what has to be refused.
+        UnroutedMiddleware,
         # Before anything that costs: a hit is cheaper than the layers below.
         cache,
         # Behind the cache, since a hit and those who wait for the same fill take no place.
