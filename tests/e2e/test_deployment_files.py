@@ -85,7 +85,7 @@ def test_nginx_passes_on_what_takes_effect_once_and_no_other_creation():
         for parameter in operations.get("post", {}).get("parameters", ())
         if parameter["name"] == "Idempotency-Key"
     ]
-    (passed_on,) = re.findall(r'"~\^1 POST /\((.*)\)\$" 0;', CONFIGURATION.read_text())
+    (passed_on,) = re.findall(r'"~\^1 POST /\((.*)\)\$" keyed;', CONFIGURATION.read_text())
     assert sorted(passed_on.split("|")) == sorted(keyed)
 
 
