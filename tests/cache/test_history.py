@@ -17,6 +17,7 @@ from shop_api.features.products.cache_tags import product_tags
 from shop_api.features.products.models import Product
 from shop_api.features.products.repository import ProductRepository
 from shop_api.settings import Settings
+from shop_api.storage.mongo.client import Session
 
 pytestmark = pytest.mark.long
 

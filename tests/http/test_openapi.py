@@ -68,3 +68,45 @@ def test_servers_and_sign_in_are_relative(document):
     assert [server["url"] for server in document["servers"]] == ["/"]
     [scheme] = document["components"]["securitySchemes"].values()
     assert scheme["flows"]["password"]["tokenUrl"] == "auth"
+
+
+def _parts(part):
+    if isinstance(part, dict):
+        yield part
+        part = list(part.values())
+    if isinstance(part, list):
+        for below in part:
+            yield from _parts(below)
+
+
+def test_integers_have_integers_as_bounds_and_say_when_32_bits_are_too_few(app):
+    integers = [part for part in _parts(app.openapi()) if part.get("type") == "integer"]
+    assert len(integers) > 20
+    for part in integers:
+        bounds = [
+            part[name] for name in ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum") if name in part
+        ]
+        assert all(type(bound) is int for bound in bounds), part
+        small = "maximum" in part and part["maximum"] < 2**31
+        assert small or part.get("format") == "int64", part
+
+
+def test_what_is_answered_may_have_more_fields_one_day_and_what_is_sent_may_not(app):
+    document = app.openapi()
+    schemas = document["components"]["schemas"]
+
+    def closed(parts) -> set[str]:
+        """The schemas below `parts` that allow no other fields."""
+        waiting, seen = list(parts), set()
+        while waiting:
+            for part in _parts(waiting.pop()):
+                name = str(part.get("$ref", "")).rpartition("/")[2]
+                if name and name not in seen:
+                    seen.add(name)
+                    waiting.append(schemas[name])
+        return {name for name in seen if schemas[name].get("additionalProperties") is False}
+
+    operations = [operation for path in document["paths"].values() for operation in path.values()]
+    assert closed(operation["responses"] for operation in operations) == set()
+    sent = closed(operation["requestBody"] for operation in operations if "requestBody" in operation)
+    assert {"ProductIn", "MoneyIn", "Registration", "UserPatch"} <= sent

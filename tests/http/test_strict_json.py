@@ -43,8 +43,9 @@ class TestNumbers:
     def test_what_json_does_not_spell_so_is_refused(self, text):
         refusal(text.encode())
 
-    def test_an_integer_stays_one_and_a_fraction_does_not_become_one(self):
-        assert [type(value) for value in strict_json.loads(b"[1, 1.0, 1e0, -0]")] == [int, float, float, int]
+    def test_a_number_without_a_fraction_is_an_integer_as_far_as_it_is_exact(self):
+        kinds = [type(value) for value in strict_json.loads(b"[1, 1.0, 1e0, -0.0, 2500.00, 1.5, 1e-1, 1e16, 1e300]")]
+        assert kinds == [int, int, int, int, int, float, float, float, float]
 
     def test_a_number_too_small_for_double_precision_is_zero(self):
         assert strict_json.loads(b"1e-400") == 0.0

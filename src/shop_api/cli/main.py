@@ -25,6 +25,7 @@ from shop_api.cli.demo.commands import demo
 from shop_api.cli.keys import keys
 from shop_api.cli.products import products
 from shop_api.cli.terminal import engines, fail, say, settings_or_exit
+from shop_api.kernel import messages
 from shop_api.kernel.errors import ShopError
 from shop_api.observability.logging import configure_logging
 from shop_api.settings import Settings, describe
@@ -131,7 +132,7 @@ def _check_first_admin(settings: Settings) -> None:
     try:
         Registration(username=name, password=password)
     except ValidationError as error:
-        fail("\n".join(describe(f"admin_{e['loc'][0]}", e["msg"]) for e in error.errors()))
+        fail("\n".join(describe(f"admin_{e['loc'][0]}", messages.in_words(e)) for e in error.errors()))
     if reason := weakness(password.get_secret_value(), name):
         fail(describe("admin_password", reason))
 
@@ -265,7 +266,7 @@ def create_admin(
 def _in_words(error: ValidationError | ShopError) -> str:
     if isinstance(error, ShopError):
         return error.detail
-    return "\n".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+    return "\n".join(f"{'.'.join(map(str, e['loc']))}: {messages.in_words(e)}" for e in error.errors())
 
 
 @app.command()

@@ -1,6 +1,7 @@
 """What the OpenAPI document says beyond what FastAPI reads off the routes."""
 
-from collections.abc import Mapping, Sequence
+import copy
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from fastapi import FastAPI
@@ -25,6 +26,9 @@ Sign in with *Authorize*, as an admin to try everything. The examples work as th
 bottom; where one has to be filled in first, it says so.
 """
 # For `openapi_extra=`: a token is welcome but not needed.
+_REF = "#/components/schemas/"
+_BOUNDS = {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"}
+_INT32, _LARGE = 2**31 - 1, 2**63
 PUBLIC: dict[str, Any] = {"security": [{}]}
 
 _ETAG_HEADER = {
@@ -91,6 +95,8 @@ def _document(app: FastAPI, tags: Sequence[Mapping[str, str]], models: Sequence[
     extra = [(model, "validation") for model in (Problem, *models)]
     _, definitions = models_json_schema(extra, ref_template="#/components/schemas/{model}")  # type: ignore[arg-type]
     document["components"]["schemas"] |= definitions["$defs"]
+    _integers(document)
+    _open_responses(document)
     for path in document["paths"].values():
         for operation in path.values():
             operation.setdefault("security", [])
@@ -99,6 +105,69 @@ def _document(app: FastAPI, tags: Sequence[Mapping[str, str]], models: Sequence[
                 if parameter["in"] == "path" and "examples" in parameter["schema"]:
                     parameter["example"] = parameter["schema"]["examples"][0]  # where Swagger UI looks for it
     return document
+
+
+def _integers(part: Any) -> None:
+    """Make bounds of integers integers, and say of what may not fit into 32 bits, which generators assume, that it is
+    `int64`."""
+    if isinstance(part, dict):
+        if part.get("type") == "integer":
+            for bound in _BOUNDS & part.keys():
+                part[bound] = int(part[bound])
+            if part.get("maximum", _LARGE) > _INT32 or part.get("minimum", 0) < -_INT32:
+                part.setdefault("format", "int64")
+        part = list(part.values())
+    if isinstance(part, list):
+        for below in part:
+            _integers(below)
+
+
+def _open_responses(document: dict[str, Any]) -> None:
+    """What is answered may have more fields one day, which must break no client made from this. What is both sent and
+    answered is two schemas: the open one, and a closed one with In behind its name."""
+    schemas = document["components"]["schemas"]
+    operations = [operation for path in document["paths"].values() for operation in path.values()]
+    answered = _reachable([operation.get("responses") for operation in operations], schemas)
+    bodies = [operation["requestBody"] for operation in operations if "requestBody" in operation]
+    shared = [name for name in sorted(_reachable(bodies, schemas) & answered) if _is_closed(schemas[name])]
+    for name in shared:
+        schemas[f"{name}In"] = copy.deepcopy(schemas[name]) | {"title": f"{name}In"}
+    sent = [*bodies, *(schemas[name] for name in schemas.keys() - answered)]
+    for part in sent:
+        _rename(part, {f"{_REF}{name}": f"{_REF}{name}In" for name in shared})
+    for name in answered:
+        if _is_closed(schemas[name]):
+            del schemas[name]["additionalProperties"]
+
+
+def _is_closed(schema: Mapping[str, Any]) -> bool:
+    return schema.get("additionalProperties") is False
+
+
+def _reachable(part: Any, schemas: Mapping[str, Any]) -> set[str]:
+    found: set[str] = set()
+    waiting = list(_references(part))
+    while waiting:
+        if (name := waiting.pop()) not in found:
+            found.add(name)
+            waiting += _references(schemas[name])
+    return found
+
+
+def _references(part: Any) -> Iterator[str]:
+    for value in part.values() if isinstance(part, dict) else part if isinstance(part, list) else ():
+        if isinstance(value, str) and value.startswith(_REF):
+            yield value.removeprefix(_REF)
+        else:
+            yield from _references(value)
+
+
+def _rename(part: Any, names: Mapping[str, str]) -> None:
+    for key, value in part.items() if isinstance(part, dict) else enumerate(part) if isinstance(part, list) else ():
+        if isinstance(value, str):
+            part[key] = names.get(value, value)
+        else:
+            _rename(value, names)
 
 
 def _drop_null(parameter: dict[str, Any]) -> None:

@@ -31,6 +31,7 @@ from shop_api.kernel.errors import (
     UnsupportedMediaType,
     VersionConflict,
 )
+from shop_api.kernel.messages import in_words, place
 from shop_api.kernel.schema import Schema
 from shop_api.storage.mongo.client import PyMongoError, unavailable
 
@@ -139,7 +140,8 @@ def add_problem_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
-        return problem_response(InvalidRequest(field_errors(error.errors())), request.scope)
+        found = [{**one, "loc": _place(one["loc"], error.body)} for one in error.errors()]
+        return problem_response(InvalidRequest(field_errors(found)), request.scope)
 
     @app.exception_handler(HTTPException)
     async def framework(request: Request, error: HTTPException) -> JSONResponse:
@@ -159,7 +161,15 @@ def add_problem_handlers(app: FastAPI) -> None:
 
 def field_errors(errors: Iterable[Mapping[str, Any]], *prefix: str) -> list[FieldError]:
     """Pydantic's findings without the rejected input, which may be a password."""
-    return [FieldError((*prefix, *map(_short, e["loc"])), e["type"], e["msg"]) for e in errors][:100]
+    found: dict[tuple[str | int, ...], FieldError] = {}
+    for error in errors:
+        loc = (*prefix, *map(_short, error["loc"]))
+        found.setdefault(loc, FieldError(loc, error["type"], in_words(error)))
+    return [*found.values()][:100]
+
+
+def _place(loc: tuple[str | int, ...], body: object) -> tuple[str | int, ...]:
+    return ("body", *place(loc[1:], body)) if loc[0] == "body" else loc
 
 
 def _short(part: str | int) -> str | int:

@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 from shop_api.kernel.errors import MalformedBody
 
 _INT64 = range(-(2**63), 2**63)
+_EXACT = 2**53
 _BAD_CHARACTER = re.compile("[\0\ud800-\udfff]")
 
 
@@ -58,11 +59,12 @@ def _integer(digits: str) -> int:
     return number
 
 
-def _float(digits: str) -> float:
+def _float(digits: str) -> float | int:
     number = float(digits)
     if not math.isfinite(number):
         raise MalformedBody("A number is out of range.")
-    return number
+    # 2500.0 is the integer 2500 (JSON Schema 2020-12, core §4.2.2), as far as every reader holds it exactly.
+    return int(number) if number.is_integer() and abs(number) < _EXACT else number
 
 
 def _constant(name: str) -> NoReturn:
@@ -72,3 +74,11 @@ def _constant(name: str) -> NoReturn:
 _DECODER = json.JSONDecoder(
     object_pairs_hook=_object, parse_int=_integer, parse_float=_float, parse_constant=_constant
 )
+
+
+def canonical(raw: bytes) -> bytes:
+    """Return the same bytes for every way to write the same value: the order of keys, spaces and escapes are free."""
+    try:
+        return json.dumps(loads(raw), sort_keys=True, separators=(",", ":")).encode()
+    except RecursionError:
+        raise MalformedBody("The body has too many levels.") from None

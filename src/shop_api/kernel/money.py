@@ -17,7 +17,7 @@ EXPONENTS: dict[str, int] = {c.code: c.exponent for c in iso4217.Currency if c.e
 
 def _known(code: str) -> str:
     if code not in EXPONENTS:
-        raise ValueError("not an ISO 4217 currency code in upper case")
+        raise ValueError("Give an ISO 4217 currency code in upper case, such as INR")
     return code
 
 

@@ -1,11 +1,14 @@
 """What every body, document and answer has in common, and the field types that features share."""
 
+import re
 from collections.abc import Callable
 from datetime import datetime
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, EmailStr, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, EmailStr, Field, StringConstraints
+from pydantic_core import PydanticCustomError
 
+from shop_api.kernel.messages import allowed
 from shop_api.kernel.versions import MAX_VERSION
 
 
@@ -60,12 +63,34 @@ def merged(target: Any, patch: Any) -> Any:
     return result
 
 
-# One line of text with something visible in it; no control characters, so it cannot forge a log line.
-_LINE = r"^[^\x00-\x1f\x7f]*[^\s\x00-\x1f\x7f][^\x00-\x1f\x7f]*$"
+# One line of text with something visible in it. Without control characters (C0, C1) and line breaks (UAX #14) it
+# cannot forge a line of a log.
+_BREAKS = r"\x00-\x1f\x7f-\x9f\u2028\u2029"
+# What takes no ink: format characters, fillers, the empty Braille cell, and what only changes its neighbour.
+_INVISIBLE = (
+    r"\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u2800\u3164"
+    r"\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb"
+)
+_LINE = rf"^[^{_BREAKS}]*[^\s{_BREAKS}{_INVISIBLE}][^{_BREAKS}]*$"
+_ONE_LINE = "Give one line of text with something visible in it, without control characters"
+_INVISIBLE_BEYOND = re.compile("[\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]")
 
-Text = Annotated[str, StringConstraints(pattern=r"^[^\x00]*$")]
-Line = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=_LINE)]
-Slug = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
+
+def _visible(text: str) -> str:
+    # Beyond the first plane, which a pattern of JSON Schema cannot name everywhere.
+    if max(text) > "\uffff" and not re.search(_LINE, _INVISIBLE_BEYOND.sub("", text)):
+        raise PydanticCustomError("string_pattern_mismatch", _ONE_LINE, {"pattern": _LINE})
+    return text
+
+
+Text = Annotated[str, StringConstraints(pattern=allowed(r"^[^\x00]*$", "Leave out NUL"))]
+Line = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=200, pattern=allowed(_LINE, _ONE_LINE)),
+    AfterValidator(_visible),
+]
+_SLUG = allowed(r"^[a-z0-9]+(-[a-z0-9]+)*$", "Use lower-case letters, digits and single hyphens between them")
+Slug = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=_SLUG)]
 Email = Annotated[EmailStr, StringConstraints(max_length=254)]
 Timestamp = Annotated[datetime, Field(description="RFC 3339, UTC.", examples=["2026-01-31T09:30:00Z"])]
 Version = Annotated[

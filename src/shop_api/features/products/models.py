@@ -11,8 +11,13 @@ from pydantic import (
     StrictBool,
     StrictInt,
     StringConstraints,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
 )
+from pydantic_core import PydanticCustomError
 
+from shop_api.kernel.messages import allowed
 from shop_api.kernel.money import MAX_AMOUNT, Currency, Money
 from shop_api.kernel.pagination import CursorText, IncludeTotal, Limit, Page
 from shop_api.kernel.schema import Line, Patch, Schema, Slug, Text, Timestamp, Version, with_example
@@ -22,30 +27,52 @@ MAX_STOCK = 2**53 - 1  # the largest integer that every JSON reader holds exactl
 
 def _not_reserved(product_id: str) -> str:
     if product_id in {"facets", ".", ".."}:
-        raise ValueError("is reserved")
+        raise ValueError("This id is reserved")
     return product_id
 
 
+_ID = allowed(r"^[A-Za-z0-9._-]+$", "Use letters A to Z and a to z, digits and . _ -")
 ProductId = Annotated[
     str,
-    StringConstraints(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._-]+$"),
+    StringConstraints(
+        min_length=1,
+        max_length=64,
+        pattern=_ID,
+    ),
     AfterValidator(_not_reserved),
     Field(description="1 to 64 of `A-Z a-z 0-9 . _ -`.", examples=["tea-assam-250"]),
 ]
 Status = Literal["draft", "active", "archived"]
-ImageUrl = Annotated[
-    str, StringConstraints(max_length=2048, pattern=r"^https://[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[!-~]*)?$")
-]
+_HTTPS = allowed(
+    r"^https://[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[!-~]*)?$",
+    "Give an https address, percent-encoded",
+)
+ImageUrl = Annotated[str, StringConstraints(max_length=2048, pattern=_HTTPS)]
 # No dots, dollars or leading underscores: a name must not mean something to a database or a language.
-AttributeName = Annotated[
-    str, StringConstraints(min_length=1, max_length=64, pattern=r"^[^\s.$_\x00-\x1f\x7f][^.$\x00-\x1f\x7f]*$")
-]
-AttributeValue = (
+_NAME = allowed(
+    r"^[^\s.$_\x00-\x1f\x7f][^.$\x00-\x1f\x7f]*$",
+    "Use any characters but . $ and control characters for a name, and no space or _ at its beginning",
+)
+AttributeName = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=_NAME)]
+
+
+def _one_of_them(value: object, check: ValidatorFunctionWrapHandler) -> object:
+    try:
+        return check(value)
+    except ValidationError:
+        message = "Give a text of at most 500 characters, a number, true or false"
+        raise PydanticCustomError("attribute_value", message) from None
+
+
+AttributeValue = Annotated[
     Annotated[Text, Field(strict=True, max_length=500)]
     | StrictBool
     | Annotated[StrictInt, Field(ge=-MAX_STOCK, le=MAX_STOCK)]
-    | Annotated[float, Field(strict=True, allow_inf_nan=False)]
-)
+    | Annotated[float, Field(strict=True, allow_inf_nan=False)],
+    WrapValidator(_one_of_them),
+]
+Tags = Annotated[list[Slug], Field(max_length=50), AfterValidator(lambda tags: list(dict.fromkeys(tags)))]
+"""Each once."""
 
 _EXAMPLE: dict[str, Any] = {
     "product_id": "tea-assam-250",
@@ -72,7 +99,7 @@ class _Fields(Schema):
     """Units on hand."""
     category: Slug | None = None
     brand: Line | None = None
-    tags: Annotated[list[Slug], Field(max_length=50)] = []
+    tags: Tags = []
     images: Annotated[list[ImageUrl], Field(max_length=20)] = []
     """https addresses, the main one first."""
     attributes: Annotated[dict[AttributeName, AttributeValue], Field(max_length=50)] = {}
@@ -110,7 +137,7 @@ class ProductPatch(Patch):
     stock: Annotated[int, Field(ge=0, le=MAX_STOCK)] = 0
     category: Slug | None = None
     brand: Line | None = None
-    tags: Annotated[list[Slug], Field(max_length=50)] | None = None
+    tags: Tags | None = None
     images: Annotated[list[ImageUrl], Field(max_length=20)] | None = None
     attributes: Annotated[dict[AttributeName, AttributeValue | None], Field(max_length=100)] | None = None
     """null for one attribute removes that one."""
@@ -126,8 +153,9 @@ class _Identified(Schema):
 
 
 class ProductOut(_Fields, _Identified):
-    """A product."""
+    """A product. What was stored under older rules may still be read."""
 
+    name: str
     description: str
     stock: int
     category: str | None

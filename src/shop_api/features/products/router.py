@@ -27,6 +27,7 @@ from shop_api.http.openapi import CONTENT_ETAG, ETAG, LOCATION, NOT_MODIFIED, PU
 from shop_api.http.problems import BODY, SIGNED_IN, problems
 from shop_api.http.routing import MERGE_PATCH
 from shop_api.kernel.errors import Forbidden, VersionConflict
+from shop_api.kernel.messages import allowed
 from shop_api.kernel.permissions import Caller
 
 router = APIRouter(prefix="/products", tags=["Products"], route_class=CreatingRoute)
@@ -34,9 +35,8 @@ router = APIRouter(prefix="/products", tags=["Products"], route_class=CreatingRo
 _Editor = Annotated[Caller, Requires(PRODUCTS_WRITE)]
 _AS_ADMIN = (*SIGNED_IN, Forbidden)
 _PUBLIC_LIST = problems(*_AS_ADMIN) | {200: CONTENT_ETAG, 304: NOT_MODIFIED}
-_ProductId = Annotated[
-    str, Path(pattern="^[A-Za-z0-9._-]{1,64}$", description="The product's id.", examples=["tea-assam-250"])
-]
+_ID = allowed("^[A-Za-z0-9._-]{1,64}$", "An id has 1 to 64 letters A to Z and a to z, digits and . _ -")
+_ProductId = Annotated[str, Path(pattern=_ID, description="The product's id.", examples=["tea-assam-250"])]
 
 
 @router.get("", response_model_exclude_unset=True, responses=_PUBLIC_LIST, openapi_extra=PUBLIC)

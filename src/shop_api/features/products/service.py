@@ -17,6 +17,7 @@ from shop_api.features.products.permissions import PRODUCTS_READ_UNPUBLISHED
 from shop_api.features.products.repository import ProductRepository
 from shop_api.kernel.clock import Clock
 from shop_api.kernel.errors import FieldError, Forbidden, InvalidRequest, Unauthenticated, VersionConflict
+from shop_api.kernel.messages import in_words, place
 from shop_api.kernel.pagination import Cursors
 from shop_api.kernel.permissions import CallerLookup
 from shop_api.kernel.schema import merged
@@ -106,7 +107,7 @@ class ProductService:
         changes.pop("product_id", None)
 
         def patched(current: Product) -> ProductIn:
-            return _validated(merged(current.content(), changes))
+            return _validated(current, changes)
 
         return await self._change(product_id, expected, patched, context)
 
@@ -175,9 +176,18 @@ def _check_id(product_id: str, given: str | None) -> None:
         raise InvalidRequest([FieldError(("body", "product_id"), "different_id", message)])
 
 
-def _validated(fields: dict[str, Any]) -> ProductIn:
+def _validated(current: Product, changes: dict[str, Any]) -> ProductIn:
+    """`current` after the merge patch `changes`. What they do not name stays, also if today's rules forbid it."""
+    fields = merged(current.content(), changes)
     try:
         return ProductIn.model_validate(fields)
     except ValidationError as error:
-        errors = [FieldError(("body", *e["loc"]), e["type"], e["msg"]) for e in error.errors()]
-        raise InvalidRequest(errors) from None
+        errors = [
+            FieldError(("body", *place(e["loc"], fields)), e["type"], in_words(e))
+            for e in error.errors()
+            if e["loc"][0] in changes
+        ]
+        if errors:
+            raise InvalidRequest(errors) from None
+    stored = Product.model_validate(current.model_dump() | fields)
+    return ProductIn.model_construct(**{name: getattr(stored, name) for name in fields})

@@ -4,9 +4,10 @@ from typing import Annotated
 
 from fastapi import Depends, Path, Request
 
-from shop_api.features.users.models import User
+from shop_api.features.users.models import NAMES, User
 from shop_api.features.users.service import UserService
 from shop_api.http.dependencies import CallerDep
+from shop_api.kernel.messages import allowed
 
 
 async def _users(request: Request) -> UserService:
@@ -22,7 +23,7 @@ async def _addressed_user(
         str,
         Path(
             description="A username, or `me`.",
-            pattern="^([A-Za-z0-9][A-Za-z0-9._-]{1,30}[A-Za-z0-9]|me)$",
+            pattern=allowed("^([A-Za-z0-9][A-Za-z0-9._-]{1,30}[A-Za-z0-9]|me)$", NAMES),
             examples=["ada"],
         ),
     ],

@@ -5,15 +5,17 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, StringConstraints
 from pydantic_core import PydanticCustomError
 
+from shop_api.kernel.messages import allowed
 from shop_api.kernel.pagination import CursorText, IncludeTotal, Limit, Page
 from shop_api.kernel.permissions import Caller, Role
 from shop_api.kernel.schema import Email, Line, Patch, Schema, Timestamp, Version, with_example
 from shop_api.security.passwords import MAX_LENGTH, MIN_LENGTH, normalised
 
+NAMES = "A username has 3 to 32 letters a to z, digits and . _ -, and a letter or digit at both ends"
 # `me` cannot be a name, being shorter than three characters, so /users/me is nobody else's address.
 Username = Annotated[
     str,
-    StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{1,30}[A-Za-z0-9]$"),
+    StringConstraints(pattern=allowed(r"^[A-Za-z0-9][A-Za-z0-9._-]{1,30}[A-Za-z0-9]$", NAMES)),
     AfterValidator(str.lower),
     Field(description="3 to 32 of `a-z 0-9 . _ -`; folded to lower case.", examples=["ada"]),
 ]

@@ -11,10 +11,11 @@ from typing import Any
 from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
 
+from shop_api.http import strict_json
 from shop_api.http.dependencies import bearer_token, optional_caller
 from shop_api.http.idempotency.repository import IdempotencyKeys, StoredResponse, digest
 from shop_api.http.request_state import request_state
-from shop_api.http.routing import StrictRoute
+from shop_api.http.routing import JSON, StrictRoute, media_type
 from shop_api.kernel.errors import FieldError, InvalidRequest, ShopError
 
 HEADER = "Idempotency-Key"
@@ -58,7 +59,10 @@ async def _once(request: Request, key: str, handle: Callable[[Request], Coroutin
     keys: IdempotencyKeys = request.app.state.services.idempotency_keys
     state = request_state(request.scope)
     caller = await optional_caller(request, await bearer_token(request))
-    what = digest(request.method, request.url.path, await request.body())
+    body = await request.body()
+    if media_type(request) == JSON:
+        body = strict_json.canonical(body)
+    what = digest(request.method, request.url.path, body)
     # A proxy that asks a second instance, since the first did not answer, hands on the same request id.
     claim = await keys.claim(digest(caller.id if caller else "", key), what, state.request_id)
     if isinstance(claim, StoredResponse):

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from slugify import slugify
 
 from shop_api.features.products.models import MAX_STOCK, ProductIn
+from shop_api.kernel.messages import in_words
 from shop_api.kernel.money import minor_units
 
 ATTRIBUTE = "attributes."
@@ -49,7 +50,7 @@ def product_of(values: Mapping[str, Any]) -> ProductIn:
         try:
             return ProductIn.model_validate(fields | {"price": _price(fields), "attributes": attributes})
         except ValidationError as error:
-            problems = _in_words(error)
+            problems = _reasons(error)
         except ValueError as error:
             problems.append(f"price: {error}")
     raise InvalidRow("; ".join(problems[:_MOST_REASONS]))
@@ -66,14 +67,14 @@ def _price(fields: dict[str, Any]) -> dict[str, Any]:
     return {"amount": minor_units(price, currency) if amount is None else amount, "currency": currency}
 
 
-def _in_words(error: ValidationError) -> list[str]:
+def _reasons(error: ValidationError) -> list[str]:
     reasons: dict[str, str] = {}
     for problem in error.errors(include_url=False):
         # Of an attribute there is one problem for each type that it could have had.
         place = ".".join(map(str, problem["loc"][: 2 if problem["loc"][0] == "attributes" else None]))
         scalar = problem["type"] != "missing" and isinstance(problem["input"], str | int | float)
         shown = f", not {problem['input']!r:.60}" if scalar else ""
-        reasons.setdefault(place, f"{place}: {problem['msg'].removeprefix('Value error, ')}{shown}")
+        reasons.setdefault(place, f"{place}: {in_words(problem)}{shown}")
     return [*reasons.values()]
 
 
