@@ -10,6 +10,7 @@ import subprocess
 import pytest
 
 from shop_api.cli import reference as errors
+from shop_api.kernel.errors import ShopError
 from shop_api.settings import reference as settings
 from support.processes import SHOP_API
 from support.walkthrough import blocks, walkthrough
@@ -82,3 +83,11 @@ def test_the_import_on_the_readme_loads_its_sample_exactly_and_again_without_cha
         "POT-900": 4900,
         "CUP-2": 1240,
     }
+
+
+def test_http_md_names_every_status_of_a_problem_and_only_tests_that_exist(repository_root):
+    page = (repository_root / "docs/http.md").read_text()
+    named = set(re.findall(r"tests/\S+\.py", page))
+    assert [path for path in named if not (repository_root / path).exists()] == []
+    statuses = page.partition("## Statuses")[2]
+    assert {str(kind.status) for kind in ShopError.kinds()} <= set(re.findall(r"\b[45]\d\d\b", statuses))
