@@ -9,7 +9,7 @@ import unicodedata
 
 import pytest
 
-from shop_api.security.passwords import normalised
+from shop_api.security.passwords import MAX_CODE_POINTS, normalised
 from support.factories import PASSWORD
 
 EMOJI, FAMILY, LIGATURE = "🐪", "👩‍👩‍👧", "ﷺ"  # one character each to see: 1 code point, 5, and 1 that stands for 18
@@ -122,12 +122,12 @@ class TestWithoutHashing:
         assert await signed_in(anyone, "wrong password", "nobody") == 401
         assert hashing == [PASSWORD, "wrong password", "wrong password"]
 
-    @pytest.mark.parametrize("length", [129, 1_000, 1_001, 100_000, 1_000_000])
+    @pytest.mark.parametrize("length", [129, MAX_CODE_POINTS, MAX_CODE_POINTS + 1, 10_000])
     async def test_one_that_is_too_long_is_not(self, anyone, hashing, length):
         assert await registered(anyone, "x" * length) == 422
-        assert await signed_in(anyone, "x" * length) == (422 if length > 1_000 else 401)
+        assert await signed_in(anyone, "x" * length) == (422 if length > MAX_CODE_POINTS else 401)
         form = {"username": "ada", "password": "x" * length}
-        assert (await anyone.post("/auth", data=form)).status_code == (422 if length > 1_000 else 401)
+        assert (await anyone.post("/auth", data=form)).status_code == (422 if length > MAX_CODE_POINTS else 401)
         assert hashing == []
 
     @pytest.mark.parametrize("password", ["short", "password1", "charles-1815", ""])

@@ -4,7 +4,7 @@ import re
 from typing import Annotated
 
 import iso4217
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, StringConstraints
 
 from shop_api.kernel.schema import Schema
 
@@ -23,6 +23,7 @@ def _known(code: str) -> str:
 
 Currency = Annotated[
     str,
+    StringConstraints(max_length=3),
     AfterValidator(_known),
     Field(
         description="ISO 4217 code.",

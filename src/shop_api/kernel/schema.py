@@ -5,7 +5,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, EmailStr, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, validate_email
 from pydantic_core import PydanticCustomError
 
 from shop_api.kernel.messages import allowed
@@ -91,7 +91,13 @@ Line = Annotated[
 ]
 _SLUG = allowed(r"^[a-z0-9]+(-[a-z0-9]+)*$", "Use lower-case letters, digits and single hyphens between them")
 Slug = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=_SLUG)]
-Email = Annotated[EmailStr, StringConstraints(max_length=254)]
+# Not pydantic's EmailStr, which looks at the whole text before its length can be limited.
+Email = Annotated[
+    str,
+    StringConstraints(max_length=254),
+    AfterValidator(lambda address: validate_email(address)[1]),
+    Field(json_schema_extra={"format": "email"}),
+]
 Timestamp = Annotated[datetime, Field(description="RFC 3339, UTC.", examples=["2026-01-31T09:30:00Z"])]
 Version = Annotated[
     int,

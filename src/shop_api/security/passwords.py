@@ -16,10 +16,15 @@ from typing import Self
 from passlib.context import CryptContext
 
 MIN_LENGTH, MAX_LENGTH = 8, 128
+MAX_CODE_POINTS = 512
+"""Of a password as it is sent: 128 characters of any script fit. Normalising takes time quadratic in the marks of one
+letter, so it must not see more."""
 
 
 def normalised(password: str) -> str:
-    """NFKC, so that the same password typed on another keyboard is the same password."""
+    """Return the NFKC form, so that the same password typed on another keyboard is the same password.
+
+    Takes at most MAX_CODE_POINTS code points, which its callers check."""
     return unicodedata.normalize("NFKC", password)
 
 

@@ -7,13 +7,16 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr
 from shop_api.audit.models import ActionOut, AuditEntry, State
 from shop_api.features.users.models import NewPassword, UserOut
 from shop_api.kernel.schema import Email, Schema, Timestamp
+from shop_api.security.passwords import MAX_CODE_POINTS
 
 
 class Credentials(Schema):
     """A sign-in with JSON."""
 
     username: Annotated[str, Field(min_length=1, max_length=64, examples=["ada"])]
-    password: Annotated[SecretStr, Field(min_length=1, max_length=1000, examples=["correct horse battery"])]
+    password: Annotated[
+        SecretStr, Field(min_length=1, max_length=MAX_CODE_POINTS, examples=["correct horse battery"])
+    ]
 
 
 class PasswordForm(BaseModel):
@@ -23,7 +26,9 @@ class PasswordForm(BaseModel):
 
     grant_type: Literal["password"] = "password"  # the grant's name
     username: Annotated[str, Field(min_length=1, max_length=64)]
-    password: Annotated[SecretStr, Field(min_length=1, max_length=1000, json_schema_extra={"format": "password"})]
+    password: Annotated[
+        SecretStr, Field(min_length=1, max_length=MAX_CODE_POINTS, json_schema_extra={"format": "password"})
+    ]
 
 
 RefreshTokenText = Annotated[str, Field(min_length=1, max_length=200, description="The newest one of the session.")]
@@ -59,7 +64,9 @@ class Tokens(Schema):
 class PasswordChange(Schema):
     """One's own new password."""
 
-    current_password: Annotated[SecretStr, Field(min_length=1, max_length=1000, examples=["correct horse battery"])]
+    current_password: Annotated[
+        SecretStr, Field(min_length=1, max_length=MAX_CODE_POINTS, examples=["correct horse battery"])
+    ]
     new_password: NewPassword
 
 

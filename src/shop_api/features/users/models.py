@@ -9,13 +9,13 @@ from shop_api.kernel.messages import allowed
 from shop_api.kernel.pagination import CursorText, IncludeTotal, Limit, Page
 from shop_api.kernel.permissions import Caller, Role
 from shop_api.kernel.schema import Email, Line, Patch, Schema, Timestamp, Version, with_example
-from shop_api.security.passwords import MAX_LENGTH, MIN_LENGTH, normalised
+from shop_api.security.passwords import MAX_CODE_POINTS, MAX_LENGTH, MIN_LENGTH, normalised
 
 NAMES = "A username has 3 to 32 letters a to z, digits and . _ -, and a letter or digit at both ends"
 # `me` cannot be a name, being shorter than three characters, so /users/me is nobody else's address.
 Username = Annotated[
     str,
-    StringConstraints(pattern=allowed(r"^[A-Za-z0-9][A-Za-z0-9._-]{1,30}[A-Za-z0-9]$", NAMES)),
+    StringConstraints(max_length=32, pattern=allowed(r"^[A-Za-z0-9][A-Za-z0-9._-]{1,30}[A-Za-z0-9]$", NAMES)),
     AfterValidator(str.lower),
     Field(description="3 to 32 of `a-z 0-9 . _ -`; folded to lower case.", examples=["ada"]),
 ]
@@ -23,7 +23,10 @@ Username = Annotated[
 
 def _of_good_length(password: SecretStr) -> SecretStr:
     # As it is hashed: in some spellings of Unicode a few characters are many code points.
-    if not MIN_LENGTH <= len(normalised(password.get_secret_value())) <= MAX_LENGTH:
+    if (
+        len(password) > MAX_CODE_POINTS
+        or not MIN_LENGTH <= len(normalised(password.get_secret_value())) <= MAX_LENGTH
+    ):
         raise PydanticCustomError("password_length", "A password has 8 to 128 characters")
     return password
 
@@ -61,7 +64,7 @@ class UserPatch(Patch):
     full_name: Line | None = None
     role: Role = "user"
     disabled: bool = False
-    current_password: Annotated[SecretStr | None, Field(min_length=1, max_length=1000)] = None
+    current_password: Annotated[SecretStr | None, Field(min_length=1, max_length=MAX_CODE_POINTS)] = None
     """Needed with another `email`, to which a new password could be sent: a stolen token is not enough for that."""
 
     model_config = ConfigDict(json_schema_extra=with_example({"role": "admin"}))
