@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from shop_api.settings.model import PREFIX, Settings, SettingsError, describe
+from shop_api.settings.secret_files import secret_names
 
 
 def load(**overrides: Any) -> Settings:
@@ -22,9 +23,15 @@ def _explain(error: Any) -> str:
     return describe(str(error["loc"][0]), error["msg"].removeprefix("Value error, "))
 
 
+def variables() -> list[str]:
+    """Every variable that is read: one for each setting, and for each secret one that names a file."""
+    files = [f"{name}_FILE" for name in secret_names(Settings)]
+    return [PREFIX + name.upper() for name in (*Settings.model_fields, *files)]
+
+
 def unknown_variables() -> list[str]:
     """A warning for each `SHOP_…` variable in the environment that is not a setting, with the nearest that is."""
-    known = [PREFIX + name.upper() for name in Settings.model_fields]
+    known = variables()
     warnings = []
     for name in sorted(os.environ):
         if name.upper().startswith(PREFIX) and name.upper() not in known and not name.startswith("SHOP_TEST_"):

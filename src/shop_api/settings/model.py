@@ -1,12 +1,13 @@
-"""What the environment may set, each with the prefix `SHOP_`. Nothing else in the package reads the environment."""
+"""What the environment may set, each with the prefix `SHOP_`. The service reads the environment only here."""
 
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
+from shop_api.settings.secret_files import SecretFiles, Unusable
 from shop_api.settings.smtp_url import TO_LOG, check_sender
 from shop_api.settings.values import MongoUrl, OtlpEndpoint, RedisUrl, SmtpUrl, StrongSecret, StrongSecrets
 
@@ -99,10 +100,23 @@ class Settings(BaseSettings):
     """How long an instance that was told to stop goes on answering while it is not ready: long enough for a load
     balancer to notice."""
 
+    @classmethod
+    def settings_customise_sources(
+        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, *_: Any, **others: Any
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, SecretFiles(settings_cls), others["env_settings"]
+
     @field_validator("cors_origins", "trusted_proxies", "jwt_previous_secrets", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _usable(cls, value: object) -> object:
+        if isinstance(value, Unusable):
+            raise ValueError(value.problem)
+        return value
 
     @field_validator("cors_origins")
     @classmethod
