@@ -17,16 +17,17 @@ from pathlib import Path
 from typing import Annotated, Self, TypeVar
 
 import typer
-from pydantic import SecretStr, ValidationError
+from pydantic import ValidationError
 
+from shop_api.cli.admin import add_admin, admin
 from shop_api.cli.backup.commands import backup, restore
 from shop_api.cli.check import check
 from shop_api.cli.demo.commands import demo
 from shop_api.cli.keys import keys
 from shop_api.cli.products import products
+from shop_api.cli.secrets import make_secrets
 from shop_api.cli.terminal import engines, fail, say, settings_or_exit
 from shop_api.kernel import messages
-from shop_api.kernel.errors import ShopError
 from shop_api.observability.logging import configure_logging
 from shop_api.settings import Settings, describe
 
@@ -36,7 +37,6 @@ T = TypeVar("T")
 _ATTEMPTS = 5
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
-admin = typer.Typer(no_args_is_help=True, help="Admins.")
 app.add_typer(admin, name="admin")
 app.add_typer(products, name="products")
 app.add_typer(keys, name="keys")
@@ -44,6 +44,7 @@ app.command()(backup)
 app.command()(restore)
 app.command()(demo)
 app.command()(check)
+app.command("secrets")(make_secrets)
 
 
 @app.command()
@@ -174,19 +175,9 @@ def _make_first_admin(settings: Settings, stop: _Stop) -> None:
     if done.exists() or settings.admin_username:
         return
     password = secrets.token_urlsafe(12)
-    if stop.run(_add_admin(settings, "admin", password)):
+    if stop.run(add_admin(settings, "admin", password)):
         say(f"made the first admin: username admin, password {password} (shown only this once)")
     done.touch()
-
-
-async def _add_admin(settings: Settings, username: str, password: str) -> bool:
-    from shop_api.cli.operator import operator
-    from shop_api.container import open_services
-    from shop_api.features.users.models import Registration
-
-    body = Registration(username=username, password=SecretStr(password))
-    async with open_services(settings) as services:
-        return await services.users.ensure_admin(body, operator())
 
 
 def _serve(settings: Settings, listener: socket.socket, stop: _Stop) -> None:
@@ -243,30 +234,6 @@ def _serve(settings: Settings, listener: socket.socket, stop: _Stop) -> None:
 def _is_not_a_cancelled_request(record: logging.LogRecord) -> bool:
     """Whether a record tells more than where a request was when the end cut it off."""
     return not (record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError))
-
-
-@admin.command("create")
-def create_admin(
-    username: Annotated[str, typer.Argument(help="3 to 32 of a-z 0-9 . _ -")],
-    password: Annotated[
-        str, typer.Option(prompt=True, confirmation_prompt=True, hide_input=True, help="Asked for if absent.")
-    ],
-) -> None:
-    """Make an admin, also while the service is running."""
-    with engines(settings_or_exit(), join=True) as settings:
-        try:
-            made = asyncio.run(_add_admin(settings, username, password))
-        except (ValidationError, ShopError) as error:
-            fail(_in_words(error))
-    if not made:
-        fail(f"there is a user {username} already")
-    say(f"made the admin {username.lower()}")
-
-
-def _in_words(error: ValidationError | ShopError) -> str:
-    if isinstance(error, ShopError):
-        return error.detail
-    return "\n".join(f"{'.'.join(map(str, e['loc']))}: {messages.in_words(e)}" for e in error.errors())
 
 
 @app.command()

@@ -1,0 +1,111 @@
+"""`shop-api admin …`: who may do everything."""
+
+import asyncio
+import secrets
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from pydantic import SecretStr, ValidationError
+
+from shop_api.cli.operator import operator
+from shop_api.cli.terminal import engines, fail, say, settings_or_exit
+from shop_api.kernel import messages
+from shop_api.kernel.errors import ShopError
+from shop_api.kernel.files import write_private
+from shop_api.settings import PREFIX, Settings
+from shop_api.settings.secret_files import named_file
+
+_PASSWORD = f"{PREFIX}ADMIN_PASSWORD"
+
+admin = typer.Typer(no_args_is_help=True, help="Admins.")
+
+
+@admin.command("create")
+def create_admin(
+    username: Annotated[str, typer.Argument(help="3 to 32 of a-z 0-9 . _ -")],
+    password: Annotated[
+        str, typer.Option(prompt=True, confirmation_prompt=True, hide_input=True, help="Asked for if absent.")
+    ],
+) -> None:
+    """Make an admin, also while the service is running."""
+    with engines(settings_or_exit(), join=True) as settings:
+        made = _in_loop(add_admin(settings, username, password))
+    if not made:
+        fail(f"there is a user {username} already")
+    say(f"made the admin {username.lower()}")
+
+
+@admin.command("first-password")
+def first_password() -> None:
+    """Show the first admin's sign-in, once: then the file that SHOP_ADMIN_PASSWORD_FILE names no longer holds it."""
+    file = named_file(_PASSWORD)
+    if file is None:
+        fail(f"{_PASSWORD}_FILE is not set, so no password was made for the first admin that could be shown")
+    if shown_mark(file).exists():
+        _fail_as_shown()
+    with engines(settings_or_exit(), join=True) as settings:
+        username, password = settings.admin_username, settings.admin_password
+        if not username or not password:
+            fail(f"{PREFIX}ADMIN_USERNAME is not set")
+        if not _in_loop(_make_sure(settings, username, password)):
+            fail(f"the user {username} has another password by now; if it is lost: shop-api admin create NAME")
+    _consume(file)
+    typer.echo(f"username: {username}\npassword: {password.get_secret_value()}")
+    say("shown only this once; PUT /users/me/password changes it")
+
+
+def shown_mark(file: Path) -> Path:
+    """What is beside the first admin's password once it was shown."""
+    return file.with_name(f"{file.name}.shown")
+
+
+def _consume(file: Path) -> None:
+    """Of several at once, all but one fail. The file stays, since instances refuse to start without it, but what it
+    holds from then on is the password of nobody."""
+    try:
+        shown_mark(file).touch(mode=0o600, exist_ok=False)
+        write_private(file, secrets.token_urlsafe(24).encode())
+    except FileExistsError:
+        _fail_as_shown()
+    except OSError as error:
+        fail(f"{file} cannot be changed, so nothing is shown: {error.strerror}")
+
+
+def _fail_as_shown() -> None:
+    fail("the first admin's password was shown already; if it is lost: shop-api admin create NAME")
+
+
+async def _make_sure(settings: Settings, username: str, password: SecretStr) -> bool:
+    """Return whether this signs the first admin in. Makes that one if no instance has yet: once the file has changed,
+    it would get another password."""
+    from shop_api.container import open_services
+    from shop_api.features.users.models import Registration
+
+    async with open_services(settings) as services:
+        await services.users.ensure_admin(Registration(username=username, password=password), operator())
+        return await services.users.authenticate(username, password.get_secret_value()) is not None
+
+
+async def add_admin(settings: Settings, username: str, password: str) -> bool:
+    """Make an admin. Return False, and change nothing, if there is a user of that name."""
+    from shop_api.container import open_services
+    from shop_api.features.users.models import Registration
+
+    async with open_services(settings) as services:
+        body = Registration(username=username, password=SecretStr(password))
+        return await services.users.ensure_admin(body, operator())
+
+
+def _in_loop(work: Coroutine[None, None, bool]) -> bool:
+    try:
+        return asyncio.run(work)
+    except (ValidationError, ShopError) as error:
+        fail(_in_words(error))
+
+
+def _in_words(error: ValidationError | ShopError) -> str:
+    if isinstance(error, ShopError):
+        return error.detail
+    return "\n".join(f"{'.'.join(map(str, e['loc']))}: {messages.in_words(e)}" for e in error.errors())
