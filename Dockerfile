@@ -16,7 +16,8 @@ RUN pip --python /opt/shop install -c constraints.txt .
 
 FROM python:3.12-slim
 COPY --from=build /opt/shop /opt/shop
-RUN useradd --system --uid 10001 --no-create-home --home-dir /nonexistent shop
+RUN useradd --system --uid 10001 --no-create-home --home-dir /nonexistent shop \
+    && install -d -m 700 -o shop /secrets /first-admin
 USER shop
 ENV PATH=/opt/shop/bin:$PATH PYTHONUNBUFFERED=1 SHOP_HOST=0.0.0.0 SHOP_PORT=4000
 EXPOSE 4000

@@ -68,13 +68,8 @@ format: $(VENV)/dev.stamp ## put the code into form
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-up: .env ## start docker-compose.yml: nginx on port 4000, three instances, MongoDB, Redis
+up: ## build and start docker-compose.yml: nginx on port 4000, three instances, MongoDB, Redis
 	docker compose up --build
-
-.env:
-	@umask 077; awk '/=$$/ { make = "openssl rand -hex 32"; make | getline secret; close(make); $$0 = $$0 secret } 1' \
-	    .env.example > $@
-	@echo "made .env with new secrets; the first admin's name and password are in it"
 
 down: ## stop it; its data stays
 	docker compose down

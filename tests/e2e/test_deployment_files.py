@@ -2,18 +2,26 @@
 
 import ipaddress
 import json
+import os
 import re
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
 from e2e.stack import CONFIGURATION, ROOT
+from shop_api.settings import Settings
+from shop_api.settings.loading import variables
+from support.processes import SHOP_API
 
 TEXT = (ROOT / "docker-compose.yml").read_text()
 COMPOSE: dict[str, Any] = yaml.safe_load(TEXT)
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
-INSTANCES = sorted(name for name, service in SERVICES.items() if "build" in service)
+INSTANCES = ["api1", "api2", "api3"]
+ONE_SHOTS = ["secrets", "migrate"]
+OF_THE_IMAGE = ["SHOP_HOST", "SHOP_PORT", "SHOP_DATA_DIR"]
 
 
 def address_of(service: str) -> str:
@@ -28,7 +36,7 @@ def test_only_nginx_publishes_a_port_and_grafana_to_this_machine():
     }
 
 
-@pytest.mark.parametrize("name", SERVICES)
+@pytest.mark.parametrize("name", SERVICES.keys() - ONE_SHOTS)
 def test_every_service_restarts_and_says_how_it_is(name: str):
     service = SERVICES[name]
     assert service["restart"] == "unless-stopped"
@@ -36,39 +44,81 @@ def test_every_service_restarts_and_says_how_it_is(name: str):
     assert "stop_grace_period" in service
 
 
+@pytest.mark.parametrize("name", ONE_SHOTS)
+def test_what_does_its_work_and_ends_is_not_started_again(name: str):
+    assert SERVICES[name]["restart"] == "no"
+    assert SERVICES[name]["command"][:2] == ["shop-api", name]
+
+
 @pytest.mark.parametrize("name", SERVICES)
-def test_a_service_starts_after_what_it_needs_is_healthy(name: str):
-    others = {"nginx": INSTANCES, "mongo": [], "redis": [], "prometheus": [], "grafana": ["prometheus"]}
-    needs = others.get(name, ["mongo", "redis"])
-    assert SERVICES[name].get("depends_on", {}) == {other: {"condition": "service_healthy"} for other in needs}
+def test_a_service_starts_after_what_it_needs(name: str):
+    others = {
+        **{key: ["mongo", "redis", "migrate"] for key in INSTANCES},
+        "nginx": INSTANCES,
+        "migrate": ["secrets", "mongo", "redis"],
+        "mongo": ["secrets"],
+        "redis": ["secrets"],
+        "grafana": ["prometheus"],
+    }
+    assert SERVICES[name].get("depends_on", {}) == {
+        other: {"condition": "service_completed_successfully" if other in ONE_SHOTS else "service_healthy"}
+        for other in others.get(name, [])
+    }
+
+
+def test_one_service_builds_the_image_and_is_ready_before_all_others_that_run_it():
+    assert [name for name, service in SERVICES.items() if "build" in service] == ["secrets"]
+    own = SERVICES["secrets"]["image"]
+    assert [name for name, service in SERVICES.items() if service["image"] == own] == [*INSTANCES, *ONE_SHOTS]
 
 
 @pytest.mark.parametrize("name", SERVICES)
 def test_images_are_pinned(name: str):
-    if name not in INSTANCES:
+    if name not in (*INSTANCES, *ONE_SHOTS):
         assert re.search(r":v?\d+(\.\d+)+(-alpine)?$", SERVICES[name]["image"])
 
 
-def test_no_secret_has_a_default():
-    variables = dict(re.findall(r"\$\{(\w+)([^}]*)\}", TEXT))
-    assert variables.keys() == {
-        "SHOP_JWT_SECRET",
-        "MONGO_PASSWORD",
-        "REDIS_PASSWORD",
-        "SHOP_ADMIN_USERNAME",
-        "SHOP_ADMIN_PASSWORD",
-    }
-    for name in ("SHOP_JWT_SECRET", "MONGO_PASSWORD", "REDIS_PASSWORD"):
-        assert variables[name].startswith(":?")
-    assert variables["SHOP_ADMIN_PASSWORD"] == ":-"
+def test_nothing_has_to_be_set_and_no_secret_has_a_default():
+    for variable, default in re.findall(r"\$\{(\w+)([^}]*)\}", TEXT):
+        assert default.startswith(":-"), variable
+        assert default == ":-" or not variable.endswith(("PASSWORD", "SECRET", "SECRETS", "KEY", "URL")), variable
 
 
-def test_the_example_of_an_environment_names_every_variable_and_no_secret():
+@pytest.mark.parametrize("name", [*INSTANCES, "migrate"])
+def test_every_setting_is_taken_from_the_environment(name: str):
+    environment = SERVICES[name]["environment"]
+    made = {f"SHOP_{name}" for name in ("MONGO_URL", "REDIS_URL", "JWT_SECRET", "ADMIN_PASSWORD")}
+    assert environment.keys() == set(variables()) - {*OF_THE_IMAGE} - made
+    for variable, value in environment.items():
+        assert re.fullmatch(rf"\$\{{{variable}:-[^}}]*\}}", value)
+    assert made <= SERVICES["secrets"]["environment"].keys(), "what is given of these goes into their files"
+
+
+def test_no_secret_is_in_a_command_and_only_one_service_writes_them():
+    for name, service in SERVICES.items():
+        words = str([service.get("command"), service.get("entrypoint"), service.get("healthcheck")])
+        assert "${" not in words.replace("$${", "")
+        mounts = [volume for volume in service.get("volumes", ()) if volume.startswith("shop-secrets:")]
+        assert mounts in ([], ["shop-secrets:/secrets" if name == "secrets" else "shop-secrets:/secrets:ro"])
+
+
+def test_the_files_that_are_read_are_those_that_are_made(tmp_path: Path):
+    command = [str(tmp_path) if word.startswith("/") else word for word in SERVICES["secrets"]["command"][1:]]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("SHOP_")}
+    subprocess.run([SHOP_API, *command], env=environment, check=True, capture_output=True)
+    read = set(re.findall(r"/(?:secrets|first-admin)/(\w+)", TEXT))
+    assert read == {file.name for file in tmp_path.iterdir()}
+    urls = {name: (tmp_path / name).read_text() for name in ("mongo_url", "redis_url")}
+    assert Settings.model_validate(urls).redis_url is not None
+
+
+def test_the_example_of_an_environment_sets_nothing_and_names_what_is_read():
     lines = (ROOT / ".env.example").read_text().splitlines()
-    example = dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
-    used = TEXT + (ROOT / "deploy" / "compose.ha.yml").read_text()
-    assert example.keys() == set(re.findall(r"\$\{(\w+)", used))
-    assert {name for name, value in example.items() if value} == {"SHOP_ADMIN_USERNAME"}
+    assert [line for line in lines if line and not line.startswith("#")] == []
+    named = {line.removeprefix("# ").partition("=")[0] for line in lines if re.match(r"# [A-Z_]+=", line)}
+    used = set(re.findall(r"\$\{(\w+)", TEXT))
+    assert named <= used
+    assert used - set(variables()) <= named
 
 
 def test_nginx_knows_every_instance_by_name_and_weight():
@@ -95,7 +145,7 @@ def test_the_instances_believe_nginx_and_nobody_else():
     assert len(set(addresses)) == 4
     assert all(ipaddress.ip_address(address) in ipaddress.ip_network(network["subnet"]) for address in addresses)
     for name in INSTANCES:
-        assert SERVICES[name]["environment"]["SHOP_TRUSTED_PROXIES"] == address_of("nginx")
+        assert f":-{address_of('nginx')}}}" in SERVICES[name]["environment"]["SHOP_TRUSTED_PROXIES"]
 
 
 def test_the_image_does_not_run_as_root_and_starts_without_a_shell():
