@@ -19,6 +19,7 @@ from shop_api.kernel.versions import ANY_VERSION, ExpectedVersions
 from shop_api.storage.mongo.client import Database
 from shop_api.storage.mongo.transactions import Session, Transactions
 from support.factories import a_product, changes
+from support.processes import PATIENCE
 
 ROOT = AuditContext("root", "127.0.0.1", "request")
 
@@ -159,14 +160,15 @@ class TestAudit:
 
     async def test_of_fifty_editors_of_a_price_each_has_an_entry_and_none_another(self, shop):
         await shop.products.add(given())
+        products = service(shop, Transactions(shop.database, PATIENCE))
         prices = [MoneyPatch(amount=10_000 + n) for n in range(50)]
         changed = await asyncio.gather(
-            *(shop.products.patch(TEA, ProductPatch(price=price), ANY_VERSION, ROOT) for price in prices)
+            *(products.patch(TEA, ProductPatch(price=price), ANY_VERSION, ROOT) for price in prices)
         )
         assert sorted(map(changes, changed)) == list(range(1, 51))
         told = await entries(shop)
         after = {entry.after["price_amount"]: entry.before["price_amount"] for entry in told}
-        chain = [max(changed, key=lambda each: each.version).price.amount]
+        chain: list[str | int] = [max(changed, key=lambda each: each.version).price.amount]
         while chain[-1] in after:
             chain.append(after[chain[-1]])
         assert (len(told), len(chain), chain[-1]) == (50, 51, 2500)  # each begins with what the one before it left
@@ -175,8 +177,9 @@ class TestAudit:
         added = await shop.products.add(given())
         only = ExpectedVersions(frozenset({added.version}))
         rivals = [given(price={"amount": n, "currency": "INR"}) for n in range(50)]
+        products = service(shop, Transactions(shop.database, PATIENCE))
         outcomes: Any = await asyncio.gather(
-            *(shop.products.replace(TEA, rival, only, ROOT) for rival in rivals), return_exceptions=True
+            *(products.replace(TEA, rival, only, ROOT) for rival in rivals), return_exceptions=True
         )
         [winner] = [each for each in outcomes if not isinstance(each, VersionConflict)]
         [entry] = await entries(shop)
@@ -184,8 +187,9 @@ class TestAudit:
 
     async def test_of_many_removals_at_once_one_leaves_an_entry(self, shop):
         await shop.products.add(given())
+        products = service(shop, Transactions(shop.database, PATIENCE))
         outcomes = await asyncio.gather(
-            *(shop.products.remove(TEA, ANY_VERSION, ROOT) for _ in range(10)), return_exceptions=True
+            *(products.remove(TEA, ANY_VERSION, ROOT) for _ in range(10)), return_exceptions=True
         )
         assert outcomes.count(None) == 1
         assert sum(isinstance(each, ProductNotFound) for each in outcomes) == 9

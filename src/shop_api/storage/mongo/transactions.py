@@ -15,23 +15,23 @@ T = TypeVar("T")
 
 
 class Transactions:
-    """Transactions on one database."""
+    """Transactions on one database, each of which ends within `seconds`."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, seconds: float = OPERATION_TIMEOUT_MS / 1000) -> None:
         self._database = database
+        self._seconds = seconds
 
     async def run(self, work: Callable[[Session], Awaitable[T]]) -> T:
         """Run `work` in a transaction: all that it writes with the session is stored, or nothing.
 
-        `work` is called again when the transaction met another one, so it has no other effects. Both together end
-        within four seconds; then PyMongoError.
+        `work` is called again when the transaction met another one, so it has no other effects. Raises PyMongoError
+        if all attempts together take too long.
         """
         session: Session = await awaited(self._database.client.start_session())
-        seconds = OPERATION_TIMEOUT_MS / 1000
         try:
             # The drivers would try again for two minutes.
-            async with session, asyncio.timeout(seconds):
-                with pymongo.timeout(seconds):
+            async with session, asyncio.timeout(self._seconds):
+                with pymongo.timeout(self._seconds):
                     return await session.with_transaction(work)
         except TimeoutError:
             raise NetworkTimeout("the transaction took too long") from None
