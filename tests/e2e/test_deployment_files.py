@@ -36,7 +36,7 @@ def test_only_nginx_publishes_a_port_and_grafana_to_this_machine():
     }
 
 
-@pytest.mark.parametrize("name", SERVICES.keys() - ONE_SHOTS)
+@pytest.mark.parametrize("name", sorted(SERVICES.keys() - ONE_SHOTS))
 def test_every_service_restarts_and_says_how_it_is(name: str):
     service = SERVICES[name]
     assert service["restart"] == "unless-stopped"

@@ -19,7 +19,7 @@ OBJECTS: dict[str, dict[str, Any]] = {
 POD: dict[str, Any] = OBJECTS["deployment"]["spec"]["template"]["spec"]
 (CONTAINER,) = POD["containers"]
 GRACEFUL = 10
-"""Seconds that the service gives its last requests (cli.py)."""
+"""Seconds that the service gives its last requests (cli/main.py)."""
 
 
 @pytest.mark.parametrize("version", ["1.30", "1.37"])
