@@ -23,6 +23,7 @@ from shop_api.features.feature import (
     collections_of,
     models_of,
     routers_of,
+    schema_of,
     tags_of,
 )
 from shop_api.features.users.models import Registration
@@ -34,6 +35,8 @@ from shop_api.http.stack import middleware_stack
 from shop_api.kernel.clock import Clock, utc_now
 from shop_api.observability.metrics import Metrics
 from shop_api.settings import Settings
+from shop_api.storage.mongo.instances import heartbeat
+from shop_api.storage.mongo.migrations import migrating_in_background
 
 log = structlog.get_logger()
 
@@ -57,6 +60,9 @@ def create_app(settings: Settings, features: Sequence[Feature] = FEATURES, clock
             services = await stack.enter_async_context(
                 open_services(settings, clock, features=features, metrics=metrics)
             )
+            database, instance_id = services.database, services.instance_id
+            await stack.enter_async_context(heartbeat(database, instance_id, __version__))
+            await stack.enter_async_context(migrating_in_background(database, schema_of(features), instance_id))
             if settings.admin_username and settings.admin_password:
                 first = Registration(username=settings.admin_username, password=settings.admin_password)
                 if await services.users.ensure_admin(first, AuditContext.of_process("startup")):
@@ -64,7 +70,7 @@ def create_app(settings: Settings, features: Sequence[Feature] = FEATURES, clock
             app.state.services = services
             if cache:
                 cache.open(services.cache, services.auth.is_genuine)
-                await stack.enter_async_context(following(services.cache, services.database, cache_tags_of(features)))
+                await stack.enter_async_context(following(services.cache, database, cache_tags_of(features)))
             yield
 
     app = FastAPI(

@@ -20,7 +20,14 @@ from shop_api.features.auth.metrics import SignIns
 from shop_api.features.auth.one_time_tokens import OneTimeTokens
 from shop_api.features.auth.repository import SessionRepository
 from shop_api.features.auth.service import AuthService
-from shop_api.features.feature import Feature, audit_actions_of, audit_subjects_of, collections_of, permissions_of
+from shop_api.features.feature import (
+    Feature,
+    audit_actions_of,
+    audit_subjects_of,
+    collections_of,
+    permissions_of,
+    schema_of,
+)
 from shop_api.features.home.service import OverviewService
 from shop_api.features.operations.service import AuditService, HealthService
 from shop_api.features.products.repository import ProductRepository
@@ -44,7 +51,8 @@ from shop_api.security.tokens import AccessTokens
 from shop_api.settings import Settings
 from shop_api.storage.mongo import client as mongo
 from shop_api.storage.mongo.client import Database
-from shop_api.storage.mongo.collections import ensure_collection
+from shop_api.storage.mongo.instances import new_instance_id
+from shop_api.storage.mongo.migrations import open_schema
 from shop_api.storage.mongo.transactions import Transactions
 from shop_api.storage.redis.client import Redis, open_redis
 
@@ -55,6 +63,7 @@ class Services:
 
     settings: Settings
     clock: Clock
+    instance_id: str
     metrics: Metrics
     database: Database
     redis: Redis
@@ -84,8 +93,9 @@ async def open_services(
     features: Sequence[Feature] = FEATURES,
     metrics: Metrics | None = None,
 ) -> AsyncIterator[Services]:
-    """The shop on the engines that `settings` name, with the collections of `features` prepared. Closed in reverse
-    order. `clock` is what all rules go by; time-outs and delays go by the machine's."""
+    """The shop on the engines that `settings` name, on a database of the schema that `features` need; SchemaError if
+    it has another one. Closed in reverse order. `clock` is what all rules go by; time-outs and delays go by the
+    machine's."""
     mongo_url, redis_url, secret = settings.required()
     metrics = metrics or Metrics()
     async with AsyncExitStack() as stack:
@@ -95,8 +105,8 @@ async def open_services(
         )
         redis = await stack.enter_async_context(open_redis(redis_url, metrics.redis))
         collections = collections_of(features)
-        for spec in collections:
-            await ensure_collection(database, spec)
+        instance_id = new_instance_id()
+        await open_schema(database, schema_of(features), instance_id, auto=settings.auto_migrate == "on")
         limited = settings.rate_limits == "on"
         limits, delays = RateLimits(redis, enabled=limited), SignInDelays(redis, enabled=limited)
         cursors, counters = Cursors(secret), Counters()
@@ -126,6 +136,7 @@ async def open_services(
         yield Services(
             settings=settings,
             clock=clock,
+            instance_id=instance_id,
             metrics=metrics,
             database=database,
             redis=redis,

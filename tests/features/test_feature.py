@@ -1,5 +1,6 @@
 """A feature that the service has never seen, passed to create_app: everything follows from its record alone."""
 
+import asyncio
 import json
 import uuid
 from collections.abc import AsyncIterator
@@ -28,8 +29,10 @@ from shop_api.kernel.permissions import Caller, Permission
 from shop_api.kernel.schema import Schema
 from shop_api.security.tokens import AccessTokens
 from shop_api.settings import Settings
+from shop_api.storage.mongo import client as mongo
 from shop_api.storage.mongo.client import Database, PyMongoError
 from shop_api.storage.mongo.collections import CollectionSpec, IndexModel
+from support import migrating
 from support.authorization import required
 from support.factories import TEST_SECRET, a_user
 
@@ -211,6 +214,23 @@ async def test_emptying_a_database_empties_it(app, database, notes):
     await empty(app.state.services, ALL)
     assert await database["notes"].count_documents({}) == 0
     assert await database["guards"].count_documents({}) == 1
+
+
+async def test_its_migration_runs_beside_the_service(engines: Settings):
+    """In a database of an earlier version, where the start may migrate."""
+    settings = engines.model_copy(update={"mongo_db": f"test-{uuid.uuid4().hex[:12]}"})
+    things = Feature(
+        name="things",
+        collections=(migrating.THINGS,),
+        migrations=migrating.declared(background=True).migrations["things"],
+    )
+    async with mongo.open_database(engines.required()[0], settings.mongo_db, "pymongo") as database:
+        await migrating.fill(database)
+        async with running_app(settings, (*FEATURES, things)):
+            while await database["things"].count_documents({"form": 1}):
+                await asyncio.sleep(0.02)
+        assert await database["things"].count_documents({"form": 2, "changed": 1}) == migrating.DOCUMENTS
+        await database.client.drop_database(settings.mongo_db)
 
 
 def test_two_features_cannot_declare_one_collection():

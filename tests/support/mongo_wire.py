@@ -12,6 +12,8 @@ import bson
 from support.faults import Wire
 
 WRITES = frozenset({"insert", "update", "delete"})
+HEARTBEATS = frozenset({"instances", "leases"})
+"""Collections that instances write to by themselves, at any time: a fault for any collection leaves them alone."""
 _HEADER = struct.Struct("<iiii")
 _OP_MSG = 2013
 
@@ -60,7 +62,8 @@ class MongoWire(Wire):
     def _meets(self, name: str, collection: Any) -> Fault | None:
         with self._adding:
             for fault in self._faults:
-                if name in fault.commands and fault.collection in (None, collection):
+                meant = collection not in HEARTBEATS if fault.collection is None else collection == fault.collection
+                if name in fault.commands and meant:
                     self._faults.remove(fault)
                     self.met += 1
                     return fault

@@ -24,6 +24,7 @@ from shop_api.cli.backup.commands import backup, restore
 from shop_api.cli.check import check
 from shop_api.cli.demo.commands import demo
 from shop_api.cli.keys import keys
+from shop_api.cli.migrate import migrate
 from shop_api.cli.products import products
 from shop_api.cli.secrets import make_secrets
 from shop_api.cli.terminal import engines, fail, say, settings_or_exit
@@ -45,6 +46,7 @@ app.command()(restore)
 app.command()(demo)
 app.command()(check)
 app.command("secrets")(make_secrets)
+app.command()(migrate)
 
 
 @app.command()
@@ -63,10 +65,9 @@ def serve(
             engines(settings, join=False, check=stop.check) as complete,
         ):
             configure_logging(complete)
+            stop.run(_await_database(complete))
             if settings.mongo_url is None:
                 _make_first_admin(complete, stop)
-            else:
-                stop.run(_await_database(complete))
             _serve(complete, listener, stop)
 
 
@@ -139,8 +140,13 @@ def _check_first_admin(settings: Settings) -> None:
 
 
 async def _await_database(settings: Settings) -> None:
-    """Waits half a minute for MongoDB: where all is started at once, any order has to do."""
+    """Wait half a minute for MongoDB: where all is started at once, any order has to do. Then check the schema: what
+    is wrong with it is said here in words."""
+    from shop_api.features import FEATURES
+    from shop_api.features.feature import schema_of
     from shop_api.storage.mongo import client as mongo
+    from shop_api.storage.mongo.instances import new_instance_id
+    from shop_api.storage.mongo.migrations import open_schema
 
     reason = ""
     for _ in range(_ATTEMPTS):
@@ -148,7 +154,8 @@ async def _await_database(settings: Settings) -> None:
             async with mongo.open_database(
                 settings.required()[0], settings.mongo_db, settings.mongo_driver
             ) as database:
-                await mongo.ping(database)
+                auto = settings.auto_migrate == "on"
+                await open_schema(database, schema_of(FEATURES), new_instance_id(), auto=auto)
             return
         except mongo.PyMongoError as error:
             reason = mongo.brief_message(error)

@@ -9,6 +9,8 @@ import typer
 
 from shop_api import embedded
 from shop_api.settings import Settings, SettingsError, describe, load, unknown_variables
+from shop_api.storage.mongo.leases import LeaseLost
+from shop_api.storage.mongo.schema import SchemaError
 
 
 def say(line: str) -> None:
@@ -32,7 +34,7 @@ def engines(settings: Settings, *, join: bool, check: Callable[[], None] | None 
         with embedded.running(settings, say, join=join, check=check) as complete:
             complete.required()
             yield complete
-    except (embedded.EngineError, SettingsError) as error:
+    except (embedded.EngineError, SettingsError, SchemaError, LeaseLost) as error:
         fail(str(error))
 
 

@@ -42,10 +42,12 @@ def running(settings: Settings, say: Say, *, join: bool = False, check: Check | 
         except OSError as error:
             message = f"cannot use {folder}: {error.strerror}; set SHOP_DATA_DIR to another folder"
             raise EngineError(message) from error
-        if "mongo_url" in found:  # where a developer works: mail is to be read, not sent
+        update: dict[str, object] = {}
+        if "mongo_url" in found:  # where a developer works: mail is to be read, not sent, and nobody runs a command
             found = {**found, "smtp_url": "log:"}
-        missing = {name: SecretStr(value) for name, value in found.items() if getattr(settings, name) is None}
-        yield settings.model_copy(update=missing)
+            update["auto_migrate"] = "on"
+        update |= {name: SecretStr(value) for name, value in found.items() if getattr(settings, name) is None}
+        yield settings.model_copy(update=update)
 
 
 def _start(stack: ExitStack, settings: Settings, folder: Path, say: Say, check: Check) -> dict[str, str]:

@@ -12,6 +12,7 @@ from shop_api.cache.follower import TagsOf
 from shop_api.kernel.permissions import Permission
 from shop_api.storage.mongo.client import Database
 from shop_api.storage.mongo.collections import CollectionSpec
+from shop_api.storage.mongo.schema import DeclaredSchema, Migration
 
 
 class Tag(NamedTuple):
@@ -52,6 +53,8 @@ class Feature:
     audit_subjects: Sequence[str] = ()
     """The kinds of resources that these are about."""
     invariants: Sequence[Invariant] = ()
+    migrations: Sequence[Migration] = ()
+    """Of its collections, numbered 1, 2, 3, … One that has been released is never changed or removed."""
 
 
 def collections_of(features: Iterable[Feature]) -> list[CollectionSpec]:
@@ -61,6 +64,13 @@ def collections_of(features: Iterable[Feature]) -> list[CollectionSpec]:
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ValueError(f"more than one feature declares the collection {', '.join(twice)}")
     return specs
+
+
+def schema_of(features: Iterable[Feature]) -> DeclaredSchema:
+    """Return what the features need of the database."""
+    features = list(features)
+    migrations = {feature.name: feature.migrations for feature in features if feature.migrations}
+    return DeclaredSchema(collections_of(features), migrations)
 
 
 def permissions_of(features: Iterable[Feature]) -> list[Permission]:

@@ -38,6 +38,9 @@ class Settings(BaseSettings):
     """The name of the database."""
     mongo_driver: Annotated[Literal["motor", "pymongo"], _example("pymongo")] = "motor"
     """Which driver speaks to MongoDB: Motor, or PyMongo's own asyncio client."""
+    auto_migrate: Annotated[Literal["on", "off"], _example("on")] = "off"
+    """Whether a start migrates a database of an older schema. `off` refuses it, and `shop-api migrate` does it. With
+    the embedded MongoDB it is always `on`."""
     redis_url: Annotated[RedisUrl | None, _example("redis://:password@cache:6379/0")] = None
     """Where Redis is; by `redis+sentinel://` and `redis+cluster://` see operations.md. Without it `shop-api serve`
     starts the embedded one."""

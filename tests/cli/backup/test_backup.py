@@ -23,10 +23,12 @@ from pymongo import MongoClient
 from shop_api.cli.backup import archive, repository
 from shop_api.settings import Settings
 from shop_api.storage.mongo import client as mongo
+from shop_api.storage.mongo import schema
 from shop_api.storage.mongo.transactions import Transactions
 from support.factories import a_product
 from support.faults import Wire
 from support.processes import PATIENCE, SHOP_API, started, token_of
+from support.processes import environment as settings_environment
 
 pytestmark = pytest.mark.long
 
@@ -127,15 +129,45 @@ class TestRestore:
 
     def test_refuses_a_database_that_has_something_unless_forced(self, file: Path, tmp_path: Path):
         env = environment(tmp_path / "data") | {"SHOP_ADMIN_USERNAME": "another"}
+        with started(env, tmp_path / "serve.log"):
+            pass
+        refused = run(env, "restore", file)
+        assert refused.returncode == 2
+        assert "there is something in the database shop; --force removes it first" in refused.stderr
         with started(env, tmp_path / "serve.log") as (_, url):
-            refused = run(env, "restore", file)
-            assert refused.returncode == 2
-            assert "there is something in the database shop; --force removes it first" in refused.stderr
             token_of(url, "another", ADMIN[1])
-            assert run(env, "restore", file, "--force").returncode == 0
+        assert run(env, "restore", file, "--force").returncode == 0
+        with started(environment(tmp_path / "data"), tmp_path / "serve.log") as (_, url):
             token_of(url, *ADMIN)
             with pytest.raises(httpx.HTTPStatusError):
                 token_of(url, "another", ADMIN[1])
+
+    def test_refuses_while_an_instance_serves(self, file: Path, tmp_path: Path):
+        env = environment(tmp_path / "data") | {"SHOP_ADMIN_USERNAME": "another"}
+        with started(env, tmp_path / "serve.log") as (process, url):
+            refused = run(env, "restore", file, "--force")
+            assert refused.returncode == 2
+            assert f":{process.pid}:" in refused.stderr
+            token_of(url, "another", ADMIN[1])
+
+    def test_nobody_uses_what_a_restore_left_half_done(self, file: Path, engines: Settings, tmp_path: Path):
+        """MongoDB refuses its second document, which has the id of the first."""
+        name, half = f"test-{uuid.uuid4().hex[:12]}", tmp_path / "half.backup"
+        with archive.written(half, {"version": "x", "taken_at": "x"}) as out:
+            out.add("users", '{"_id": "1"}')
+            out.add("users", '{"_id": "1"}')
+        env = settings_environment(engines, SHOP_MONGO_DB=name)
+        assert run(env, "restore", half).returncode == 1
+        for command in (["serve"], ["migrate"], ["demo"]):
+            refused = run(env, *command)
+            assert refused.returncode == 1
+            assert f"a restore of the database {name} did not end" in refused.stderr
+        again = run(env, "restore", file, "--force")
+        assert again.returncode == 0, again.stderr
+        with started(env, tmp_path / "serve.log") as (_, url):
+            token_of(url, *ADMIN)
+        with MongoClient(engines.required()[0]) as client:
+            client.drop_database(name)
 
     def test_a_damaged_file_changes_nothing(self, file: Path, tmp_path: Path):
         half = tmp_path / "half"
@@ -199,7 +231,7 @@ async def test_every_type_comes_back_as_it_was(database: mongo.Database, tmp_pat
         async for name, text in repository.documents(database):
             out.add(name, text)
     await repository.clear(database)
-    assert await repository.is_empty(database)
+    assert await schema.is_empty(database)
     await repository.fill(database, archive.documents(tmp_path / "file"))
     found = await database["things"].find_one()
     assert found == document

@@ -14,6 +14,7 @@ from shop_api.cli.terminal import engines, fail, say, settings_or_exit
 from shop_api.settings import Settings
 from shop_api.storage.mongo.client import PyMongoError, brief_message, snapshot_is_gone
 
+_STILL_SERVING = "instances serve from the database {}: stop {} (one that was killed counts for half a minute)"
 _TOO_SLOW = "it took longer than MongoDB keeps the state of one moment; use mongodump --oplog, see docs/operations.md"
 
 
@@ -35,7 +36,7 @@ def restore(
         bool, typer.Option("--force", help="Also into a database that has something, which is lost.")
     ] = False,
 ) -> None:
-    """Fill an empty database with what FILE holds. No instance should be running on it.
+    """Fill an empty database with what FILE holds, and migrate that. Refused while an instance serves from it.
 
     The whole file is checked before anything is changed.
     """
@@ -72,16 +73,25 @@ def _moment(at: datetime) -> str:
 
 async def _restore(settings: Settings, file: Path, force: bool) -> bool:
     from shop_api.cli.backup import archive, repository
-    from shop_api.container import open_services
+    from shop_api.features import FEATURES
+    from shop_api.features.feature import schema_of
     from shop_api.storage.mongo import client as mongo
+    from shop_api.storage.mongo import instances, leases, migrations, schema
 
+    declared, stored = schema_of(FEATURES), repository.schema_in(archive.documents(file))
+    if stored:
+        schema.RecordedSchema.of(stored).check_usable(declared, f"in {file}")
     async with mongo.open_database(settings.required()[0], settings.mongo_db, settings.mongo_driver) as database:
-        if not await repository.is_empty(database):
-            if not force:
-                return False
+        if live := await instances.live_instances(database):
+            fail(_STILL_SERVING.format(settings.mongo_db, ", ".join(live)), 2)
+        if not await schema.is_empty(database) and not force:
+            return False
+        async with leases.held(database, migrations.LEASE, instances.new_instance_id()) as lease:
+            await schema.begin_restore(database)
             await repository.clear(database)
-        await repository.fill(database, archive.documents(file))
-    async with open_services(settings):  # which makes the indexes
+            await repository.fill(database, archive.documents(file))
+            await schema.end_restore(database, stored)
+            await migrations.migrate_under(lease, database, declared, say)
         return True
 
 

@@ -5,12 +5,19 @@ from collections.abc import AsyncIterator, Iterable
 from shop_api.storage.mongo import client as mongo
 from shop_api.storage.mongo import extended_json
 from shop_api.storage.mongo.client import Database, Document
+from shop_api.storage.mongo.instances import INSTANCES
+from shop_api.storage.mongo.leases import LEASES
+from shop_api.storage.mongo.schema import PLATFORM, SCHEMA
 
 _BATCH = 500
+_OF_THE_MOMENT = {INSTANCES.name, LEASES.name}
+_SCHEMA_LINE = f'["{SCHEMA.name}",'.encode()
+_KEPT = {spec.name for spec in PLATFORM}
 
 
 async def collections(database: Database) -> list[str]:
-    names = await database.list_collection_names()
+    """Return the names of all collections but those that tell what runs at the moment."""
+    names = set(await database.list_collection_names()) - _OF_THE_MOMENT
     return sorted(name for name in names if not name.startswith("system."))
 
 
@@ -24,23 +31,28 @@ async def documents(database: Database) -> AsyncIterator[tuple[str, str]]:
                 yield name, extended_json.dumps(document)
 
 
-async def is_empty(database: Database) -> bool:
-    for name in await collections(database):
-        if await database[name].find_one({}):
-            return False
-    return True
-
-
 async def clear(database: Database) -> None:
-    for name in await collections(database):
+    """Drop all collections but those of the schema, the leases and the instances."""
+    for name in set(await collections(database)) - _KEPT:
         await database[name].drop()
 
 
+def schema_in(lines: Iterable[bytes]) -> Document | None:
+    """Return the schema document of a backup; None if its version had none."""
+    for line in lines:
+        if line.startswith(_SCHEMA_LINE):
+            document: Document = extended_json.loads(line)[1]
+            return document
+    return None
+
+
 async def fill(database: Database, lines: Iterable[bytes]) -> None:
-    """Inserts documents, each the JSON of a list: its collection's name, and itself."""
+    """Insert documents but that of the schema, each the JSON of a list: its collection's name, and itself."""
     current, batch = "", list[Document]()
     for line in lines:
         name, document = extended_json.loads(line)
+        if name in _KEPT:
+            continue
         if batch and (name != current or len(batch) == _BATCH):
             await database[current].insert_many(batch)
             batch = []

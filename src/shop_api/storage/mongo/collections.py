@@ -1,20 +1,32 @@
 """What a collection is, as data: its name, validator, indexes, and whose documents it holds."""
 
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import pymongo
 from pymongo import IndexModel
-from pymongo.errors import CollectionInvalid, OperationFailure
+from pymongo.errors import OperationFailure
 
 from shop_api.storage.mongo.client import Database, Document, Session
 
-__all__ = ["CollectionSpec", "IndexModel", "ensure_collection", "erase", "owned_by"]
+__all__ = [
+    "CollectionSpec",
+    "IndexModel",
+    "IndexPlan",
+    "apply_indexes",
+    "ensure_collection",
+    "ensure_documents",
+    "ensure_validator",
+    "erase",
+    "owned_by",
+    "plan_indexes",
+]
 
-# The first start on a large collection may have to build its indexes.
 _INDEX_BUILD_TIMEOUT = 600
 _NAMESPACE_EXISTS = 48
+_INDEX_OPTIONS = ("unique", "sparse", "expireAfterSeconds", "partialFilterExpression", "collation")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,22 +49,86 @@ class CollectionSpec:
 
 
 async def ensure_collection(database: Database, spec: CollectionSpec) -> None:
-    """Make the collection with its validator, indexes and documents. Nothing changes when it is already so."""
+    """Make the collection with its validator, documents and indexes. Nothing is written when it is already so."""
+    await ensure_validator(database, spec)
+    await ensure_documents(database, spec)
+    await apply_indexes(database, spec, await plan_indexes(database, spec))
+
+
+async def ensure_validator(database: Database, spec: CollectionSpec) -> None:
+    """Make the collection, or give it another validator if that differs: collMod locks all of the collection, and
+    behind a backup it waits, and everything else behind it."""
     options: dict[str, Any] = {"validator": {"$jsonSchema": spec.schema}} if spec.schema else {}
-    try:
-        await database.create_collection(spec.name, **options)
-    except CollectionInvalid:
-        if options:
-            await database.command("collMod", spec.name, **options)
-    except OperationFailure as error:
-        if error.code != _NAMESPACE_EXISTS:  # another instance was faster, with the same validator
-            raise
-    if spec.indexes:
-        with pymongo.timeout(_INDEX_BUILD_TIMEOUT):
-            await database[spec.name].create_indexes(list(spec.indexes))
+    found = await _options(database, spec)
+    if found is None:
+        try:
+            # Not create_collection, which asks first whether there is one.
+            await database.command("create", spec.name, **options)
+        except OperationFailure as error:
+            if error.code != _NAMESPACE_EXISTS:
+                raise
+            found = await _options(database, spec) or {}  # another instance was faster
+    if found is not None and options and found.get("validator") != options["validator"]:
+        await database.command("collMod", spec.name, **options)
+
+
+async def _options(database: Database, spec: CollectionSpec) -> Mapping[str, Any] | None:
+    """The options of the collection; None if there is none."""
+    reply = await database.command("listCollections", filter={"name": spec.name})
+    found: list[Mapping[str, Any]] = [one["options"] for one in reply["cursor"]["firstBatch"]]
+    return found[0] if found else None
+
+
+async def ensure_documents(database: Database, spec: CollectionSpec) -> None:
+    """Insert those of its documents that are missing."""
     for document in spec.documents:
-        fields = {name: value for name, value in document.items() if name != "_id"}
-        await database[spec.name].update_one({"_id": document["_id"]}, {"$setOnInsert": fields}, upsert=True)
+        if await database[spec.name].find_one({"_id": document["_id"]}) is None:
+            fields = {name: value for name, value in document.items() if name != "_id"}
+            await database[spec.name].update_one({"_id": document["_id"]}, {"$setOnInsert": fields}, upsert=True)
+
+
+class IndexPlan(NamedTuple):
+    """How the indexes of a collection become what is declared."""
+
+    create: list[IndexModel]
+    drop: list[str]
+    ours: set[str]
+    """The names of those that the service has made, once this is done."""
+
+
+async def plan_indexes(
+    database: Database, spec: CollectionSpec, ours: AbstractSet[str] = frozenset(), *, adopt: bool = False
+) -> IndexPlan:
+    """Compare what is declared with what there is. Of the names in `ours`, those the service has made, the ones that
+    are no longer declared go; anybody else's index stays. With `adopt`, a declared one that exists counts as made by
+    the service."""
+    existing = await database[spec.name].index_information()
+    same = {name: _identity(index["key"], index) for name, index in existing.items()}
+    wanted = {str(model.document["name"]): model for model in spec.indexes}
+    missing = [model for model in wanted.values() if _identity_of(model) not in same.values()]
+    replaced = {str(model.document["name"]) for model in missing}
+    drop = [name for name in existing if name in ours and (name in replaced or name not in wanted)]
+    kept = {name for name in existing if name in wanted and (adopt or name in ours)}
+    return IndexPlan(missing, drop, kept | replaced)
+
+
+def _identity_of(model: IndexModel) -> tuple[Any, ...]:
+    return _identity(model.document["key"].items(), model.document)
+
+
+def _identity(key: Iterable[tuple[str, Any]], options: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What an index is, whatever its name."""
+    given = {name: options[name] for name in _INDEX_OPTIONS if name in options and options[name] is not False}
+    return list(key), given
+
+
+async def apply_indexes(database: Database, spec: CollectionSpec, plan: IndexPlan) -> None:
+    for name in plan.drop:
+        await database[spec.name].drop_index(name)
+    if plan.create:
+        with pymongo.timeout(_INDEX_BUILD_TIMEOUT):
+            # By default all voting members have to have built it: with one of three down that would never end.
+            await database[spec.name].create_indexes(plan.create, commitQuorum="majority")
 
 
 async def erase(database: Database, specs: Iterable[CollectionSpec], user_id: str, session: Session | None) -> None:
