@@ -63,6 +63,16 @@ def test_it_has_no_more_rights_than_the_image_needs():
     assert "memory" in CONTAINER["resources"]["limits"]
 
 
+def test_the_job_migrates_with_the_image_settings_and_rights_of_the_service():
+    job = OBJECTS["migrate"]["spec"]["template"]
+    (container,) = job["spec"]["containers"]
+    assert container["command"] == ["shop-api", "migrate"]
+    assert (container["image"], container["envFrom"]) == (CONTAINER["image"], CONTAINER["envFrom"])
+    assert container["securityContext"] == CONTAINER["securityContext"]
+    assert job["spec"]["securityContext"] == POD["securityContext"]
+    assert job["metadata"]["labels"] != OBJECTS["deployment"]["spec"]["selector"]["matchLabels"]
+
+
 def test_it_is_not_killed_before_it_has_drained():
     (waiting,) = CONTAINER["lifecycle"]["preStop"]["exec"]["command"][1:]
     drain = int(OBJECTS["configmap"]["data"]["SHOP_DRAIN_SECONDS"])
