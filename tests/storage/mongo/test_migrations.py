@@ -180,8 +180,10 @@ class TestIndexes:
     async def test_one_of_a_dba_that_is_in_the_way_is_named(self, database):
         await opened(database, DeclaredSchema([replace(THINGS, indexes=[])]))
         await database["things"].create_index([("n", -1)], name="n_1")
-        with pytest.raises(SchemaError, match=r"an index of things that the service did not make.*n_1"):
-            await migrate(database, DECLARED, "test", said)
+        for _ in range(2):
+            with pytest.raises(SchemaError, match=r"an index of things that the service did not make.*n_1"):
+                await migrate(database, DECLARED, "test", said)
+        assert (await database["things"].index_information())["n_1"]["key"] == [("n", -1)]
 
     async def test_a_majority_is_enough_for_a_new_one(self, counted, counter):
         """Else it would wait for each voting member, and with one of three down for ever."""

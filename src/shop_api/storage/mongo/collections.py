@@ -109,7 +109,9 @@ async def plan_indexes(
     replaced = {str(model.document["name"]) for model in missing}
     drop = [name for name in existing if name in ours and (name in replaced or name not in wanted)]
     kept = {name for name in existing if name in wanted and (adopt or name in ours)}
-    return IndexPlan(missing, drop, kept | replaced)
+    # One of somebody else's in the way makes the creation fail. It must not count as made by the service after that.
+    created = {name for name in replaced if name not in existing or name in ours}
+    return IndexPlan(missing, drop, kept | created)
 
 
 def _identity_of(model: IndexModel) -> tuple[Any, ...]:

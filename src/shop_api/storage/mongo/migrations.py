@@ -14,6 +14,7 @@ from shop_api.storage.mongo import schema
 from shop_api.storage.mongo.client import Database, Document, PyMongoError, brief_message, unavailable
 from shop_api.storage.mongo.collections import (
     CollectionSpec,
+    IndexPlan,
     apply_indexes,
     ensure_documents,
     ensure_validator,
@@ -155,12 +156,13 @@ class _Runner:
     def __init__(self, database: Database, declared: DeclaredSchema, lease: Lease, say: Say) -> None:
         self._database = database
         self._declared = declared
+        self._collections = (*PLATFORM, *declared.collections)
         self._lease = lease
         self._say = say
 
     async def prepare(self) -> None:
         """Make the collections with their validators and documents."""
-        for spec in (*PLATFORM, *self._declared.collections):
+        for spec in self._collections:
             await self._patiently(partial(ensure_validator, self._database, spec), spec)
             await self._patiently(partial(ensure_documents, self._database, spec), spec)
 
@@ -201,17 +203,25 @@ class _Runner:
     async def prepare_indexes(self) -> None:
         """Make the indexes that are declared, and drop those that the service made and does not declare any more."""
         recorded = await self._recorded()
+        made = {spec.name: set(recorded.indexes.get(spec.name, ())) for spec in self._collections}
         adopt = recorded.state in ("creating", "unversioned")
-        for spec in (*PLATFORM, *self._declared.collections):
-            ours = set(recorded.indexes.get(spec.name, ()))
-            plan = await self._patiently(partial(plan_indexes, self._database, spec, ours, adopt=adopt), spec)
-            if plan.ours != ours:  # before they exist: what is not recorded would count as a DBA's
-                await self._record({f"indexes.{spec.name}": sorted(plan.ours | ours)})
+        plans: list[tuple[CollectionSpec, IndexPlan]] = []
+        for spec in self._collections:
+            compared = partial(plan_indexes, self._database, spec, made[spec.name], adopt=adopt)
+            plans.append((spec, await self._patiently(compared, spec)))
+        # Before they exist, and until they are gone: what is not recorded would count as a DBA's.
+        await self._record_indexes({spec.name: plan.ours | made[spec.name] for spec, plan in plans}, made)
+        for spec, plan in plans:
             if plan.create or plan.drop:
                 self._say(f"indexes of {spec.name}")
                 await self._patiently(partial(apply_indexes, self._database, spec, plan), spec)
-            if ours - plan.ours:
-                await self._record({f"indexes.{spec.name}": sorted(plan.ours)})
+        gone = {spec.name: plan.ours for spec, plan in plans if made[spec.name] - plan.ours}
+        await self._record_indexes(gone, {})
+
+    async def _record_indexes(self, names: Mapping[str, set[str]], recorded: Mapping[str, set[str]]) -> None:
+        changed = {f"indexes.{name}": sorted(ours) for name, ours in names.items() if ours != recorded.get(name)}
+        if changed:
+            await self._record(changed)
 
     async def finish(self) -> RecordedSchema:
         recorded, fingerprint = await self._recorded(), self._declared.fingerprint
