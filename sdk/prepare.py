@@ -15,6 +15,8 @@ JSON = "application/json"
 MADE = "Made by sdk/prepare.py from openapi.json."
 FILTERS = {"ProductFilters": "/products", "UserFilters": "/users"}
 CHANGES = {"MoneyChanges": "MoneyPatch", "ProductChanges": "ProductPatch", "UserChanges": "UserPatch"}
+SAME = {"MoneyIn": "Money"}
+"""What differs from another schema only in that unknown members are refused: one class serves both."""
 GIVEN = {"limit", "cursor", "include_total", "product_id"}
 """What the client gives itself, not its caller."""
 
@@ -32,7 +34,7 @@ class Kind(NamedTuple):
 
 
 def main() -> None:
-    document = json.loads((SDK.parent / "openapi.json").read_text())
+    document = _with_one_class_for_both((SDK.parent / "openapi.json").read_text())
     kinds = sorted({kind for operation in _operations(document) for kind in _kinds(operation["responses"])})
     (SDK / "python/src/shop_client/problems.py").write_text(_in_python(kinds))
     (SDK / "python/src/shop_client/keywords.py").write_text(_keywords(document))
@@ -42,6 +44,15 @@ def main() -> None:
         if JSON in (content := operation.get("requestBody", {}).get("content", {})):
             operation["requestBody"]["content"] = {JSON: content[JSON]}
     (SDK / "openapi.json").write_text(json.dumps(document, indent=2))
+
+
+def _with_one_class_for_both(text: str) -> dict[str, Any]:
+    for closed, both in SAME.items():
+        text = text.replace(f'"#/components/schemas/{closed}"', f'"#/components/schemas/{both}"')
+    document: dict[str, Any] = json.loads(text)
+    for closed in SAME:
+        del document["components"]["schemas"][closed]
+    return document
 
 
 def _operations(document: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -49,7 +49,7 @@ class TestMaking:
         assert len(set(made.values())) == len(made) == 7
         assert all(file.stat().st_mode & 0o777 == 0o600 for folder in folders for file in folder.iterdir())
         taken = {name: made[name] for name in ("mongo_url", "redis_url", "jwt_secret", "admin_password")}
-        assert Settings(**taken, admin_username="admin").required()
+        assert Settings.model_validate({**taken, "admin_username": "admin"}).required()
         assert not any(value in done.stderr for value in made.values())
 
     def test_the_urls_have_the_passwords_in_them(self, make, folders):

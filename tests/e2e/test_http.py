@@ -104,7 +104,7 @@ class TestAnInstanceThatTakesLong:
 
 def test_a_creation_that_reached_no_instance_is_sent_to_another(shop: Shop, admin: httpx.Client, tmp_path: Path):
     # Nobody answers at that address: packets to it are lost, as to a container that is gone.
-    ports = ["192.0.2.1:4000", shop.instances[1].port, shop.instances[1].port]
+    ports: list[int | str] = ["192.0.2.1:4000", shop.instances[1].port, shop.instances[1].port]
     headers = {**admin.headers, "Idempotency-Key": "unreached"}
     with nginx(tmp_path / "nginx", ports) as front:
         answer = httpx.post(f"{front.url}/products", json=without_id("there"), headers=headers, timeout=PATIENCE)

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
@@ -166,7 +167,7 @@ class TestRestore:
         assert again.returncode == 0, again.stderr
         with started(env, tmp_path / "serve.log") as (_, url):
             token_of(url, *ADMIN)
-        with MongoClient(engines.required()[0]) as client:
+        with MongoClient[dict[str, Any]](engines.required()[0]) as client:
             client.drop_database(name)
 
     def test_a_damaged_file_changes_nothing(self, file: Path, tmp_path: Path):

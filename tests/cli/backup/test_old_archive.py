@@ -3,6 +3,7 @@
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -22,7 +23,7 @@ OWNER, PASSWORD = "owner", "a long password of the owner"
 def env(engines: Settings) -> Iterator[dict[str, str]]:
     name = f"test-{uuid.uuid4().hex[:12]}"
     yield environment(engines, SHOP_MONGO_DB=name)
-    with MongoClient(engines.required()[0]) as client:
+    with MongoClient[dict[str, Any]](engines.required()[0]) as client:
         client.drop_database(name)
 
 
@@ -43,7 +44,7 @@ def test_it_restores_migrates_and_serves(env: dict[str, str], engines: Settings,
         entries = httpx.get(f"{url}/audit", headers=headers).raise_for_status().json()["items"]
         assert {"role_changed", "user_disabled", "password_changed"} <= {one["action"] for one in entries}
         token_of(url, "ada", "another horse battery")
-    with MongoClient(engines.required()[0]) as client:
+    with MongoClient[dict[str, Any]](engines.required()[0]) as client:
         indexes = client[env["SHOP_MONGO_DB"]]["products"].index_information()
     assert len(indexes) == len(PRODUCTS.indexes) + 1
 
@@ -55,7 +56,7 @@ def test_a_database_filled_from_it_by_other_means_is_migrated_by_the_command(
     from shop_api.cli.backup import archive
     from shop_api.storage.mongo import extended_json
 
-    with MongoClient(engines.required()[0]) as client:
+    with MongoClient[dict[str, Any]](engines.required()[0]) as client:
         for line in archive.documents(ARCHIVE):
             name, document = extended_json.loads(line)
             client[env["SHOP_MONGO_DB"]][name].insert_one(document)

@@ -32,6 +32,7 @@ class TestLease:
     async def test_who_waits_is_told_for_whom_and_gets_it_at_once_when_it_is_released(self, database):
         told: list[str] = []
         first = await try_acquire(database, "work", "first")
+        assert first is not None
         waiting = asyncio.create_task(_hold_once(database, told))
         while not told:
             await asyncio.sleep(0.01)
@@ -58,6 +59,7 @@ class TestLease:
     async def test_a_holder_notices_that_it_was_taken_over(self, database, monkeypatch):
         monkeypatch.setattr(leases, "_RENEW_SECONDS", 0.01)
         lease = await try_acquire(database, "work", "slow")
+        assert lease is not None
         await expire(database, "work")
         await try_acquire(database, "work", "fast")
         async with kept(lease):
@@ -68,6 +70,7 @@ class TestLease:
 
     async def test_a_holder_that_was_stopped_asks_whether_it_still_has_it(self, database):
         lease = await try_acquire(database, "work", "stopped")
+        assert lease is not None
         await expire(database, "work")
         lease._renewed = time.monotonic() - leases.LEASE_SECONDS
         await lease.check()
