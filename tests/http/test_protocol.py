@@ -12,8 +12,9 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from shop_api.http.problems import problem_response
-from shop_api.http.protocol import HttpProtocol, _Holding
+from shop_api.http.protocol import HttpProtocol
 from shop_api.http.request_state import REFUSAL
+from shop_api.http.transport import Holding
 from support.ports import free_port
 from support.processes import PATIENCE
 
@@ -37,6 +38,16 @@ class Recorded(asyncio.Transport):
         return self.closed
 
 
+class Idle:
+    """A protocol that has read all there was."""
+
+    def has_unread_input(self) -> bool:
+        return False
+
+    def connection_lost(self, exc) -> None:
+        pass
+
+
 class Tapped:
     """A transport whose writes are written down."""
 
@@ -57,8 +68,8 @@ class TestHolding:
         return Recorded()
 
     @pytest.fixture
-    async def transport(self, below) -> _Holding:
-        return _Holding(below)
+    async def transport(self, below) -> Holding:
+        return Holding(below, Idle())
 
     async def test_head_and_body_are_one(self, below, transport):
         transport.write(HEAD)

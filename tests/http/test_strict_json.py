@@ -113,14 +113,14 @@ class TestStructure:
     @pytest.mark.parametrize("closed", [False, True])
     def test_a_hundred_thousand_levels_are_refused(self, opening, closed):
         closing = opening.translate(bytes.maketrans(b"[{", b"]}"), b'"a:')[::-1] if closed else b""
-        assert refusal(opening * 100_000 + b"1" + closing * 100_000) == "The body has too many levels."
+        assert refusal(opening * 100_000 + b"1" + closing * 100_000).startswith("The body has too many levels")
 
     def test_any_depth_is_read_or_refused(self):
         for depth in range(100, 20_000, 199):
             try:
                 value = strict_json.loads(b"[" * depth + b"]" * depth)
             except MalformedBody as error:
-                assert error.detail == "The body has too many levels."  # noqa: PT017
+                assert error.detail.startswith("The body has too many levels")  # noqa: PT017
             else:
                 assert value == [] or isinstance(value[0], list)
 

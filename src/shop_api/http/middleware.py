@@ -9,9 +9,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from shop_api.http.etags import joined, none_match
 from shop_api.http.problems import problem_response
 from shop_api.http.request_state import REFUSAL, request_state
-from shop_api.kernel.errors import BodyTooLarge, Overloaded, PreflightRefused, ShopError
+from shop_api.kernel.errors import Overloaded, PreflightRefused, ShopError
 
-MAX_BODY_BYTES = 1024 * 1024
 _ALWAYS = frozenset({"/health/live", "/health/ready", "/metrics"})
 METHODS = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
 _EXPOSED = "Age, Cache-Status, ETag, Idempotent-Replayed, Location, Retry-After, X-Request-ID"
@@ -96,33 +95,6 @@ class ConcurrencyLimitMiddleware:
             return await self.app(scope, receive, send)
         finally:
             self._inside -= 1
-
-
-class BodyLimitMiddleware:
-    """Refuses bodies over 1 MiB without holding them: by their announced length, else as soon as they exceed it."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            return await self.app(scope, receive, send)
-        length = Headers(scope=scope).get("content-length", "")
-        if length.isdecimal() and int(length[:20]) > MAX_BODY_BYTES:
-            return await problem_response(BodyTooLarge(), scope)(scope, receive, send)
-        received = 0
-
-        async def counted() -> Message:
-            nonlocal received
-            message = await receive()
-            if REFUSAL in scope:  # since then
-                raise scope[REFUSAL]
-            received += len(message.get("body", b""))
-            if received > MAX_BODY_BYTES:
-                raise BodyTooLarge
-            return message
-
-        return await self.app(scope, counted, send)
 
 
 class HeadMiddleware:

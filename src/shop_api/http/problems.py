@@ -26,13 +26,14 @@ from shop_api.kernel.errors import (
     MethodNotAllowed,
     NotFound,
     Overloaded,
+    RequestTimeout,
     ShopError,
     Unauthenticated,
     UnsupportedMediaType,
     VersionConflict,
 )
 from shop_api.kernel.messages import in_words, place
-from shop_api.kernel.schema import Schema
+from shop_api.kernel.schema import MAX_ERRORS, Schema
 from shop_api.storage.mongo.client import PyMongoError, unavailable
 
 MEDIA_TYPE = "application/problem+json"
@@ -87,7 +88,7 @@ def problem_response(error: ShopError, scope: Scope) -> JSONResponse:
 
 
 ANY = (InvalidRequest, InternalError, DatabaseUnavailable, Overloaded)
-BODY = (MalformedBody, BodyTooLarge, UnsupportedMediaType)
+BODY = (MalformedBody, RequestTimeout, BodyTooLarge, UnsupportedMediaType)
 SIGNED_IN = (Unauthenticated, InvalidToken)
 
 
@@ -140,7 +141,7 @@ def add_problem_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
-        found = [{**one, "loc": _place(one["loc"], error.body)} for one in error.errors()]
+        found = ({**one, "loc": _place(one["loc"], error.body)} for one in error.errors())
         return problem_response(InvalidRequest(field_errors(found)), request.scope)
 
     @app.exception_handler(HTTPException)
@@ -164,8 +165,11 @@ def field_errors(errors: Iterable[Mapping[str, Any]], *prefix: str) -> list[Fiel
     found: dict[tuple[str | int, ...], FieldError] = {}
     for error in errors:
         loc = (*prefix, *map(_short, error["loc"]))
-        found.setdefault(loc, FieldError(loc, error["type"], in_words(error)))
-    return [*found.values()][:100]
+        if loc not in found:
+            found[loc] = FieldError(loc, error["type"], in_words(error))
+        if len(found) == MAX_ERRORS:
+            break
+    return [*found.values()]
 
 
 def _place(loc: tuple[str | int, ...], body: object) -> tuple[str | int, ...]:

@@ -15,7 +15,7 @@ from shop_api.http.problems import problem_response
 from shop_api.http.request_state import REFUSAL, request_state
 from shop_api.kernel.errors import InternalError
 from shop_api.observability.logging import current_request_id
-from shop_api.observability.requests import Requests
+from shop_api.observability.requests import CLIENT_LEFT, Requests
 
 if TYPE_CHECKING:
     from shop_api.observability.spans import Tracing
@@ -98,7 +98,10 @@ class RequestContextMiddleware:
                 raise  # too late for another answer: the server has to cut the connection
         finally:
             self._requests.in_flight -= 1
-            seconds = time.perf_counter() - started
+            if state.client_left and status == 0:
+                status = CLIENT_LEFT
+            # Not what the client took to send its body, or a few slow ones would pass for a slow service.
+            seconds = time.perf_counter() - max(started, state.body_arrived)
             self._requests.add(_template(scope), scope["method"], status, seconds, size)
             if self._is_worth_a_line(scope, status):
                 _log(scope, status, seconds, size, state.cache, state.user_id)

@@ -21,6 +21,10 @@ class RequestState:
     """`hit` or `miss` where the HTTP cache was asked; for the log and the trace."""
     overloaded: bool = False
     """Whether it was rejected because too many requests were in flight."""
+    client_left: bool = False
+    """Whether the client was gone before its body was complete."""
+    body_arrived: float = 0.0
+    """When the body was complete, by `time.perf_counter`; 0 if there was none."""
     new_id: str | None = None
     """The id for what the request creates, the same at each attempt with one `Idempotency-Key`."""
 

@@ -9,6 +9,7 @@ from fastapi.routing import APIRoute
 
 from shop_api.http import strict_json
 from shop_api.kernel.errors import FieldError, InvalidRequest, UnsupportedMediaType
+from shop_api.kernel.schema import MAX_ERRORS
 
 JSON = "application/json"
 MERGE_PATCH = "application/merge-patch+json"
@@ -77,5 +78,7 @@ def _refuse_unknown_query(request: Request, known: set[str]) -> None:
         elif "\0" in value:
             errors.append(FieldError(("query", name), "invalid_character", "NUL is not allowed"))
         seen.add(name)
+        if len(errors) == MAX_ERRORS:
+            break
     if errors:
-        raise InvalidRequest(errors[:100])
+        raise InvalidRequest(errors)

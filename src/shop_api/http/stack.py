@@ -8,8 +8,8 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
+from shop_api.http.bodies import RequestBodyMiddleware, body_limits
 from shop_api.http.middleware import (
-    BodyLimitMiddleware,
     ConcurrencyLimitMiddleware,
     CorsMiddleware,
     HeadMiddleware,
@@ -33,12 +33,13 @@ def middleware_stack(app: FastAPI, settings: Settings, context: Layer, cache: La
         UnroutedMiddleware,
         # Before anything that costs: a hit is cheaper than the layers below.
         cache,
+        # Before places are taken, so that no client holds one with a body that never arrives. Behind the cache, which
+        # reads no body.
+        lambda inner: RequestBodyMiddleware(inner, list(body_limits(app.routes))),
         # Behind the cache, since a hit and those who wait for the same fill take no place.
         lambda inner: ConcurrencyLimitMiddleware(inner, settings.max_requests),
         # Before whatever looks at the client's address.
         cast(Layer, partial(ProxyHeadersMiddleware, trusted_hosts=settings.trusted_proxies)),  # with types of its own
-        # Before anything reads a body.
-        BodyLimitMiddleware,
         # Around NotModified, which answers GET.
         HeadMiddleware,
         # Innermost: it needs the ETag that the route has set.

@@ -11,13 +11,18 @@ from typing import Any, NoReturn
 
 from shop_api.kernel.errors import MalformedBody
 
+MAX_VALUES = 1000
+"""In one text: four times what the largest product needs."""
 _INT64 = range(-(2**63), 2**63)
 _EXACT = 2**53
 _BAD_CHARACTER = re.compile("[\0\ud800-\udfff]")
 
 
 def loads(raw: bytes) -> Any:
-    """The value of a JSON text in UTF-8; MalformedBody, which never repeats the text, when there is no single one."""
+    """The value of a JSON text in UTF-8; MalformedBody, which never repeats the text, when there is no single one, or
+    when it holds more than MAX_VALUES."""
+    if not _is_short(raw):
+        raise MalformedBody(f"The body has too many levels or more than {MAX_VALUES} values.")
     try:
         value = _DECODER.decode(raw.decode("utf-8"))
     except UnicodeDecodeError:
@@ -29,6 +34,21 @@ def loads(raw: bytes) -> Any:
     if b"\\u" in raw:  # only an escape can smuggle in what strict UTF-8 and the parser refuse
         _refuse_bad_characters(value)
     return value
+
+
+def _is_short(raw: bytes) -> bool:
+    """Whether there are at most MAX_VALUES containers, members and elements, counted before any is made."""
+    if _marks(raw) <= MAX_VALUES:
+        return True
+    # Not those in strings. A name or a value each: with more strings than that there are too many already.
+    unescaped = raw.replace(b"\\\\", b"").replace(b'\\"', b"")
+    if unescaped.count(b'"') > 4 * MAX_VALUES:
+        return False
+    return _marks(b"".join(unescaped.split(b'"')[::2])) <= MAX_VALUES
+
+
+def _marks(text: bytes) -> int:
+    return text.count(b",") + text.count(b"[") + text.count(b"{")
 
 
 def _refuse_bad_characters(value: Any) -> None:

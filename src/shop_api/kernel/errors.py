@@ -57,7 +57,7 @@ class ShopError(Exception):
 
 class MalformedBody(ShopError):
     """The body could not be read as JSON (RFC 8259) in UTF-8: broken syntax, a key given twice, NaN or Infinity,
-    a number out of range, a NUL or half a surrogate pair in a string, or too many levels."""
+    a number out of range, a NUL or half a surrogate pair in a string, too many levels, or more than 1000 values."""
 
     status, code, title = 400, "malformed_body", "The body is not valid JSON"
 
@@ -153,17 +153,56 @@ class VersionConflict(ShopError):
         return {"current_version": self.current_version}
 
 
-# 413, 415, 422
+# 408, 413, 414, 415, 422, 431
+
+
+class RequestTimeout(ShopError):
+    """The request did not arrive in time: its head within 10 seconds, its body within 10 more, or at 16 KiB a second.
+    Nothing of it was carried out."""
+
+    status, code, title = 408, "request_timeout", "The request did not arrive in time"
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Connection": "close"}  # RFC 9110 §15.5.9
+
+
+class UriTooLong(ShopError):
+    """The path and the query have more than 8 KiB together."""
+
+    status, code, title = 414, "uri_too_long", "The URL is longer than 8 KiB"
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Connection": "close"}
+
+
+class HeadersTooLarge(ShopError):
+    """The head of the request has more than 100 header lines, or more than 32 KiB."""
+
+    status, code, title = 431, "headers_too_large", "The headers are larger than 32 KiB or more than 100"
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Connection": "close"}
 
 
 class BodyTooLarge(ShopError):
-    """The body is larger than 1 MiB."""
+    """The body is larger than this operation reads: 1 MiB where a product is sent, 16 KiB elsewhere. `detail` names
+    the limit."""
 
-    status, code, title = 413, "body_too_large", "The body is larger than 1 MiB"
+    status, code, title = 413, "body_too_large", "The body is too large"
+
+    def __init__(self, max_bytes: int | None = None) -> None:
+        super().__init__(None if max_bytes is None else f"The body may have {_size(max_bytes)} at most.")
 
     @property
     def headers(self) -> dict[str, str]:
         return {"Connection": "close"}  # the rest of the body is not read
+
+
+def _size(number: int) -> str:
+    return f"{number >> 20} MiB" if number >> 20 else f"{number >> 10} KiB"
 
 
 class UnsupportedMediaType(ShopError):

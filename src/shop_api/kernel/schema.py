@@ -3,9 +3,19 @@
 import re
 from collections.abc import Callable
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, validate_email
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+    validate_email,
+)
 from pydantic_core import PydanticCustomError
 
 from shop_api.kernel.messages import allowed
@@ -16,6 +26,26 @@ class Schema(BaseModel):
     """A closed, strictly typed object: unknown fields are refused, and `true` or `"1"` is not an integer."""
 
     model_config = ConfigDict(extra="forbid", strict=True, use_attribute_docstrings=True)
+
+
+MAX_ERRORS = 100
+"""How many mistakes of one request are told."""
+
+
+class RequestBody(Schema):
+    """What a client sends. More than MAX_ERRORS mistakes are told as one: to tell a mistake costs much more than to
+    make it."""
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _bound_errors(cls, value: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        try:
+            return handler(value)
+        except ValidationError as error:
+            if error.error_count() > MAX_ERRORS:
+                message = "More than {limit} values are not valid"
+                raise PydanticCustomError("too_many_errors", message, {"limit": MAX_ERRORS}) from None
+            raise
 
 
 def _hide_defaults(schema: dict[str, Any]) -> None:
@@ -41,7 +71,7 @@ def late_enum(name: str) -> dict[str, Any]:
     return {LATE_ENUM: name}
 
 
-class Patch(Schema):
+class Patch(RequestBody):
     """Changes, as a JSON Merge Patch (RFC 7396): what is absent stays, so the defaults of its fields mean nothing."""
 
     model_config = ConfigDict(json_schema_extra=_hide_defaults)

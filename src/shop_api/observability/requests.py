@@ -15,6 +15,9 @@ from shop_api.observability.histogram import Histogram
 
 _METHODS = {method: method for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")}
 _ERRORS = (500, 503)
+CLIENT_LEFT = 499
+"""The status of a request whose client left before its body was complete, as nginx has it. Nothing was answered."""
+_UNTIMED = frozenset({0, 408, CLIENT_LEFT})
 OTHER = "other"
 """The route of whatever no template stands for, and the method of whatever is none that this service has."""
 
@@ -73,4 +76,5 @@ class Requests(Collector):
 
 
 def _class(status: int) -> str:
-    return f"{status // 100}xx" if status else "none"
+    """`none` where it was the client that took the time."""
+    return "none" if status in _UNTIMED else f"{status // 100}xx"

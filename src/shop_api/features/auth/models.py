@@ -6,11 +6,11 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from shop_api.audit.models import ActionOut, AuditEntry, State
 from shop_api.features.users.models import NewPassword, UserOut
-from shop_api.kernel.schema import Email, Schema, Timestamp
+from shop_api.kernel.schema import Email, RequestBody, Schema, Timestamp
 from shop_api.security.passwords import MAX_CODE_POINTS
 
 
-class Credentials(Schema):
+class Credentials(RequestBody):
     """A sign-in with JSON."""
 
     username: Annotated[str, Field(min_length=1, max_length=64, examples=["ada"])]
@@ -34,7 +34,7 @@ class PasswordForm(BaseModel):
 RefreshTokenText = Annotated[str, Field(min_length=1, max_length=200, description="The newest one of the session.")]
 
 
-class Refresh(Schema):
+class Refresh(RequestBody):
     """A refresh token to spend, as JSON."""
 
     refresh_token: RefreshTokenText
@@ -61,7 +61,7 @@ class Tokens(Schema):
     """For `POST /auth/refresh`, once: each answer has the next one, and a spent one ends the session."""
 
 
-class PasswordChange(Schema):
+class PasswordChange(RequestBody):
     """One's own new password."""
 
     current_password: Annotated[
@@ -159,20 +159,20 @@ class Export(Schema):
 _Token = Annotated[str, Field(min_length=1, max_length=200, description="The token from the mail.")]
 
 
-class EmailToken(Schema):
+class EmailToken(RequestBody):
     """What was sent to an address, given back."""
 
     token: _Token
 
 
-class ResetRequest(Schema):
+class ResetRequest(RequestBody):
     """Whose password is forgotten."""
 
     email: Email
     """A verified address."""
 
 
-class PasswordReset(Schema):
+class PasswordReset(RequestBody):
     """A new password, without the old one."""
 
     token: _Token

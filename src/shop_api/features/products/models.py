@@ -20,7 +20,7 @@ from pydantic_core import PydanticCustomError
 from shop_api.kernel.messages import allowed
 from shop_api.kernel.money import MAX_AMOUNT, Currency, Money
 from shop_api.kernel.pagination import CursorText, IncludeTotal, Limit, Page
-from shop_api.kernel.schema import Line, Patch, Schema, Slug, Text, Timestamp, Version, with_example
+from shop_api.kernel.schema import Line, Patch, RequestBody, Schema, Slug, Text, Timestamp, Version, with_example
 
 MAX_STOCK = 2**53 - 1  # the largest integer that every JSON reader holds exactly (RFC 7493 §2.2)
 
@@ -110,7 +110,7 @@ class _Fields(Schema):
 _SAID = set(_Fields.model_fields)
 
 
-class ProductIn(_Fields):
+class ProductIn(_Fields, RequestBody):
     """A product to add, or all of one to replace: what is left out gets its default."""
 
     product_id: ProductId | None = None

@@ -19,6 +19,7 @@ from shop_api.features.products.models import (
     ProductQuery,
 )
 from shop_api.features.products.permissions import PRODUCTS_WRITE
+from shop_api.http.bodies import body_limit
 from shop_api.http.dependencies import AuditContextDep, CallerLookupDep, ExpectedVersionsDep, NewIdDep, Requires
 from shop_api.http.etags import etag
 from shop_api.http.idempotency.errors import KEYED
@@ -33,6 +34,8 @@ from shop_api.kernel.permissions import Caller
 router = APIRouter(prefix="/products", tags=["Products"], route_class=CreatingRoute)
 
 _Editor = Annotated[Caller, Requires(PRODUCTS_WRITE)]
+# Ten thousand characters of description, fifty attributes and twenty addresses, each in its longest spelling.
+_MAX_BODY_BYTES = 1024 * 1024
 _AS_ADMIN = (*SIGNED_IN, Forbidden)
 _PUBLIC_LIST = problems(*_AS_ADMIN) | {200: CONTENT_ETAG, 304: NOT_MODIFIED}
 _ID = allowed("^[A-Za-z0-9._-]{1,64}$", "An id has 1 to 64 letters A to Z and a to z, digits and . _ -")
@@ -80,6 +83,7 @@ async def get_product(
     responses=problems(*_AS_ADMIN, *BODY, *KEYED, DuplicateProduct) | {201: LOCATION},
     openapi_extra=PARAMETER,
 )
+@body_limit(_MAX_BODY_BYTES)
 async def add_product(
     given: ProductIn, caller: _Editor, new_id: NewIdDep, products: ProductServiceDep, response: Response
 ) -> ProductOut:
@@ -93,6 +97,7 @@ _CHANGING = problems(*_AS_ADMIN, *BODY, ProductNotFound, VersionConflict) | {200
 
 
 @router.put("/{product_id}", responses=_CHANGING)
+@body_limit(_MAX_BODY_BYTES)
 async def replace_product(
     product_id: _ProductId,
     body: ProductIn,
@@ -107,6 +112,7 @@ async def replace_product(
 
 
 @router.patch("/{product_id}", responses=_CHANGING)
+@body_limit(_MAX_BODY_BYTES)
 async def patch_product(
     product_id: _ProductId,
     patch: Annotated[ProductPatch, Body(media_type=MERGE_PATCH)],

@@ -8,7 +8,7 @@ from pydantic_core import PydanticCustomError
 from shop_api.kernel.messages import allowed
 from shop_api.kernel.pagination import CursorText, IncludeTotal, Limit, Page
 from shop_api.kernel.permissions import Caller, Role
-from shop_api.kernel.schema import Email, Line, Patch, Schema, Timestamp, Version, with_example
+from shop_api.kernel.schema import Email, Line, Patch, RequestBody, Schema, Timestamp, Version, with_example
 from shop_api.security.passwords import MAX_CODE_POINTS, MAX_LENGTH, MIN_LENGTH, normalised
 
 NAMES = "A username has 3 to 32 letters a to z, digits and . _ -, and a letter or digit at both ends"
@@ -42,7 +42,7 @@ NewPassword = Annotated[
 ]
 
 
-class Registration(Schema):
+class Registration(RequestBody):
     """A new account."""
 
     username: Username

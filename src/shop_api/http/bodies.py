@@ -1,0 +1,154 @@
+"""Request bodies, each read in full before its request takes a place, within a limit and in time."""
+
+import asyncio
+import re
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple, TypeVar
+
+from fastapi.routing import iter_route_contexts
+from starlette.datastructures import Headers
+from starlette.routing import BaseRoute, compile_path
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from shop_api.http.problems import problem_response
+from shop_api.http.request_state import REFUSAL, request_state
+from shop_api.kernel.errors import BodyTooLarge, Overloaded, RequestTimeout, ShopError
+
+MAX_BYTES = 16 * 1024
+"""Of a body where its route does not say anything else."""
+ARRIVAL_SECONDS = 10.0
+MIN_BYTES_PER_SECOND = 16 * 1024
+"""A body has ARRIVAL_SECONDS, and more only while it arrives at this rate: a deadline of progress for large ones."""
+MAX_BUFFERED_BYTES = 64 * 1024 * 1024
+"""Of all bodies that this process holds at the same time."""
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def body_limit(max_bytes: int) -> Callable[[F], F]:
+    """Mark the handler of a route that takes larger or smaller bodies than MAX_BYTES."""
+
+    def mark(handler: F) -> F:
+        handler.max_body_bytes = max_bytes  # type: ignore[attr-defined]
+        return handler
+
+    return mark
+
+
+class BodyLimit(NamedTuple):
+    """How long a body a route takes."""
+
+    methods: frozenset[str]
+    pattern: re.Pattern[str]
+    max_bytes: int
+
+
+def body_limits(routes: Sequence[BaseRoute]) -> Iterator[BodyLimit]:
+    """The limits of the routes that are marked."""
+    for route in iter_route_contexts(routes):
+        max_bytes = getattr(route.endpoint, "max_body_bytes", None)
+        if max_bytes and route.path:
+            yield BodyLimit(frozenset(route.methods or ()), compile_path(route.path)[0], max_bytes)
+
+
+class RequestBodyMiddleware:
+    """Reads the body, so that what stands behind it never waits for a client. Bodies that are too large, that arrive
+    too slowly or for which there is no memory are refused; a client that leaves gets no answer."""
+
+    def __init__(self, app: ASGIApp, limits: Sequence[BodyLimit]) -> None:
+        self.app = app
+        self._limits = limits
+        self._buffered = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or not _has_body(headers := Headers(scope=scope)):
+            return await self.app(scope, receive, send)
+        reading = _Reading(self._limit_of(scope), scope, receive)
+        try:
+            body = await self._read(reading, headers)
+        except ShopError as error:
+            return await problem_response(error, scope)(scope, receive, send)
+        finally:
+            self._buffered -= reading.received
+        state = request_state(scope)
+        if body is None:
+            state.client_left = True
+            return None
+        state.body_arrived = time.perf_counter()
+        return await self.app(scope, _replayed(body, receive), send)
+
+    def _limit_of(self, scope: Scope) -> int:
+        for limit in self._limits:
+            if scope["method"] in limit.methods and limit.pattern.match(scope["path"]):
+                return limit.max_bytes
+        return MAX_BYTES
+
+    async def _read(self, reading: "_Reading", headers: Headers) -> bytes | None:
+        """Return the body, or None if the client has left."""
+        length = headers.get("content-length", "")
+        if length.isdecimal() and int(length[:20]) > reading.max_bytes:
+            raise BodyTooLarge(reading.max_bytes)
+        try:
+            async with asyncio.timeout(ARRIVAL_SECONDS) as deadline:
+                return await self._read_all(reading, deadline)
+        except TimeoutError:
+            raise RequestTimeout from None
+
+    async def _read_all(self, reading: "_Reading", deadline: asyncio.Timeout) -> bytes | None:
+        latest = deadline.when() or 0.0
+        while await reading.next():
+            self._buffered += len(reading.parts[-1])
+            if self._buffered > MAX_BUFFERED_BYTES:
+                raise Overloaded(retry_after=1)
+            deadline.reschedule(latest + reading.received / MIN_BYTES_PER_SECOND)
+        return None if reading.client_left else b"".join(reading.parts)
+
+
+class _Reading:
+    """A body as far as it has arrived."""
+
+    def __init__(self, max_bytes: int, scope: Scope, receive: Receive) -> None:
+        self.max_bytes = max_bytes
+        self.received = 0
+        self.parts: list[bytes] = []
+        self.client_left = False
+        self._scope = scope
+        self._receive = receive
+        self._complete = False
+
+    async def next(self) -> bool:
+        """Wait for the next part. Return False if the body is complete or the client has left."""
+        if self._complete:
+            return False
+        message = await self._receive()
+        if REFUSAL in self._scope:  # since then
+            raise self._scope[REFUSAL]
+        if message["type"] == "http.disconnect":
+            self.client_left = True
+            return False
+        part: bytes = message.get("body", b"")
+        if self.received + len(part) > self.max_bytes:
+            raise BodyTooLarge(self.max_bytes)
+        self.received += len(part)
+        self.parts.append(part)
+        self._complete = not message.get("more_body", False)
+        return True
+
+
+def _has_body(headers: Headers) -> bool:
+    return headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
+
+
+def _replayed(body: bytes, receive: Receive) -> Receive:
+    """The messages of a request whose body has been read."""
+    first = True
+
+    async def next_message() -> Message:
+        nonlocal first
+        if not first:
+            return await receive()
+        first = False
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return next_message
