@@ -77,7 +77,7 @@ async def ticket_of(tier: RedisTier, key=KEY, tags=TAGS) -> WriteToken:
         ticket, _ = await tier.lookup(key, tags)
         if ticket is not None:
             return ticket
-        tier.expect(tags)
+        tier.expect(key, tags)
         assert time.monotonic() < deadline, "not trusted"
         await asyncio.sleep(0.01)
 
@@ -119,9 +119,26 @@ class TestShared:
         tier = await tier_of()
         assert await tier.lookup(("/products/new", b""), ("product:new",)) == (None, None)
         assert await tier.lookup(("/products/new", b""), ("product:new",)) == (None, None)
-        tier.expect(("product:new",))
+        tier.expect(KEY, ("product:new",))
         ticket, stored = await tier.lookup(("/products/new", b""), ("product:new",))
         assert (ticket is None, stored) == (False, None)
+
+    async def test_a_list_is_stored_at_its_second_miss(self, tier_of, direct):
+        """Otherwise each made-up query would fill Redis with one more page."""
+        tier, stored = await tier_of(), {}
+        await ticket_of(tier, LIST, LIST_TAGS)
+        for number in range(50):
+            key = ("/products", b"q=%d" % number)
+            ticket, _ = await tier.lookup(key, LIST_TAGS)
+            assert ticket is None
+            tier.expect(key, LIST_TAGS)
+        ticket, answer = await tier.lookup(("/products", b"q=7"), LIST_TAGS)
+        assert (ticket is None, answer) == (False, None)
+        tier.store(("/products", b"q=7"), ticket, an_answer(), time.monotonic())
+        assert await found(tier, ("/products", b"q=7"), LIST_TAGS) == "old"
+        async for name in direct.scan_iter("*answer:*"):
+            stored[name] = len(await direct.get(name))
+        assert sum(size > 1 for size in stored.values()) == 1
 
     async def test_a_tag_ends_all_answers_that_carry_it_and_no_others(self, tier_of):
         one, other = await tier_of(), await tier_of()

@@ -96,6 +96,14 @@ class TestRunning:
             with pytest.raises(ConnectionRefusedError):
                 socket.create_connection((host, int(port)))
 
+    def test_redis_has_a_limit_beyond_which_the_least_used_goes(self, tmp_path):
+        with (
+            embedded.running(settings_for(tmp_path), quiet) as settings,
+            Redis.from_url(settings.required()[1]) as redis,
+        ):
+            assert int(redis.config_get("maxmemory")["maxmemory"]) == 64 * 2**20
+            assert redis.config_get("maxmemory-policy")["maxmemory-policy"] == "allkeys-lru"
+
     def test_data_survives_a_stop_and_a_start(self, tmp_path):
         for expected in ([0, 1], [0, 1, 2]):
             with embedded.running(settings_for(tmp_path), quiet) as settings:

@@ -7,6 +7,7 @@ a change fences what was read before it, in the memory by the flights it marks a
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Collection
+from contextlib import suppress
 from typing import NamedTuple
 
 from shop_api.cache.counters import Counters
@@ -22,6 +23,8 @@ STALE_IF_ERROR = 30.0
 changes are known here."""
 # After the database did not answer. Longer than an operation takes to give up, so that one at a time finds out.
 _SPARED = 6.0
+# Answers that may be kept and given to everyone.
+_SHARED = frozenset({200, 404})
 _UNAVAILABLE = b'"%s"' % DatabaseUnavailable.code.encode()
 
 Load = Callable[[], Awaitable[CachedResponse]]
@@ -69,8 +72,12 @@ class HttpCache:
             fill = self._start_fill(key, tags, route, load, fresh)
             return await asyncio.shield(fill.task)
         self.counters.waits += 1
-        fetched = await asyncio.shield(fill.task)
-        return fetched._replace(status=b"fwd=uri-miss; collapsed")
+        with suppress(Exception):  # its own request is told of it
+            fetched = await asyncio.shield(fill.task)
+            if fetched.response.status in _SHARED:
+                return fetched._replace(status=b"fwd=uri-miss; collapsed")
+        # Why it failed may have to do with the one request that it was made for.
+        return FetchedResponse(await load(), time.monotonic(), b"fwd=uri-miss")
 
     async def invalidate(self, tags: Collection[str]) -> None:
         """To be awaited after a change was committed and before it is acknowledged."""
@@ -139,11 +146,11 @@ class HttpCache:
         if gone and stale is not None and time.monotonic() < self.seen_through + STALE_IF_ERROR:
             self.counters.redis_hits += 1
             return stale
-        if response.status not in (200, 404):
+        if response.status not in _SHARED:
             return FetchedResponse(response, born, b"fwd=uri-miss")
         self._keep(fill, key, Entry(response, fill.tags, route, born, fill.started + LIFE))
         if behind or write_token is None:
-            self.redis.expect(fill.tags)
+            self.redis.expect(key, fill.tags)
         elif not fill.fenced:
             self.redis.store(key, write_token, response, born)
         return FetchedResponse(response, born, b"fwd=request; stored" if fresh else b"fwd=uri-miss; stored")

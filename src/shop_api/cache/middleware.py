@@ -17,8 +17,8 @@ from shop_api.http.request_state import request_state
 # Anybody may keep it, and has to ask each time whether it is still current: nobody but us learns of changes.
 _PUBLIC = b"public, no-cache"
 _PRIVATE = b"private, no-cache"
-# What may depend on who asks, or on what they hold already.
-_PERSONAL = frozenset({b"authorization", b"cookie", b"if-none-match", b"cache-control", b"range"})
+# All that an answer for everyone is made from, besides its address. What else one client sends must change nothing.
+_SHARED = frozenset({b"host", b"traceparent", b"tracestate"})
 _REFUSALS = frozenset({401, 403, 404})
 
 
@@ -111,7 +111,7 @@ class CacheMiddleware:
 
     async def _public_response(self, scope: Scope, tags: Sequence[str]) -> CachedResponse:
         """What the service answers to somebody without a token who holds nothing yet."""
-        headers = [header for header in scope["headers"] if header[0] not in _PERSONAL]
+        headers = [header for header in scope["headers"] if header[0] in _SHARED]
         messages: list[Message] = []
 
         async def nothing() -> Message:

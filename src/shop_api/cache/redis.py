@@ -31,6 +31,8 @@ _CONNECT_TIMEOUT = 1.0
 # Of answers and tokens alike: what an expired token permitted is worth nothing, since the next one is another.
 _SECONDS = 300
 _TOKEN_BYTES = 8
+# In place of an answer that was asked for once. Shorter than any token.
+_EXPECTED = b"?"
 _MOST_WAITING = 10_000
 _RETRY_SECONDS = 1.0
 _SOON = 0.005
@@ -68,7 +70,8 @@ class RedisTier:
     async def lookup(
         self, key: Key, tags: Collection[str]
     ) -> tuple[WriteToken | None, tuple[CachedResponse, float] | None]:
-        """What permits to store an answer, None if Redis is not trusted; and the answer it holds, with its age."""
+        """What permits to store an answer, None if Redis is not trusted or has not been told to `expect` it; and the
+        answer it holds, with its age."""
         if not self._trusted:
             return None, None
         generation = self._generation
@@ -82,6 +85,8 @@ class RedisTier:
             return None, None
         if None in tokens:
             return None, None
+        if raw is None and _has_query(key):
+            return None, None
         tag_tokens = b"".join(tokens)
         if raw is None or not raw.startswith(tag_tokens):
             return WriteToken(generation, tag_tokens), None
@@ -91,11 +96,17 @@ class RedisTier:
             log.warning("a stored answer cannot be read", reason=str(error))
             return WriteToken(generation, tag_tokens), None
 
-    def expect(self, tags: Collection[str]) -> None:
-        """Makes that there is a ticket for these tags the next time: what nobody asks for again is not stored."""
+    def expect(self, key: Key, tags: Collection[str]) -> None:
+        """Permit the next miss of this key to store its answer. What nobody asks for again is not stored: a stranger
+        could fill Redis with pages that differ in nothing but their address."""
         if self._trusted:
             names = (self._prefix + tag for tag in tags)
-            self._tell([("SET", name, os.urandom(_TOKEN_BYTES), "NX", "EX", _SECONDS) for name in names])
+            commands: list[Command] = [
+                ("SET", name, os.urandom(_TOKEN_BYTES), "NX", "EX", _SECONDS) for name in names
+            ]
+            if _has_query(key):
+                commands.append(("SET", self._name(key), _EXPECTED, "NX", "EX", _SECONDS))
+            self._tell(commands)
 
     def store(self, key: Key, write_token: WriteToken, response: CachedResponse, born: float) -> None:
         """Sends the answer on its way, to be found under the tokens of `write_token`."""
@@ -214,6 +225,11 @@ class RedisTier:
             packed = self._connection.pack_commands(commands)
             await self._connection.send_packed_command(packed, check_health=False)
             return [await self._connection.read_response(disconnect_on_error=False) for _ in commands]
+
+
+def _has_query(key: Key) -> bool:
+    """Whether a client has made up a part of this key. Without one there are as many as there are things stored."""
+    return key[1] != b""
 
 
 def _aged(raw: bytes) -> tuple[CachedResponse, float]:

@@ -26,6 +26,8 @@ def running(folder: Path, check: Callable[[], None] = lambda: None) -> Iterator[
         command: list[str | Path] = [
             *(binary(), "--bind", "127.0.0.1", "--port", str(port), "--dir", data),
             *("--appendonly", "yes", "--save", "", "--daemonize", "no"),
+            # All of it can be lost: the least recently used goes first.
+            *("--maxmemory", "64mb", "--maxmemory-policy", "allkeys-lru"),
         ]
         with child(command, log) as process:
             if _answers(process, port, check):
