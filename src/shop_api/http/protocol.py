@@ -63,9 +63,11 @@ class HttpProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         # Each call here is paid for by every request: hence no override of a callback where this one can look.
         self._size += len(data)
-        self._unset_keepalive_if_required()
+        if self.timeout_keep_alive_task is not None:
+            self._unset_keepalive_if_required()
         self._feed(data)
-        if self._timer is None and self._is_between_messages() and not self.cycle.response_complete:
+        cycle = self.cycle
+        if self._timer is None and "method" in self.scope and not (cycle.more_body or cycle.response_complete):
             self._size = 0
         else:
             self._check_unfinished()
@@ -131,7 +133,7 @@ class HttpProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         if self._size > MAX_URL_BYTES or len(self.headers) > MAX_HEADERS:
             self._measure_head()
-        super().on_headers_complete()
+        HttpToolsProtocol.on_headers_complete(self)
         hosts = [value for name, value in self.headers if name == b"host"]
         if len(hosts) != 1 or not _is_host(hosts[0]) or self._websocket or self.url == b"*":
             self._check(hosts)
