@@ -3,12 +3,13 @@
 import asyncio
 import threading
 import time
+import tracemalloc
 import unicodedata
 from collections.abc import Iterator
 
 import pytest
 
-from shop_api.security.passwords import Passwords, normalised, weakness
+from shop_api.security.passwords import MIN_LENGTH, Passwords, _common, normalised, weakness
 from support.factories import PASSWORD, password_hash
 
 
@@ -32,6 +33,32 @@ class TestWeakness:
     @pytest.mark.parametrize("password", [PASSWORD, "ada-lovelace-1", "päßwörd-für-tee", "😀😀😀😀😀😀😀😀"])
     def test_anything_else_will_do(self, password):
         assert weakness(password, "ada-lovelace") is None
+
+
+class TestCommonPasswords:
+    @pytest.mark.parametrize("word", ["football", "1q2w3e4r", "trustno1", "sunshine", "princess", "11111111"])
+    def test_a_sample_is_refused(self, word):
+        assert weakness(word.upper(), "ada") == weakness(word, "ada") == "is among the most common passwords"
+
+    def test_the_list_holds_passwords_as_they_are_compared_and_nothing_else(self):
+        assert len(_common()) == 11_611
+        assert [word for word in _common() if len(word) < MIN_LENGTH or normalised(word).casefold() != word] == []
+        assert [word for word in _common() if word.startswith("#") or word != word.strip()] == []
+
+    def test_loading_it_takes_little_time_and_memory(self):
+        started = time.process_time()
+        _common.__wrapped__()
+        seconds = time.process_time() - started
+        tracemalloc.start()
+        try:
+            kept = _common.__wrapped__()
+            held, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert kept == _common()
+        assert seconds < 0.1  # about 5 ms on one quiet core
+        assert held < 2 * 2**20
+        assert peak < 4 * 2**20
 
 
 class TestHash:

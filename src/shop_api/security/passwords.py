@@ -7,10 +7,7 @@ import asyncio
 import unicodedata
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
-from importlib.machinery import SourceFileLoader
-from importlib.util import find_spec
 from pathlib import Path
-from types import ModuleType
 from typing import Self
 
 from passlib.context import CryptContext
@@ -40,15 +37,8 @@ def weakness(password: str, username: str) -> str | None:
 
 @cache
 def _common() -> frozenset[str]:
-    # Loaded when first needed, since it takes a while; and for a moment only, since the package as a whole, with the
-    # word lists of several languages, would stay in 12 MiB of memory.
-    package = find_spec("zxcvbn")
-    assert package is not None
-    assert package.origin is not None
-    loader = SourceFileLoader("frequency_lists", str(Path(package.origin).with_name("frequency_lists.py")))
-    lists = ModuleType("frequency_lists")
-    loader.exec_module(lists)
-    return frozenset(word for word in lists.FREQUENCY_LISTS["passwords"] if len(word) >= MIN_LENGTH)
+    lines = Path(__file__).with_name("common_passwords.txt").read_text(encoding="ascii").splitlines()
+    return frozenset(line for line in lines if not line.startswith("#"))
 
 
 class Passwords:
