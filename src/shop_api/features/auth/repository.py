@@ -9,6 +9,7 @@ from datetime import datetime
 
 from shop_api.features.auth.models import Session
 from shop_api.storage.mongo import client as mongo
+from shop_api.storage.mongo import portable
 from shop_api.storage.mongo.client import Database, Document
 from shop_api.storage.mongo.collections import CollectionSpec, IndexModel
 
@@ -55,18 +56,15 @@ class SessionRepository:
     async def rotate(self, session: Session, secret_hash: str, used_at: datetime, expires_at: datetime) -> bool:
         """Spends the refresh token with the hash `session.secret_hash` for the next one, and notes where it was used;
         False if it was spent already. Of several at once one is True."""
-        # A pipeline, since with anything beside _id in the filter the embedded engine reads the whole collection.
-        unspent = {"$eq": ["$secret_hash", session.secret_hash]}
         new = {
             "secret_hash": secret_hash,
             "last_used_at": used_at,
             "expires_at": expires_at,
-            "address": {"$literal": session.address},
-            "user_agent": {"$literal": session.user_agent},
+            "address": session.address,
+            "user_agent": session.user_agent,
         }
-        update = {name: {"$cond": [unspent, value, f"${name}"]} for name, value in new.items()}
-        result = await self._sessions.update_one({"_id": session.id}, [{"$set": update}])
-        return result.modified_count == 1
+        unspent = {"secret_hash": session.secret_hash}
+        return await portable.compare_and_set(self._sessions, session.id, unspent, new)
 
     async def remove(self, session_ids: Sequence[str]) -> None:
         await self._sessions.delete_many({"_id": {"$in": list(session_ids)}})
@@ -78,10 +76,7 @@ class SessionRepository:
         if not kept:
             await self._sessions.delete_many({"user_id": user_id}, session=session)
             return
-        # By their ids, since with two conditions the embedded engine reads the whole collection.
-        found = await self._sessions.find({"user_id": user_id}, {"_id": 1}, session=session).to_list(None)
-        ended = [document["_id"] for document in found if document["_id"] not in kept]
-        await self._sessions.delete_many({"_id": {"$in": ended}}, session=session)
+        await portable.delete_except(self._sessions, {"user_id": user_id}, kept, session)
 
 
 def _session(document: Document) -> Session:

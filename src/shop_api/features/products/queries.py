@@ -1,4 +1,4 @@
-"""Filters → MongoDB queries. Pure functions, in forms that a replica set and the embedded engine run alike.
+"""Filters → MongoDB queries. Pure functions.
 
 Which index serves which of them: docs/catalogue-queries.md.
 """
@@ -7,6 +7,7 @@ from typing import Any
 
 from shop_api.features.products.models import ProductFilter
 from shop_api.features.products.search import TIERS, term, words
+from shop_api.storage.mongo import portable
 from shop_api.storage.mongo.client import Document
 from shop_api.storage.mongo.collections import IndexModel
 from shop_api.storage.mongo.keyset import Selection
@@ -41,8 +42,7 @@ def select(wanted: ProductFilter, order: str | None = None, tier: int | None = N
     if wanted.min_price is not None:
         bounds["$gte"] = wanted.min_price
     if wanted.max_price is not None:
-        # With $lte the embedded engine loses what is equal, where the index has more fields behind.
-        bounds["$lt"] = wanted.max_price + 1
+        bounds |= portable.at_most(wanted.max_price)
     prices: list[Document] = [{PRICE: bounds}] if bounds else []
     others: list[Document] = []
     if wanted.currency is not None:
@@ -64,21 +64,15 @@ def _found(wanted: list[str], tier: int | None) -> list[Document]:
     not_better = [{"$nor": [{"$and": _within(wanted, TIERS[:tier])}]}] if tier else []
     if len(wanted) > 1:
         return [*_within(wanted, TIERS[: tier + 1]), *not_better]
-    # The range alone could also be met by two elements, one above and one below; but only a range alone makes the
-    # embedded engine use the index.
-    here = _beginning(term(tier, wanted[0]))
-    return [{"words": here}, {"words": {"$elemMatch": here}}, *not_better]
+    here = portable.range_of_prefix(term(tier, wanted[0]))
+    return [*portable.element_within("words", here), *not_better]
 
 
 def _within(wanted: list[str], tiers: tuple[int, ...]) -> list[Document]:
     *whole, last = wanted
-    begun = [{"words": {"$elemMatch": _beginning(term(tier, last))}} for tier in tiers]
+    begun = [{"words": {"$elemMatch": portable.range_of_prefix(term(tier, last))}} for tier in tiers]
     whole.sort(key=len, reverse=True)  # the longest is likely to be the rarest
     return [*({"words": {"$in": [term(tier, word) for tier in tiers]}} for word in whole), {"$or": begun}]
-
-
-def _beginning(text: str) -> Document:
-    return {"$gte": text, "$lt": text + "\U0010ffff"}
 
 
 def facets(wanted: ProductFilter, most: int) -> list[Document]:

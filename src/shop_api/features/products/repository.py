@@ -7,7 +7,7 @@ from shop_api.features.products.errors import DuplicateProduct
 from shop_api.features.products.models import Facets, Product, ProductFilter, ProductQuery
 from shop_api.features.products.search import TIERS, fold, terms
 from shop_api.kernel.pagination import Key
-from shop_api.storage.mongo import bulk, keyset
+from shop_api.storage.mongo import bulk, keyset, portable
 from shop_api.storage.mongo import client as mongo
 from shop_api.storage.mongo.client import Database, Document, Session
 from shop_api.storage.mongo.collections import CollectionSpec
@@ -124,12 +124,7 @@ class ProductRepository:
 
     async def replace(self, product: Product, session: Session | None = None) -> bool:
         """Replace the previous version with `product`. Return False if that version is no longer current."""
-        # With anything beside _id in the filter the embedded engine reads the whole collection.
-        is_before = {"$eq": ["$version", product.version - 1]}
-        replacement = {"$cond": [is_before, {"$literal": _document(product)}, "$$ROOT"]}
-        update = [{"$replaceWith": replacement}]
-        result = await self._products.update_one({"_id": product.product_id}, update, session=session)
-        return result.modified_count == 1
+        return await portable.replace_version(self._products, _document(product), session)
 
     async def remove(self, product_id: str, session: Session | None = None) -> bool:
         """Delete a product. Return whether there was one."""

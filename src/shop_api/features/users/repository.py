@@ -8,7 +8,7 @@ from shop_api.features.users.errors import DuplicateUsername, LastAdmin
 from shop_api.features.users.models import User, UserQuery
 from shop_api.kernel.pagination import Key
 from shop_api.storage.mongo import client as mongo
-from shop_api.storage.mongo import keyset
+from shop_api.storage.mongo import keyset, portable
 from shop_api.storage.mongo.client import Database, Document, Session
 from shop_api.storage.mongo.collections import CollectionSpec, IndexModel, erase
 
@@ -134,17 +134,10 @@ class UserRepository:
     async def open_session(self, user: User, session_id: str) -> bool:
         """Adds a sign-in that was made with `user`'s password; False if that is another by now, or `user` is gone or
         disabled: whoever changes it ends all sign-ins, also one that is under way."""
-        # A pipeline, since with anything beside _id in the filter the embedded engine reads the whole collection.
-        as_checked = {
-            "$and": [
-                {"$eq": ["$password_hash", {"$literal": user.password_hash}]},
-                {"$eq": ["$disabled", {"$literal": False}]},
-            ]
-        }
-        before: Document = {"$ifNull": ["$sessions", []]}
-        after = {"$slice": [{"$concatArrays": [before, [session_id]]}, -_MOST_SESSIONS]}
-        update = {"$set": {"sessions": {"$cond": [as_checked, after, before]}}}
-        return (await self._users.update_one({"_id": user.id}, [update])).modified_count == 1
+        as_checked = {"password_hash": user.password_hash, "disabled": False}
+        return await portable.compare_and_push(
+            self._users, user.id, as_checked, "sessions", session_id, limit=_MOST_SESSIONS
+        )
 
     async def end_session(self, user_id: str, session_id: str) -> bool:
         """Ends a sign-in at once; False if there is none."""
@@ -197,6 +190,5 @@ def _match(query: UserQuery) -> Document:
     if query.disabled is not None:
         match["disabled"] = query.disabled
     if query.q:
-        prefix = query.q.lower()
-        match["username"] = {"$gte": prefix, "$lt": prefix + "\U0010ffff"}
+        match["username"] = portable.range_of_prefix(query.q.lower())
     return match

@@ -7,6 +7,7 @@ import pymongo
 from pymongo import InsertOne, UpdateOne
 
 from shop_api.storage.mongo.client import BulkWriteError, Collection, Document
+from shop_api.storage.mongo.portable import replacement
 
 # Many documents take longer than one, and more so on a machine that has other things to do.
 _TIMEOUT = 60
@@ -38,12 +39,9 @@ async def write(collection: Collection, new: Sequence[Document], changed: Sequen
 
 
 def _replacement(document: Document) -> UpdateOne:
-    # The version is not part of the filter: with anything beside _id the embedded engine reads the whole collection,
-    # and an update that matches nothing would only be counted, not named. To replace a document by nothing is an
-    # error that names it.
-    is_before = {"$eq": ["$version", document["version"] - 1]}
-    either = {"$cond": [is_before, {"$literal": document}, None]}
-    return UpdateOne({"_id": document["_id"]}, [{"$replaceWith": either}])
+    # With the version in the filter, an update that matches nothing would only be counted, not named. To replace a
+    # document by nothing is an error that names it.
+    return UpdateOne({"_id": document["_id"]}, replacement(document, otherwise=None))
 
 
 async def _not_stored(collection: Collection, documents: Sequence[Document]) -> set[str]:
