@@ -1,4 +1,4 @@
-"""The current time, passed to whoever needs it so that tests can hold it still."""
+"""The current time as an injectable function, so that tests can control it."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -7,6 +7,6 @@ Clock = Callable[[], datetime]
 
 
 def utc_now() -> datetime:
-    """Now in UTC, cut to milliseconds: MongoDB stores no finer, and what is answered must equal what is stored."""
+    """Return the current UTC time, truncated to milliseconds as in MongoDB: responses must equal what is stored."""
     now = datetime.now(UTC)
     return now.replace(microsecond=now.microsecond // 1000 * 1000)

@@ -1,8 +1,8 @@
-"""What all errors that a client can see have in common, and those that belong to no feature.
+"""The base classes of all client-visible errors, and the errors that belong to no single feature.
 
-Each class is one kind of problem: `status` is its HTTP status, `code` its stable name for programs, `title` its
-name for people, and its docstring the page that `/problems/<code>` shows. Rendered by problems.py, listed in
-docs/errors.md. What only one feature's clients see is in the errors.py of that feature.
+Each class is one problem type: `status` is its HTTP status, `code` its stable machine-readable name, `title` its
+human-readable name, and its docstring the text of `/problems/<code>`. problems.py renders them; docs/errors.md
+lists them. Errors of a single feature are in the errors.py of that feature.
 """
 
 import inspect
@@ -11,7 +11,7 @@ from typing import ClassVar, NamedTuple
 
 
 class FieldError(NamedTuple):
-    """One thing wrong with a request: where (`("body", "price", "amount")`), a stable code, and in words."""
+    """One invalid value of a request: its location (`("body", "price", "amount")`), a stable code and a message."""
 
     loc: tuple[str | int, ...]
     code: str
@@ -19,7 +19,7 @@ class FieldError(NamedTuple):
 
 
 class ShopError(Exception):
-    """The base of all errors that have an answer of their own."""
+    """Base class of all errors that are rendered as a problem response."""
 
     status: ClassVar[int]
     code: ClassVar[str]
@@ -35,12 +35,12 @@ class ShopError(Exception):
 
     @property
     def members(self) -> dict[str, object]:
-        """What this problem says beyond the standard members (RFC 9457 §3.2)."""
+        """Extension members of the problem (RFC 9457 §3.2)."""
         return {}
 
     @classmethod
     def kinds(cls) -> Iterator[type["ShopError"]]:
-        """Every concrete kind of error below this class."""
+        """Yield every concrete subclass, recursively."""
         for kind in cls.__subclasses__():
             if "code" in vars(kind):
                 yield kind
@@ -48,7 +48,7 @@ class ShopError(Exception):
 
     @classmethod
     def description(cls) -> str:
-        """What it means, as one paragraph."""
+        """The docstring as one paragraph; the title if there is none."""
         return " ".join((inspect.getdoc(cls) or cls.title).split())
 
 
@@ -56,21 +56,21 @@ class ShopError(Exception):
 
 
 class MalformedBody(ShopError):
-    """The body could not be read as JSON (RFC 8259) in UTF-8: broken syntax, a key given twice, NaN or Infinity,
-    a number out of range, a NUL or half a surrogate pair in a string, too many levels, or more than 1000 values."""
+    """The body is not JSON (RFC 8259) in UTF-8: a syntax error, a duplicate key, NaN or Infinity, a number out of
+    range, a NUL or an unpaired surrogate in a string, too deep nesting, or more than 1000 values."""
 
     status, code, title = 400, "malformed_body", "The body is not valid JSON"
 
 
 class BadRequest(ShopError):
-    """The request could not be understood as HTTP."""
+    """The request is not valid HTTP."""
 
     status, code, title = 400, "bad_request", "Bad request"
 
 
 class PreflightRefused(ShopError):
-    """A browser asked, on behalf of a page from an allowed origin, for something that no page may do here: a method
-    that the service does not have, or a call from a public network into a private one."""
+    """A CORS preflight from an allowed origin asks for something that no page may do: a method that the service
+    does not have, or a request from a public network to a private one."""
 
     status, code, title = 400, "preflight_refused", "Pages may not send such a request"
 
@@ -79,9 +79,9 @@ class PreflightRefused(ShopError):
 
 
 class Unauthenticated(ShopError):
-    """This needs a valid access token in `Authorization: Bearer …`. A token ends when it expires, and at once when
-    its session is ended or its user signs out, is deleted, disabled or demoted, or changes the password; get a new
-    one from `POST /auth/refresh` or `POST /auth`."""
+    """This operation needs a valid access token in `Authorization: Bearer …`. A token is valid until it expires, or
+    until its session ends or its user signs out, is deleted, disabled or demoted, or changes the password. Get a
+    new one from `POST /auth/refresh` or `POST /auth`."""
 
     status, code, title = 401, "unauthenticated", "Sign in first"
 
@@ -91,7 +91,8 @@ class Unauthenticated(ShopError):
 
 
 class InvalidToken(Unauthenticated):
-    """The access token is not valid: expired, damaged, not from this shop, or of a session that has ended."""
+    """The access token is not valid: it is expired or malformed, was not issued by this service, or its session has
+    ended."""
 
     status, code, title = 401, "invalid_token", "The access token is not valid"
 
@@ -133,14 +134,14 @@ class MethodNotAllowed(ShopError):
 
 
 class Conflict(ShopError):
-    """What is asked for does not fit what is stored."""
+    """The request conflicts with the stored state."""
 
     status: ClassVar[int] = 409
 
 
 class VersionConflict(ShopError):
-    """The resource is not, or not any more, at a version in `If-Match`, or it is at one in `If-None-Match`. Read it
-    again, apply your change to what it is now, and send that with the new version (`current_version`)."""
+    """The current version of the resource is not in `If-Match`, or it is in `If-None-Match`. Read the resource
+    again, apply your change to it, and send the result with the new version (`current_version`)."""
 
     status, code, title = 412, "version_conflict", "The resource has changed"
 
@@ -206,7 +207,7 @@ def _size(number: int) -> str:
 
 
 class UnsupportedMediaType(ShopError):
-    """The body's `Content-Type` is not one that this operation reads."""
+    """This operation does not accept the body's `Content-Type`; `Accept` lists those it does."""
 
     status, code, title = 415, "unsupported_media_type", "Unsupported Content-Type"
 
@@ -220,7 +221,7 @@ class UnsupportedMediaType(ShopError):
 
 
 class InvalidRequest(ShopError):
-    """Some values are missing, of the wrong kind or out of range; `errors` names each one."""
+    """Some values are missing, of the wrong type or out of range; `errors` lists each one."""
 
     status: ClassVar[int] = 422
     code: ClassVar[str] = "invalid_request"
@@ -239,7 +240,7 @@ class InvalidRequest(ShopError):
 
 
 class TryLater(ShopError):
-    """What may succeed after `retry_after` seconds."""
+    """Base class of errors after which the request may succeed in `retry_after` seconds."""
 
     def __init__(self, retry_after: int, detail: str | None = None) -> None:
         super().__init__(detail)
@@ -251,39 +252,39 @@ class TryLater(ShopError):
 
 
 class RateLimited(TryLater):
-    """Too many attempts. Wait as many seconds as `Retry-After` says."""
+    """The rate limit is exceeded. Retry after the number of seconds in `Retry-After`."""
 
     status, code, title = 429, "rate_limited", "Too many attempts"
 
 
 class InternalError(ShopError):
-    """Something went wrong on our side; `request_id` finds it in the log."""
+    """An unexpected error in the service. `request_id` identifies the request in the log."""
 
     status, code, title = 500, "internal_error", "Something went wrong on our side"
 
 
 class DatabaseUnavailable(TryLater):
-    """The database does not answer at the moment. A change that was not acknowledged may or may not have happened:
-    read before you repeat it."""
+    """The database is not responding. A change that was not acknowledged may or may not have been stored: read
+    before you retry."""
 
     status, code, title = 503, "database_unavailable", "The database does not answer"
 
 
 class Overloaded(TryLater):
-    """This instance has as much to do as it can do in time. Nothing of the request was carried out: send it again
-    after `Retry-After` seconds."""
+    """This instance has too many requests in flight and sheds load. The request had no effect: retry it after
+    `Retry-After` seconds."""
 
     status, code, title = 503, "overloaded", "Too many requests at the same time"
 
 
 class UpstreamUnavailable(ShopError):
-    """No instance of the service answered the load balancer, which says this in its place. A change may or may not
-    have happened: read before you repeat it, or send it with an `Idempotency-Key`."""
+    """No instance of the service answered the load balancer, which sends this response. A change may or may not
+    have been stored: read before you retry, or send it with an `Idempotency-Key`."""
 
     status, code, title = 502, "upstream_unavailable", "No instance of the service answered"
 
 
 class NotReady(ShopError):
-    """This instance cannot serve requests now; a load balancer asks another one."""
+    """This instance cannot serve requests now. A load balancer should use another one."""
 
     status, code, title = 503, "not_ready", "Not ready"

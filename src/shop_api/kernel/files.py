@@ -1,4 +1,4 @@
-"""Files that are there as a whole or not at all, whenever the process or the machine stops."""
+"""Atomic, durable file writes: after a crash of the process or the machine a file is complete or absent."""
 
 import os
 from collections.abc import Iterator
@@ -11,13 +11,13 @@ _FOR_ITS_OWNER = 0o600
 
 @contextmanager
 def replacing(path: Path, *, mode: int = _FOR_ITS_OWNER, **options: Any) -> Iterator[IO[Any]]:
-    """A file to write in place of `path`, in bytes unless `options` (those of `open`) name an encoding.
+    """Open a file that replaces `path` atomically, binary unless `options` (those of `open`) name an encoding.
 
-    It appears, or takes the place of an earlier one, only when the block has ended without an error and all of it is
-    on the disk. Until then it is beside it, as `<name>.part`. The umask applies to `mode`.
+    Until the block ends, the content is in `<name>.part` in the same folder. It is flushed to disk (fsync) and then
+    renamed; an error in the block leaves `path` as it was. The umask applies to `mode`.
     """
     part = path.with_name(f"{path.name}.part")
-    part.unlink(missing_ok=True)  # of a process that was killed
+    part.unlink(missing_ok=True)  # left by a killed process
     kind = "x" if "encoding" in options else "xb"
     try:
         with open(part, kind, opener=lambda name, flags: os.open(name, flags, mode), **options) as file:
@@ -31,7 +31,7 @@ def replacing(path: Path, *, mode: int = _FOR_ITS_OWNER, **options: Any) -> Iter
 
 
 def write_private(path: Path, content: bytes) -> None:
-    """Writes all of `content` or nothing, readable only by its owner."""
+    """Write `content` atomically to a file that only its owner can read."""
     with replacing(path) as file:
         file.write(content)
 

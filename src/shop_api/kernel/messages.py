@@ -1,4 +1,4 @@
-"""What pydantic finds wrong, in words for people: what is allowed, and where in the body it was not so."""
+"""pydantic's validation errors as messages for people, and as paths into the request body."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -24,13 +24,13 @@ _PREFIX = re.compile(r"^(Value|Assertion) error, ")
 
 
 def allowed(pattern: str, words: str) -> str:
-    """Return `pattern`, for a field, and remember what to tell those whose text it does not match."""
+    """Return `pattern` for a field, and register `words` as the message for values that do not match it."""
     _ALLOWED[pattern] = words
     return pattern
 
 
 def is_explained(pattern: str) -> bool:
-    """Return whether there are words for what `pattern` allows."""
+    """Return whether a message is registered for `pattern`."""
     return pattern in _ALLOWED
 
 
@@ -47,8 +47,8 @@ def in_words(error: Mapping[str, Any]) -> str:
 
 
 def place(loc: Sequence[str | int], given: object) -> tuple[str | int, ...]:
-    """Return the path into `given` that pydantic's `loc` describes, without what else is in it, such as the types
-    that a value could have had."""
+    """Return the path into `given` that pydantic's `loc` describes, without the parts that are not keys or indexes,
+    such as the members of a union."""
     path: list[str | int] = []
     for part in loc:
         match given:
@@ -56,7 +56,7 @@ def place(loc: Sequence[str | int], given: object) -> tuple[str | int, ...]:
                 given = given[part]
             case list() if isinstance(part, int) and part < len(given):
                 given = given[part]
-            case dict() if part == loc[-1] and part != "[key]":  # what is missing
+            case dict() if part == loc[-1] and part != "[key]":  # a missing field
                 given = None
             case _:
                 continue

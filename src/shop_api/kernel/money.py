@@ -42,9 +42,9 @@ class Money(Schema):
 
 
 def minor_units(decimal: str, currency: str) -> int:
-    """The amount of a decimal price such as `"9.99"` in minor units of `currency`, exactly.
+    """Convert a decimal price such as `"9.99"` to minor units of `currency`, exactly.
 
-    Raises ValueError when it is no plain decimal number, or has more places than the currency knows.
+    Raises ValueError if it is not a plain decimal number or has more decimal places than the currency.
     """
     if not _PLAIN_DECIMAL.fullmatch(decimal):
         raise ValueError(f"{decimal[:40]!r} is not a price such as '9.99'")

@@ -1,4 +1,4 @@
-"""Lists in pages: opaque, signed cursors that name the last item seen (keyset pagination)."""
+"""Keyset pagination: pages, and opaque, signed cursors that encode the sort key of the last item."""
 
 import base64
 import hashlib
@@ -15,22 +15,22 @@ T = TypeVar("T")
 
 _SIGNATURE_BYTES = 16
 
-Limit = Annotated[int, Field(ge=1, le=100, description="How many items at most.")]
+Limit = Annotated[int, Field(ge=1, le=100, description="Maximum number of items.")]
 CursorText = Annotated[
     str,
-    Field(min_length=1, max_length=2048, description="`next_cursor` of the page before, with the same query."),
+    Field(min_length=1, max_length=2048, description="`next_cursor` of the previous page of the same query."),
 ]
-IncludeTotal = Annotated[bool, Field(description="Also count all matches, which costs time.")]
+IncludeTotal = Annotated[bool, Field(description="Also count all matches, which takes longer.")]
 
 
 class Page(Schema, Generic[T]):
-    """A part of a list, in order."""
+    """One page of a sorted list."""
 
     items: list[T]
     next_cursor: str | None
-    """Give it as `cursor` for the next page; null on the last one."""
+    """Send it as `cursor` to get the next page; null on the last page."""
     total: int | None = None
-    """How many match in all; only when asked for with `include_total=true`."""
+    """Number of all matches; only with `include_total=true`."""
 
 
 Key = list[Any]
@@ -38,7 +38,7 @@ Key = list[Any]
 
 
 class Cursors:
-    """Makes and reads cursors. A cursor is bound to the query it came from, and a changed one is refused."""
+    """Encodes and decodes cursors. A cursor is signed and bound to its query, so a modified one is rejected."""
 
     def __init__(self, secret: bytes) -> None:
         self._secret = hmac.digest(secret, b"shop_api cursors", "sha256")
@@ -47,11 +47,11 @@ class Cursors:
         return self._sealed(query, json.dumps(key, separators=(",", ":")).encode())
 
     def decode(self, query: str, cursor: str) -> Key:
-        """The key inside `cursor`; InvalidRequest if it is damaged or belongs to another query."""
+        """Return the key in `cursor`. Raise InvalidRequest if it is malformed or belongs to another query."""
         try:
             given = cursor.encode()
             payload = base64.urlsafe_b64decode(given + b"=" * (-len(given) % 4))[_SIGNATURE_BYTES:]
-            # The text as a whole, since base64 has several spellings of the same bytes.
+            # Compare the whole text, since several base64 texts decode to the same bytes.
             genuine = hmac.compare_digest(self._sealed(query, payload).encode(), given)
         except ValueError:
             genuine = False

@@ -1,4 +1,4 @@
-"""Who may do what: permissions, the roles that hold them, and the caller who has a role."""
+"""Authorization: permissions, the roles that hold them, and the caller of a request."""
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -16,25 +16,25 @@ class Permission:
     """`resource:action`, unique in the service."""
     description: str
     roles: frozenset[Role] = frozenset({"admin"})
-    """Those that hold it."""
+    """The roles that hold it."""
 
 
 def permissions_of_roles(permissions: Iterable[Permission]) -> Mapping[Role, frozenset[Permission]]:
-    """Return what each role holds."""
+    """Return the permissions of each role."""
     known = frozenset(permissions)
     return {role: frozenset(one for one in known if role in one.roles) for role in ROLES}
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who sends a request, as stored at this moment."""
+    """The authenticated user of a request, as currently stored."""
 
     id: str
     permissions: frozenset[Permission]
     session_id: str
-    """The sign-in that the request belongs to."""
+    """The session that the access token belongs to."""
     account: object
-    """The stored user, for the features that know what that is."""
+    """The stored user; opaque below the features."""
 
     def may(self, permission: Permission) -> bool:
         """Return whether the caller's role holds `permission`."""
@@ -42,7 +42,7 @@ class Caller:
 
 
 Authenticate = Callable[[str], Awaitable[Caller]]
-"""Looks up who has an access token; InvalidToken if its session is not in force."""
+"""Returns the caller of an access token. Raises InvalidToken if its session is not active."""
 
 CallerLookup = Callable[[], Awaitable[Caller | None]]
-"""Looks up who asks: None without a token, InvalidToken with one that is not good."""
+"""Returns the caller, or None if no token was sent. Raises InvalidToken for an invalid token."""

@@ -1,4 +1,4 @@
-"""What every body, document and answer has in common, and the field types that features share."""
+"""Base classes of request bodies, documents and responses, and the field types that features share."""
 
 import re
 from collections.abc import Callable
@@ -23,7 +23,7 @@ from shop_api.kernel.versions import MAX_VERSION
 
 
 class Schema(BaseModel):
-    """A closed, strictly typed object: unknown fields are refused, and `true` or `"1"` is not an integer."""
+    """A closed, strictly typed object: unknown fields are rejected, and `true` or `"1"` is not an integer."""
 
     model_config = ConfigDict(extra="forbid", strict=True, use_attribute_docstrings=True)
 
@@ -54,7 +54,7 @@ def _hide_defaults(schema: dict[str, Any]) -> None:
 
 
 def with_example(example: dict[str, Any]) -> Callable[[dict[str, Any]], None]:
-    """For the `json_schema_extra` of a Patch."""
+    """Return a `json_schema_extra` for a Patch that hides defaults and sets an example."""
 
     def extend(schema: dict[str, Any]) -> None:
         _hide_defaults(schema)
@@ -67,12 +67,12 @@ LATE_ENUM = "x-late-enum"
 
 
 def late_enum(name: str) -> dict[str, Any]:
-    """For `json_schema_extra=` of a string whose values features declare: `http.openapi.describe` is told them."""
+    """Return a `json_schema_extra` for a string whose values features declare; `http.openapi.describe` adds them."""
     return {LATE_ENUM: name}
 
 
 class Patch(RequestBody):
-    """Changes, as a JSON Merge Patch (RFC 7396): what is absent stays, so the defaults of its fields mean nothing."""
+    """A JSON Merge Patch (RFC 7396). Absent fields stay unchanged, so the defaults of its fields are not used."""
 
     model_config = ConfigDict(json_schema_extra=_hide_defaults)
 
@@ -81,7 +81,7 @@ class Patch(RequestBody):
 
 
 def merged(target: Any, patch: Any) -> Any:
-    """`target` after the merge patch `patch` (RFC 7396 §2); neither is changed."""
+    """Return `target` with the merge patch `patch` applied (RFC 7396 §2). Neither is modified."""
     if not isinstance(patch, dict):
         return patch
     result = dict(target) if isinstance(target, dict) else {}
@@ -93,10 +93,10 @@ def merged(target: Any, patch: Any) -> Any:
     return result
 
 
-# One line of text with something visible in it. Without control characters (C0, C1) and line breaks (UAX #14) it
-# cannot forge a line of a log.
+# One line of text with a visible character. Control characters (C0, C1) and line breaks (UAX #14) are excluded,
+# since they could forge a log line.
 _BREAKS = r"\x00-\x1f\x7f-\x9f\u2028\u2029"
-# What takes no ink: format characters, fillers, the empty Braille cell, and what only changes its neighbour.
+# Invisible: format characters, fillers, the blank Braille cell, variation selectors and joiners.
 _INVISIBLE = (
     r"\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u2800\u3164"
     r"\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb"
@@ -107,7 +107,7 @@ _INVISIBLE_BEYOND = re.compile("[\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000
 
 
 def _visible(text: str) -> str:
-    # Beyond the first plane, which a pattern of JSON Schema cannot name everywhere.
+    # Characters beyond the BMP, which not every JSON Schema implementation supports in a pattern.
     if max(text) > "\uffff" and not re.search(_LINE, _INVISIBLE_BEYOND.sub("", text)):
         raise PydanticCustomError("string_pattern_mismatch", _ONE_LINE, {"pattern": _LINE})
     return text
@@ -121,7 +121,7 @@ Line = Annotated[
 ]
 _SLUG = allowed(r"^[a-z0-9]+(-[a-z0-9]+)*$", "Use lower-case letters, digits and single hyphens between them")
 Slug = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=_SLUG)]
-# Not pydantic's EmailStr, which looks at the whole text before its length can be limited.
+# Not pydantic's EmailStr, which parses the whole text before its length can be limited.
 Email = Annotated[
     str,
     StringConstraints(max_length=254),
@@ -134,7 +134,7 @@ Version = Annotated[
     Field(
         ge=1,
         le=MAX_VERSION,
-        description="Rises by one with each change, and never names another state; also its `ETag`.",
+        description="Increases by one with each change and is never reused; also the `ETag`.",
         examples=[1769851800000],
     ),
 ]

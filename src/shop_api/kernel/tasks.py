@@ -1,4 +1,4 @@
-"""Tasks that go on beside the requests, and how they end."""
+"""Cancellation of background tasks."""
 
 import asyncio
 from collections.abc import Iterable
@@ -6,10 +6,10 @@ from typing import Any
 
 
 async def end(tasks: Iterable[asyncio.Task[Any]]) -> None:
-    """Cancels all of them and returns once all have ended, in whatever way.
+    """Cancel `tasks` and wait until all have ended. Their results and errors are discarded.
 
-    Cancels again and again: before Python 3.12 `asyncio.wait_for`, which the drivers and the SMTP client are built
-    on, loses a cancellation that comes at the moment when what it waits for is done (python/cpython#86296).
+    Cancels repeatedly: before Python 3.12 `asyncio.wait_for`, which the drivers and the SMTP client use, loses a
+    cancellation that arrives just as the awaited future completes (python/cpython#86296).
     """
     left = set(tasks)
     while left:
@@ -18,4 +18,4 @@ async def end(tasks: Iterable[asyncio.Task[Any]]) -> None:
         ended, left = await asyncio.wait(left, timeout=0.1)
         for task in ended:
             if not task.cancelled():
-                task.exception()  # or it would be reported as never retrieved
+                task.exception()  # avoids "exception was never retrieved"

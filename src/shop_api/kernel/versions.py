@@ -8,12 +8,12 @@ MAX_VERSION = 2**53 - 1
 
 
 class ExpectedVersions(NamedTuple):
-    """The versions a change may apply to (RFC 9110 §13.1.1, §13.1.2)."""
+    """The versions to which a change may apply (RFC 9110 §13.1.1, §13.1.2)."""
 
     included: frozenset[int] | None = None
-    """Only these, as If-Match says; None when any will do."""
+    """The versions in If-Match; None if any version matches."""
     excluded: frozenset[int] | None = frozenset()
-    """None of these, as If-None-Match says; None when there must be none at all."""
+    """The versions in If-None-Match; None (`*`) if the resource must not exist."""
 
     def allow(self, version: int) -> bool:
         included = self.included is None or version in self.included
@@ -24,6 +24,6 @@ ANY_VERSION = ExpectedVersions()
 
 
 def first_version(created_at: datetime) -> int:
-    """Return the version at which a resource begins that can be deleted and made again under the same name: the time
-    in milliseconds. Changes add one each, and take longer than that, so no version ever names another resource."""
+    """Return the first version of a resource that can be deleted and created again under the same name: the time in
+    milliseconds. Each change adds one and takes longer than a millisecond, so no version is ever reused."""
     return round(created_at.timestamp() * 1000)
