@@ -1,4 +1,4 @@
-"""Everything the environment may set, and how the URLs in it are read."""
+"""Configuration from environment variables, and parsers for the URLs in it."""
 
 from shop_api.settings.loading import load, unknown_variables
 from shop_api.settings.model import PREFIX, Settings, SettingsError, describe

@@ -1,4 +1,4 @@
-"""The settings from the environment, and what is wrong with it in words."""
+"""Loads the settings from the environment, and explains errors in it."""
 
 import difflib
 import os
@@ -11,7 +11,7 @@ from shop_api.settings.secret_files import secret_names
 
 
 def load(**overrides: Any) -> Settings:
-    """The settings from the environment, with `overrides` from the command line on top; SettingsError if wrong."""
+    """Return the settings from the environment; `overrides` that are not None win. Raise SettingsError if invalid."""
     try:
         return Settings(**{name: value for name, value in overrides.items() if value is not None})
     except ValidationError as error:
@@ -19,18 +19,18 @@ def load(**overrides: Any) -> Settings:
 
 
 def _explain(error: Any) -> str:
-    # The value itself is left out: it may be a secret.
+    # Without the value: it may be a secret.
     return describe(str(error["loc"][0]), error["msg"].removeprefix("Value error, "))
 
 
 def variables() -> list[str]:
-    """Every variable that is read: one for each setting, and for each secret one that names a file."""
+    """Return all variables that are read: one for each setting, and a `_FILE` variable for each secret."""
     files = [f"{name}_FILE" for name in secret_names(Settings)]
     return [PREFIX + name.upper() for name in (*Settings.model_fields, *files)]
 
 
 def unknown_variables() -> list[str]:
-    """A warning for each `SHOP_…` variable in the environment that is not a setting, with the nearest that is."""
+    """Return a warning for each `SHOP_…` variable that is not a setting, with the most similar setting."""
     known = variables()
     warnings = []
     for name in sorted(os.environ):

@@ -1,4 +1,4 @@
-"""What the environment may set, each with the prefix `SHOP_`. The service reads the environment only here."""
+"""The settings, read from environment variables with the prefix `SHOP_`. Nothing else reads the environment."""
 
 from ipaddress import ip_network
 from pathlib import Path
@@ -15,7 +15,7 @@ PREFIX = "SHOP_"
 
 
 class SettingsError(Exception):
-    """A setting is wrong or missing; the message names it, says what is wrong and gives an example."""
+    """A setting is invalid or missing. The message names the setting and the problem, and gives an example."""
 
 
 def _example(example: str) -> Any:
@@ -32,76 +32,76 @@ class Settings(BaseSettings):
     mongo_url: Annotated[
         MongoUrl | None, _example("mongodb://user:password@db:27017/?replicaSet=rs0&authSource=admin")
     ] = None
-    """Where MongoDB is: a replica set. Its options (TLS, time-outs, concerns) are obeyed, but `w`, `journal` and
-    `readPreference` have to stay `majority`, `true` and `primary`. Without it the embedded one is started."""
+    """The URL of a MongoDB replica set. Its options (TLS, time-outs, concerns) apply, but `w`, `journal` and
+    `readPreference` must be `majority`, `true` and `primary`. If unset, the embedded MongoDB is started."""
     mongo_db: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,38}$"), _example("shop")] = "shop"
     """The name of the database."""
     mongo_driver: Annotated[Literal["motor", "pymongo"], _example("pymongo")] = "motor"
-    """Which driver speaks to MongoDB: Motor, or PyMongo's own asyncio client."""
+    """The MongoDB driver: Motor, or PyMongo's own asyncio client."""
     auto_migrate: Annotated[Literal["on", "off"], _example("on")] = "off"
-    """Whether a start migrates a database of an older schema. `off` refuses it, and `shop-api migrate` does it. With
-    the embedded MongoDB it is always `on`."""
+    """Whether the service migrates a database with an older schema at start. With `off` it refuses to start; run
+    `shop-api migrate`. Always `on` with the embedded MongoDB."""
     redis_url: Annotated[RedisUrl | None, _example("redis://:password@cache:6379/0")] = None
-    """Where Redis is; by `redis+sentinel://` and `redis+cluster://` see operations.md. Without it `shop-api serve`
-    starts the embedded one."""
+    """The URL of Redis; for `redis+sentinel://` and `redis+cluster://` see operations.md. If unset, `shop-api serve`
+    starts the embedded Redis."""
     data_dir: Annotated[Path, _example("/var/lib/shop")] = Path(".shop-data")
-    """The folder of the embedded engines and of the secret made for them."""
+    """The data folder of the embedded engines and of the secret generated for them."""
     host: Annotated[str, _example("0.0.0.0")] = "127.0.0.1"  # noqa: S104  # nosec B104
     """The address to listen on."""
     port: Annotated[int, Field(ge=0, le=65535), _example("4000")] = 4000
     """The port to listen on."""
     jwt_secret: Annotated[StrongSecret | None, _example("the output of: openssl rand -hex 32")] = None
-    """Signs tokens and cursors; the same on every instance. Required unless MongoDB is the embedded one."""
+    """Signs tokens and cursors; must be the same on all instances. Required unless MongoDB is embedded."""
     jwt_previous_secrets: Annotated[StrongSecrets, NoDecode, _example("the SHOP_JWT_SECRET before this one")] = []
-    """Secrets whose tokens are valid too, separated by commas: for changing `SHOP_JWT_SECRET` unnoticed."""
+    """Other secrets whose tokens are accepted, comma-separated: to rotate `SHOP_JWT_SECRET` without sign-outs."""
     jwt_keys_dir: Annotated[Path | None, _example("/run/secrets/shop-keys")] = None
-    """A folder of private keys made by `shop-api keys rotate`: these sign tokens then, not the secret."""
+    """A folder of private keys created by `shop-api keys rotate`. They sign access tokens instead of the secret."""
     admin_username: Annotated[str | None, _example("owner")] = None
-    """The first admin, created at start if there is no user of this name."""
+    """Username of the first admin, created at start if no user has this name."""
     admin_password: Annotated[
         SecretStr | None, Field(validate_default=True), _example("a long password of your own")
     ] = None
-    """The first admin's password; without effect once the user exists."""
+    """Password of the first admin; ignored once the user exists."""
     cors_origins: Annotated[list[str], NoDecode, _example("https://shop.example,https://admin.shop.example")] = []
-    """Origins whose pages may call this API from a browser, separated by commas."""
+    """Origins whose pages may call this API from a browser (CORS), comma-separated."""
     trusted_proxies: Annotated[list[str], NoDecode, _example("10.0.0.0/8")] = []
-    """Addresses or networks whose X-Forwarded-For is believed, separated by commas."""
+    """Addresses or networks of proxies whose X-Forwarded-For is trusted, comma-separated."""
     smtp_url: Annotated[SmtpUrl | None, _example("smtp://user:password@mail.example:587")] = None
-    """The server that mail goes through; `log:` prints it to the log instead, as the embedded mode does. Without it
-    no mail is sent."""
+    """The SMTP server for outgoing email; `log:` writes email to the log instead, as the embedded mode does. If unset,
+    no email is sent."""
     mail_from: Annotated[
         str | None, Field(validate_default=True, pattern=r"^[^\x00-\x1f\x7f]+$"), _example("Shop <shop@shop.example>")
     ] = None
-    """The sender of mail; goes with `SHOP_SMTP_URL`."""
+    """The sender of email; required with an SMTP server."""
     public_url: Annotated[str, Field(pattern=r"^https?://[^\s]+$"), _example("https://api.shop.example")] = (
         "http://localhost:4000"
     )
-    """Where users reach this API, as mail tells them."""
+    """The public URL of this API, used in emails."""
     front_end_url: Annotated[str | None, Field(pattern=r"^https?://[^\s]+$"), _example("https://shop.example")] = None
-    """A shop's own pages: mail links to `verify-email` and `reset-password` there, with `#token=…`."""
+    """URL of a shop front end: emails link to its `verify-email` and `reset-password` pages, with `#token=…`."""
     rate_limits: Annotated[Literal["on", "off"], _example("off")] = "on"
-    """Limits on sign-in and registration; `off` is for load tests."""
+    """Rate limits on sign-in and registration; `off` is for load tests."""
     cache: Annotated[Literal["on", "off"], _example("off")] = "on"
     """The HTTP cache of public reads, in memory and in Redis."""
     cache_memory_mib: Annotated[int, Field(ge=1, le=65536), _example("256")] = 64
-    """How much of its memory an instance may use for answers that are ready to send, in MiB."""
+    """Size of the in-memory tier of the cache on each instance, in MiB."""
     log_format: Annotated[Literal["auto", "json", "console"], _example("json")] = "auto"
     """`auto` is `console` on a terminal, else `json`."""
     log_level: Annotated[Literal["debug", "info", "warning", "error"], _example("info")] = "info"
-    """The least severe level that is logged."""
+    """The lowest level that is logged."""
     log_hits_every: Annotated[int, Field(ge=1), _example("1")] = 100
-    """Of requests answered from the cache's memory, of health checks that found all well and of requests refused as
-    `overloaded`, one in so many is logged; all others are, whatever this says."""
+    """Log one in this many of: requests answered from the in-memory cache, successful health checks, and requests
+    rejected as `overloaded`. All other requests are always logged."""
     otlp_endpoint: Annotated[OtlpEndpoint | None, _example("http://collector:4318")] = None
-    """Where traces go: a collector that takes OTLP over HTTP. Without it there are none. Needs the extra `otel`."""
+    """The OTLP/HTTP collector that traces are sent to. If unset, there are no traces. Needs the extra `otel`."""
     trace_ratio: Annotated[float, Field(ge=0, le=1), _example("0.01")] = 1.0
-    """Of requests whose caller has not decided it (`traceparent`), how many are traced: 1 is all of them."""
+    """Share of requests to trace (1 is all) where `traceparent` does not decide it."""
     max_requests: Annotated[int, Field(ge=1), _example("128")] = 256
-    """How many requests an instance carries out at the same time; one more is refused at once (503). What the cache
-    answers, and those who wait for the same answer as another, do not count, nor do health checks."""
+    """Maximum number of requests in flight on an instance; further requests are rejected immediately (503). Cache
+    hits, requests that wait for another request's cache fill, and health checks do not count."""
     drain_seconds: Annotated[int, Field(ge=0, le=300), _example("5")] = 0
-    """How long an instance that was told to stop goes on answering while it is not ready: long enough for a load
-    balancer to notice."""
+    """Seconds for which a stopping instance still answers but is not ready: long enough for a load balancer to
+    notice."""
 
     @classmethod
     def settings_customise_sources(
@@ -136,7 +136,7 @@ class Settings(BaseSettings):
             try:
                 ip_network(proxy)
             except ValueError:
-                raise ValueError(f"{proxy!r} is no address and no network") from None
+                raise ValueError(f"{proxy!r} is neither an address nor a network") from None
         return proxies
 
     @field_validator("mail_from")
@@ -152,12 +152,12 @@ class Settings(BaseSettings):
     @field_validator("admin_password")
     @classmethod
     def _together(cls, password: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
-        if (password is None) != (info.data["admin_username"] is None):  # would make no admin, and say nothing
+        if (password is None) != (info.data["admin_username"] is None):  # otherwise silently creates no admin
             raise ValueError(f"goes with {PREFIX}ADMIN_USERNAME: set both or neither")
         return password
 
     def required(self) -> tuple[str, str, bytes]:
-        """The MongoDB URL, the Redis URL and the secret; SettingsError when one is missing."""
+        """Return the MongoDB URL, the Redis URL and the secret. Raise SettingsError if one is missing."""
         needed = {"mongo_url": self.mongo_url, "redis_url": self.redis_url, "jwt_secret": self.jwt_secret}
         missing = [describe(name, "is missing") for name, value in needed.items() if value is None]
         if missing:

@@ -1,4 +1,4 @@
-"""Where Redis is, as `SHOP_REDIS_URL` says it: one server, the primary that Sentinels name, or a cluster."""
+"""Parses `SHOP_REDIS_URL`: one server, a primary found through Sentinels, or a cluster."""
 
 import re
 from typing import Literal, NamedTuple
@@ -19,16 +19,16 @@ _HOST = re.compile(r"(?P<host>[\w.-]+|\[[\da-fA-F:.]+\])(:(?P<port>\d{1,5}))?", 
 class Address(NamedTuple):
     kind: Literal["server", "sentinel", "cluster"]
     url: str
-    """How to speak to a server, in the driver's own form: user, password, TLS, database, options. Where `kind` is
-    `server`, all of it; else which server it is has to be found out."""
+    """A URL in the driver's form with user, password, TLS, database and options. Its host is the server to use only
+    if `kind` is `server`; otherwise the host is discovered."""
     hosts: tuple[tuple[str, int], ...] = ()
-    """The Sentinels, or some of the cluster."""
+    """The Sentinels, or some nodes of the cluster."""
     service: str = ""
-    """What the Sentinels call the servers."""
+    """The service name that the Sentinels monitor."""
 
 
 def parse(url: str) -> Address:
-    """ValueError if it cannot be such an address; the message does not repeat it, since it may hold a password."""
+    """Parse a Redis URL. Raise ValueError if malformed; the message omits the URL, which may hold a password."""
     scheme, _, rest = url.partition("://")
     plain, _, kind = scheme.partition("+")
     if kind not in _FORMS:

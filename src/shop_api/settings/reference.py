@@ -1,4 +1,4 @@
-"""docs/configuration.md, written by `make docs`."""
+"""Generates docs/configuration.md (`make docs`)."""
 
 import sys
 
@@ -7,7 +7,7 @@ from shop_api.settings.secret_files import secret_names
 
 
 def reference() -> str:
-    """The page, in Markdown."""
+    """Return the page as Markdown."""
     rows = []
     for name, field in Settings.model_fields.items():
         default = field.get_default()
@@ -20,7 +20,7 @@ def reference() -> str:
         [
             "# Configuration",
             "",
-            "Everything is set by environment variables. Made from settings.py by `make docs`.",
+            "The service is configured by environment variables. Generated from model.py by `make docs`.",
             "",
             "| variable | meaning | default | example |",
             "|---|---|---|---|",
@@ -29,14 +29,14 @@ def reference() -> str:
             "## Secrets from files",
             "",
             f"Each secret ({secrets})",
-            "may stand in a file, which the same variable with `_FILE` at its end names:",
-            f"`{PREFIX}JWT_SECRET_FILE=/run/secrets/jwt_secret`. A newline at the end of the file does not count.",
-            "Setting both variables is an error, and so is a file that is empty or cannot be read.",
+            "can be read from a file, named by the same variable with the suffix `_FILE`:",
+            f"`{PREFIX}JWT_SECRET_FILE=/run/secrets/jwt_secret`. A trailing newline is ignored.",
+            "It is an error to set both variables, or to name a file that is empty or unreadable.",
             "",
             "## Mistakes",
             "",
-            "A variable that begins with `SHOP_` and is no setting is a warning at the start, with the nearest name.",
-            "A wrong value stops the start, and the message names the setting, what is wrong and an example.",
+            "An unknown variable with the prefix `SHOP_` causes a warning at start, with the most similar name.",
+            "An invalid value prevents the start; the message names the setting and the problem, and gives an example.",
             "",
         ]
     )

@@ -1,7 +1,7 @@
 """Secrets in files: `SHOP_NAME_FILE` names the file that holds the value of a secret setting `SHOP_NAME`.
 
-Docker and Kubernetes mount secrets as files, which unlike a variable show neither in `docker inspect` nor in the
-environment of a child process.
+Docker and Kubernetes mount secrets as files. Unlike variables, these do not appear in `docker inspect` or in the
+environment of child processes.
 """
 
 import os
@@ -15,20 +15,20 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 
 class Unusable:
-    """In place of a value that could not be had. Validation reports `problem` with the other wrong settings."""
+    """Placeholder for an unreadable value. Validation reports `problem` with all other invalid settings."""
 
     def __init__(self, problem: str) -> None:
         self.problem = problem
 
 
 class SecretFiles(PydanticBaseSettingsSource):
-    """The secret settings whose value stands in a file that the environment names."""
+    """Settings source that reads secrets from the files named by `_FILE` variables."""
 
     def __call__(self) -> dict[str, Any]:
         return dict(self._found())
 
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
-        return None, field_name, False  # abstract in the base class, which only its own sources call
+        return None, field_name, False  # abstract in the base class, but only pydantic's own sources call it
 
     def _found(self) -> Iterator[tuple[str, str | Unusable]]:
         prefix = self.config.get("env_prefix", "")
@@ -39,7 +39,7 @@ class SecretFiles(PydanticBaseSettingsSource):
 
 
 def secret_names(settings: type[BaseSettings]) -> list[str]:
-    """The settings that hold a secret, and so may be read from a file."""
+    """Return the names of the settings that hold a secret and can be read from a file."""
     return [name for name, field in settings.model_fields.items() if _holds_a_secret(field.annotation)]
 
 
@@ -48,13 +48,13 @@ def _holds_a_secret(annotation: object) -> bool:
 
 
 def named_file(variable: str) -> Path | None:
-    """The file that `<variable>_FILE` names, if it is set."""
+    """Return the path in `<variable>_FILE`, or None if it is not set."""
     path = _set(f"{variable}_FILE")
     return Path(path) if path else None
 
 
 def _set(variable: str) -> str | None:
-    # As for every setting, case does not matter and an empty variable is an absent one.
+    # As for all settings, names are case-insensitive and an empty variable counts as unset.
     return next((value for name, value in os.environ.items() if value and name.upper() == variable), None)
 
 
@@ -63,7 +63,7 @@ def _both(variable: str) -> Unusable:
 
 
 def _read(variable: str, path: Path) -> str | Unusable:
-    """The content without the newline that editors and `echo` put at its end."""
+    """Return the content without the trailing newline that editors and `echo` add."""
     origin = f"{path}, named by {variable}_FILE,"
     try:
         value = path.read_text("utf-8").removesuffix("\n").removesuffix("\r")

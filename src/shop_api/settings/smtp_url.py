@@ -1,4 +1,4 @@
-"""Where mail goes through, as `SHOP_SMTP_URL` says it, and whom it is from."""
+"""Parses `SHOP_SMTP_URL` and the sender of email."""
 
 import re
 from email.utils import getaddresses
@@ -7,27 +7,27 @@ from urllib.parse import unquote, urlsplit
 
 TO_LOG = "log:"
 SCHEMES = ("smtp://", "smtps://", TO_LOG)
-_FORM = "smtp://user:password@host:587, with what is not a letter or digit in the password as %XX"
+_FORM = "smtp://user:password@host:587, with characters of the password other than letters and digits as %XX"
 
 
 class Address(NamedTuple):
     host: str
     port: int
     user: str | None
-    """With it there is a password."""
+    """Present if and only if `password` is."""
     password: str | None
     encrypted: bool
-    """From its first byte. Else the connection begins in the clear, and STARTTLS encrypts it."""
+    """Whether TLS starts with the connection (smtps). Otherwise it starts in plain text and STARTTLS encrypts it."""
 
 
 def parse(url: str) -> Address:
-    """ValueError if that is no server; the message does not repeat it, since it may hold a password."""
+    """Parse an SMTP URL. Raise ValueError if malformed; the message omits the URL, which may hold a password."""
     try:
         parts = urlsplit(url)
         host, port, user, password = parts.hostname, parts.port, parts.username, parts.password
-    except ValueError:  # it says what it could not read
+    except ValueError:  # its message would quote the URL
         host = port = user = password = None
-    # What follows the host belongs to a password with a `/`, `?` or `#` in it, and the host is none.
+    # Text after the host means an unescaped `/`, `?` or `#` in the password, so the host was parsed wrongly.
     if not host or parts.path.strip("/") or parts.query or parts.fragment or bool(user) != bool(password):
         raise ValueError(f"is not of the form {_FORM}")
     encrypted = parts.scheme == "smtps"
@@ -36,7 +36,7 @@ def parse(url: str) -> Address:
 
 
 def check_sender(sender: str) -> None:
-    """ValueError unless that is one address, with or without a name."""
+    """Raise ValueError unless `sender` is one email address, with or without a display name."""
     found = getaddresses([sender])
     if len(found) != 1 or not re.fullmatch(r"[^@\s]+@[^@\s]+", found[0][1]):
         raise ValueError('is not one address; a name with a comma needs quotes: "Shop, Ltd" <shop@shop.example>')

@@ -1,4 +1,4 @@
-"""Kinds of values that settings have: each refuses, as a ValueError in words, what could only fail later."""
+"""Types of settings. Each rejects values that would only fail later."""
 
 from collections.abc import Callable
 from importlib import metadata
@@ -25,7 +25,7 @@ def _all_strong(secrets: list[SecretStr]) -> list[SecretStr]:
 
 
 def _exportable(endpoint: str) -> str:
-    """Refuses to trace without the packages for it."""
+    """Reject an endpoint if the packages for tracing are not installed."""
     _check_scheme(endpoint, ("http://", "https://"))
     try:
         metadata.distribution("opentelemetry-exporter-otlp-proto-http")
@@ -35,7 +35,7 @@ def _exportable(endpoint: str) -> str:
 
 
 def _url(schemes: tuple[str, ...], check: Callable[[str], object]) -> AfterValidator:
-    """Refuses what cannot be such an address, by its scheme or to `check`; the rest of it is the driver's to read."""
+    """Return a validator that checks the scheme and calls `check`. The driver parses the rest of the URL."""
 
     def validate(url: SecretStr) -> SecretStr:
         _check_scheme(url.get_secret_value(), schemes)
