@@ -67,8 +67,8 @@ class Settings(BaseSettings):
     trusted_proxies: Annotated[list[str], NoDecode, _example("10.0.0.0/8")] = []
     """Addresses or networks of proxies whose X-Forwarded-For is trusted, comma-separated."""
     smtp_url: Annotated[SmtpUrl | None, _example("smtp://user:password@mail.example:587")] = None
-    """The SMTP server for outgoing email; `log:` writes email to the log instead, as the embedded mode does. If unset,
-    no email is sent."""
+    """The SMTP server for outgoing email; `log:` writes email to the log instead, as the embedded mode does. If
+    unset, no email is sent."""
     mail_from: Annotated[
         str | None, Field(validate_default=True, pattern=r"^[^\x00-\x1f\x7f]+$"), _example("Shop <shop@shop.example>")
     ] = None

@@ -36,7 +36,7 @@ def reference() -> str:
             "## Mistakes",
             "",
             "An unknown variable with the prefix `SHOP_` causes a warning at start, with the most similar name.",
-            "An invalid value prevents the start; the message names the setting and the problem, and gives an example.",
+            "An invalid value prevents the start; the message names the setting, the problem and an example.",
             "",
         ]
     )
