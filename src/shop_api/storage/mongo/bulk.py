@@ -1,4 +1,4 @@
-"""The part of the driver seam that writes many documents in one go."""
+"""Bulk writes with optimistic concurrency."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,16 +9,16 @@ from pymongo import InsertOne, UpdateOne
 from shop_api.storage.mongo.client import BulkWriteError, Collection, Document
 from shop_api.storage.mongo.portable import replacement
 
-# Many documents take longer than one, and more so on a machine that has other things to do.
+# Seconds. Many documents take longer than one, and longer still on a busy machine.
 _TIMEOUT = 60
 _DUPLICATE_KEY = 11000
 _REPLACED_BY_NOTHING = 40228
 
 
 async def write(collection: Collection, new: Sequence[Document], changed: Sequence[Document]) -> set[str]:
-    """Inserts `new`, and puts each of `changed` in place of the version just before it.
+    """Insert `new`, and replace the previous version of each document in `changed`.
 
-    Returns the ids of those that somebody else was faster to write or delete. They are left as they are.
+    Returns the ids of conflicts: documents that were written or deleted concurrently. They are left unchanged.
     """
     operations: list[InsertOne[Document] | UpdateOne] = [*map(InsertOne, new), *map(_replacement, changed)]
     if not operations:
@@ -39,13 +39,13 @@ async def write(collection: Collection, new: Sequence[Document], changed: Sequen
 
 
 def _replacement(document: Document) -> UpdateOne:
-    # With the version in the filter, an update that matches nothing would only be counted, not named. To replace a
-    # document by nothing is an error that names it.
+    # With the version in the filter, an update without a match would be counted but not identified. Replacing a
+    # document with null is an error that identifies it.
     return UpdateOne({"_id": document["_id"]}, replacement(document, otherwise=None))
 
 
 async def _not_stored(collection: Collection, documents: Sequence[Document]) -> set[str]:
-    """Which of `documents` are not in the collection as they are, because they were deleted before they changed."""
+    """Return the ids of `documents` that are not stored as given, because they were deleted before the update."""
     ids = [document["_id"] for document in documents]
     stored = {document["_id"]: document async for document in collection.find({"_id": {"$in": ids}})}
     return {document["_id"] for document in documents if stored.get(document["_id"]) != document}

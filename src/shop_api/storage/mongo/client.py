@@ -1,7 +1,7 @@
-"""The driver seam: Motor by default, PyMongo Async by setting, with the same safe options.
+"""The MongoDB driver: Motor by default, PyMongo Async by setting, with the same safe options.
 
-The two have the same methods with the same meaning, typed here as PyMongo's, except for the few that one
-of them awaits and the other does not; those are functions of this module. (Source: PyMongo's guide for migrating
+The two have the same methods with the same meaning, typed here as PyMongo's. The few methods that only one of
+them awaits are wrapped by functions of this module. (Source: PyMongo's guide for migrating
 from Motor.)
 """
 
@@ -65,7 +65,7 @@ Driver = Literal["motor", "pymongo"]
 
 
 class CollectionGone(Exception):
-    """The collection that was watched has been dropped or renamed."""
+    """A watched collection was dropped or renamed."""
 
 
 # Every operation ends within this time, retries included. A cancelled Motor call keeps its thread until then.
@@ -89,13 +89,14 @@ _OPTIONS: dict[str, Any] = {
 async def open_database(
     url: str, name: str, driver: Driver, listeners: Sequence[Any] = ()
 ) -> AsyncIterator[Database]:
-    """The database `name`, acknowledged by a majority and journaled; closed at the end. The driver tells `listeners`
-    what it does (pymongo.monitoring). Time-outs, sizes and all else that the URL says go before what is set here."""
+    """Open the database `name` with journaled majority writes, and close the client after the block.
+
+    `listeners` receive the driver's events (pymongo.monitoring). Options in the URL override the defaults here."""
     said = mongo_url.options(url)
     options = {option: value for option, value in _OPTIONS.items() if option.lower() not in said}
     if driver == "motor":
-        # Read at the import. By default there are five threads for each core, and while the database hangs,
-        # operations would queue for them without their time-outs having begun.
+        # Motor reads this when imported. Its default is five threads per core; while the database hangs, operations
+        # would queue for a thread before their time-outs begin.
         os.environ.setdefault("MOTOR_MAX_WORKERS", str(_OPTIONS["maxPoolSize"]))
         from motor.motor_asyncio import AsyncIOMotorClient
 
@@ -109,7 +110,7 @@ async def open_database(
 
 
 async def awaited(result: Any) -> Any:
-    """What a method gives that one of the drivers awaits and the other does not."""
+    """Return `result`, awaited if the driver in use returns an awaitable."""
     return await result if inspect.isawaitable(result) else result
 
 
@@ -121,53 +122,53 @@ async def aggregate(collection: Collection, pipeline: Sequence[Mapping[str, Any]
 
 @asynccontextmanager
 async def snapshot(database: Database) -> AsyncIterator[Session]:
-    """A session in which everything is read as of one moment. MongoDB keeps that for a minute."""
+    """A session whose reads all see one point in time. MongoDB keeps such a snapshot for one minute."""
     session: Session = await awaited(database.client.start_session())
-    # A transaction, since the embedded engine gives a session of snapshot reads another moment for each read.
+    # A transaction: in a snapshot session, the embedded engine gives each read its own point in time.
     async with session, await awaited(session.start_transaction(ReadConcern("snapshot"))):
         yield session
 
 
 def snapshot_is_gone(error: PyMongoError) -> bool:
-    """Whether reading in `snapshot` failed because it took too long."""
+    """Return whether a read in `snapshot` failed because the snapshot has expired."""
     return isinstance(error, OperationFailure) and error.code in _SNAPSHOT_GONE
 
 
 def time_limit(seconds: float) -> AbstractContextManager[None]:
-    """Limit the time of all operations in the block together, in place of that of each."""
+    """Limit the total time of all operations in the block, instead of the time of each."""
     return pymongo.timeout(seconds)
 
 
 async def ping(database: Database) -> None:
-    """PyMongoError unless the database answers."""
+    """Raise PyMongoError if the database does not respond."""
     await database.command("ping")
 
 
 def has_primary(database: Database) -> bool:
-    """Whether a server is known that takes writes; nobody is asked."""
+    """Return whether the driver currently knows a writable server. Sends nothing."""
     return any(server.is_writable for server in database.client.topology_description.server_descriptions().values())
 
 
 class Change(NamedTuple):
-    """One document was written or deleted, by anybody."""
+    """A write or deletion of one document, from any client."""
 
     collection: str
     id: Any
     at: Timestamp
-    """Its place in the order of all changes."""
+    """Its cluster time, which orders all changes."""
 
 
 class Changes:
-    """The changes of some collections from a moment on, in order (a change stream)."""
+    """An ordered feed of changes to some collections (a change stream)."""
 
-    # Longer than any heartbeat a caller could need, shorter than it takes to notice.
+    # Short enough that a caller can act between changes without a noticeable delay.
     WAIT_MS = 200
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
 
     async def next(self) -> Change | None:
-        """The next one; None if none was made while this waited. CollectionGone when there will be no more."""
+        """Return the next change, or None after WAIT_MS without one. Raise CollectionGone if the stream has ended."""
         event = await self._stream.try_next()
         if event is None:
             return None
@@ -177,13 +178,13 @@ class Changes:
 
     @property
     def position(self) -> Any:
-        """Where `watch` can go on."""
+        """The resume token, for `watch(after=…)`."""
         return self._stream.resume_token
 
 
 @asynccontextmanager
 async def watch(database: Database, collections: Sequence[str], after: Any = None) -> AsyncIterator[Changes]:
-    """The changes from now on, or after an earlier position; then PyMongoError if that is too long ago."""
+    """Watch changes from now on, or after an earlier `position`. Raise PyMongoError if the oplog no longer has it."""
     ends = {"operationType": {"$in": ["dropDatabase", "invalidate"]}}
     pipeline: list[Document] = [
         {"$match": {"$or": [{"ns.coll": {"$in": list(collections)}}, ends]}},
@@ -195,13 +196,13 @@ async def watch(database: Database, collections: Sequence[str], after: Any = Non
 
 
 async def current_operation_time(database: Database) -> Timestamp:
-    """A place in the order of all changes: whatever was acknowledged before this call comes before it."""
+    """Return the current operation time: every write acknowledged before this call has an earlier or equal one."""
     reply = await database.command("ping")
     at: Timestamp = reply["operationTime"]
     return at
 
 
-# What a server answers while it stops, starts, or is not the primary any more: shutdown in progress, interrupted, …
+# Errors of a server that is stopping, starting or no longer primary: ShutdownInProgress, interrupted, …
 # (Source: the drivers' specification of retryable reads and writes.)
 _PASSING = frozenset({6, 7, 89, 91, 134, 189, 262, 9001, 10107, 11600, 11602, 13435, 13436})
 _ADDED = re.compile(r" \(configured|, Timeout:|, full error")
@@ -209,12 +210,12 @@ _PASSING_LABELS = ("RetryableWriteError", "TransientTransactionError")
 
 
 def unavailable(error: PyMongoError) -> bool:
-    """Whether `error` means that the database cannot answer now, not that it was asked something wrong."""
+    """Return whether `error` means that the database is temporarily unavailable, not that the request was wrong."""
     if isinstance(error, ConnectionFailure) or error.timeout or any(map(error.has_error_label, _PASSING_LABELS)):
         return True
     return isinstance(error, OperationFailure) and error.code in _PASSING
 
 
 def brief_message(error: PyMongoError) -> str:
-    """What `error` says, without the time-outs, the picture of all servers or the raw reply that the drivers add."""
+    """Return the message of `error` without the time-outs, topology description and raw reply that drivers append."""
     return _ADDED.split(str(error), maxsplit=1)[0]

@@ -1,4 +1,4 @@
-"""What a collection is, as data: its name, validator, indexes, and whose documents it holds."""
+"""Collections declared as data: name, validator, indexes and the owner of the documents."""
 
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -31,56 +31,56 @@ _INDEX_OPTIONS = ("unique", "sparse", "expireAfterSeconds", "partialFilterExpres
 
 @dataclass(frozen=True, slots=True)
 class CollectionSpec:
-    """One collection. The feature that owns it declares it; all else is derived: preparation, erasure, export."""
+    """One collection, declared by its feature. Creation, erasure and export are derived from it."""
 
     name: str
     schema: Mapping[str, Any] | None = None
-    """The `$jsonSchema` that every document has to match."""
+    """The `$jsonSchema` validator of the documents."""
     indexes: Sequence[IndexModel] = ()
     documents: Sequence[Document] = ()
-    """Those that have to exist from the beginning."""
+    """Documents that must exist; inserted if missing."""
     owner: str | None = None
-    """The field with the id of the user whom a document is about."""
+    """The field with the id of the user that a document belongs to."""
     erasure: Literal["delete", "keep"] = "keep"
     """What happens to a user's documents when the user is deleted."""
     exported: type[Any] | None = None
-    """The pydantic model of a document as its owner may see it; `_id` is ignored unless it has that alias. Without
-    one the documents are not part of the generic export."""
+    """The pydantic model of a document as shown to its owner; `_id` is ignored unless a field has that alias. None
+    excludes the documents from the generic export."""
 
 
 async def ensure_collection(database: Database, spec: CollectionSpec) -> None:
-    """Make the collection with its validator, documents and indexes. Nothing is written when it is already so."""
+    """Create the collection with its validator, documents and indexes. Writes only what is missing or different."""
     await ensure_validator(database, spec)
     await ensure_documents(database, spec)
     await apply_indexes(database, spec, await plan_indexes(database, spec))
 
 
 async def ensure_validator(database: Database, spec: CollectionSpec) -> None:
-    """Make the collection, or give it another validator if that differs: collMod locks all of the collection, and
-    behind a backup it waits, and everything else behind it."""
+    """Create the collection, or change its validator if it differs. An unnecessary collMod is avoided: it locks the
+    whole collection, and during a backup it waits and blocks all later operations."""
     options: dict[str, Any] = {"validator": {"$jsonSchema": spec.schema}} if spec.schema else {}
     found = await _options(database, spec)
     if found is None:
         try:
-            # Not create_collection, which asks first whether there is one.
+            # Not create_collection, which first lists the collections.
             await database.command("create", spec.name, **options)
         except OperationFailure as error:
             if error.code != _NAMESPACE_EXISTS:
                 raise
-            found = await _options(database, spec) or {}  # another instance was faster
+            found = await _options(database, spec) or {}  # another instance created it first
     if found is not None and options and found.get("validator") != options["validator"]:
         await database.command("collMod", spec.name, **options)
 
 
 async def _options(database: Database, spec: CollectionSpec) -> Mapping[str, Any] | None:
-    """The options of the collection; None if there is none."""
+    """Return the options of the collection, or None if it does not exist."""
     reply = await database.command("listCollections", filter={"name": spec.name})
     found: list[Mapping[str, Any]] = [one["options"] for one in reply["cursor"]["firstBatch"]]
     return found[0] if found else None
 
 
 async def ensure_documents(database: Database, spec: CollectionSpec) -> None:
-    """Insert those of its documents that are missing."""
+    """Insert missing declared documents."""
     for document in spec.documents:
         if await database[spec.name].find_one({"_id": document["_id"]}) is None:
             fields = {name: value for name, value in document.items() if name != "_id"}
@@ -88,20 +88,21 @@ async def ensure_documents(database: Database, spec: CollectionSpec) -> None:
 
 
 class IndexPlan(NamedTuple):
-    """How the indexes of a collection become what is declared."""
+    """The steps from the existing indexes of a collection to the declared ones."""
 
     create: list[IndexModel]
     drop: list[str]
     ours: set[str]
-    """The names of those that the service has made, once this is done."""
+    """The names of the indexes created by the service, once the plan is applied."""
 
 
 async def plan_indexes(
     database: Database, spec: CollectionSpec, ours: AbstractSet[str] = frozenset(), *, adopt: bool = False
 ) -> IndexPlan:
-    """Compare what is declared with what there is. Of the names in `ours`, those the service has made, the ones that
-    are no longer declared go; anybody else's index stays. With `adopt`, a declared one that exists counts as made by
-    the service."""
+    """Compare the declared indexes with the existing ones.
+
+    `ours` names the indexes created by the service; those no longer declared are dropped, and all other indexes stay.
+    With `adopt`, existing declared indexes count as created by the service."""
     existing = await database[spec.name].index_information()
     same = {name: _identity(index["key"], index) for name, index in existing.items()}
     wanted = {str(model.document["name"]): model for model in spec.indexes}
@@ -109,7 +110,7 @@ async def plan_indexes(
     replaced = {str(model.document["name"]) for model in missing}
     drop = [name for name in existing if name in ours and (name in replaced or name not in wanted)]
     kept = {name for name in existing if name in wanted and (adopt or name in ours)}
-    # One of somebody else's in the way makes the creation fail. It must not count as made by the service after that.
+    # A conflicting index of another owner makes the creation fail, and must not count as ours afterwards.
     created = {name for name in replaced if name not in existing or name in ours}
     return IndexPlan(missing, drop, kept | created)
 
@@ -119,7 +120,7 @@ def _identity_of(model: IndexModel) -> tuple[Any, ...]:
 
 
 def _identity(key: Iterable[tuple[str, Any]], options: Mapping[str, Any]) -> tuple[Any, ...]:
-    """What an index is, whatever its name."""
+    """Return the identity of an index, independent of its name."""
     given = {name: options[name] for name in _INDEX_OPTIONS if name in options and options[name] is not False}
     return list(key), given
 
@@ -129,18 +130,18 @@ async def apply_indexes(database: Database, spec: CollectionSpec, plan: IndexPla
         await database[spec.name].drop_index(name)
     if plan.create:
         with pymongo.timeout(_INDEX_BUILD_TIMEOUT):
-            # By default all voting members have to have built it: with one of three down that would never end.
+            # By default all voting members must build the index, which never ends while one of three is down.
             await database[spec.name].create_indexes(plan.create, commitQuorum="majority")
 
 
 async def erase(database: Database, specs: Iterable[CollectionSpec], user_id: str, session: Session | None) -> None:
-    """Delete what is stored about a user in those of `specs` that say so."""
+    """Delete a user's documents in the collections of `specs` with `erasure="delete"`."""
     for spec in specs:
         if spec.owner is not None and spec.erasure == "delete":
             await database[spec.name].delete_many({spec.owner: user_id}, session=session)
 
 
 async def owned_by(database: Database, spec: CollectionSpec, user_id: str) -> AsyncIterator[Document]:
-    """Yield a user's documents, by id."""
+    """Yield a user's documents, ordered by id."""
     async for document in database[spec.name].find({spec.owner: user_id}).sort("_id", 1):
         yield document

@@ -1,4 +1,4 @@
-"""A heartbeat document for each serving instance: who serves from this database now."""
+"""Heartbeat documents, which show the instances that are serving from this database."""
 
 import asyncio
 import os
@@ -17,7 +17,7 @@ from shop_api.storage.mongo.client import Database, Document, PyMongoError
 from shop_api.storage.mongo.collections import CollectionSpec
 from shop_api.storage.mongo.leases import server_time
 
-# MongoDB removes the document of a killed instance a while after it has expired; readers compare the time themselves.
+# MongoDB's TTL monitor removes an expired document with a delay, so readers also compare the time.
 INSTANCES = CollectionSpec("instances", indexes=[IndexModel([("expires_at", 1)], expireAfterSeconds=0)])
 HEARTBEAT_SECONDS = 10.0
 DEAD_AFTER_SECONDS = 30
@@ -27,7 +27,7 @@ log = structlog.get_logger()
 
 
 def new_instance_id() -> str:
-    """Return a name for this process, unique and readable: its host, its process id, and something random."""
+    """Return a unique, readable id for this process: host, process id and a random suffix."""
     return f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
 
 

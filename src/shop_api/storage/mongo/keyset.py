@@ -1,8 +1,8 @@
-"""Pages of a collection by keyset, and bounded counts: a page costs the same wherever in the list it is.
+"""Keyset pagination of a collection, and bounded counts: the cost of a page does not depend on its position.
 
-"After this item" is two ranges that an index can walk without reading a key too many: the rest of those that tie with
-it in the sort field, by id, and then all beyond. As one range, with the ties sorted out afterwards, a page would read
-its way through all that tie before it, and half a shop may cost 9.99.
+"After this item" is two index ranges, read without a surplus key: the remaining documents with the same sort value,
+by id, and then all documents with a later sort value. A single range with a filter on ties would scan all earlier
+ties on each page, and half of all products may have the same price.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from shop_api.storage.mongo.client import Collection, Document
 
 
 class Sort(NamedTuple):
-    """An order of a list: by a field of the documents, ties by `_id` in the same direction."""
+    """A sort order: by one field, with ties by `_id` in the same direction."""
 
     field: str
     direction: int
@@ -25,21 +25,21 @@ class Sort(NamedTuple):
 
 
 class Selection(NamedTuple):
-    """The documents that are meant, in two parts.
+    """A filter in two parts.
 
-    MongoDB takes the two for one and plans by itself. The embedded engine uses an index only where it answers a
-    condition completely, so what an index can answer is asked first and apart.
+    MongoDB merges the two and plans the query itself. The embedded engine uses an index only if the index answers a
+    condition completely, so the conditions that an index can answer come first, in a stage of their own.
     """
 
     walk: Document
-    """Equalities, and at most one range behind them, which one index can answer completely."""
+    """Equalities followed by at most one range, which one index can answer completely."""
     rest: Sequence[Document] = ()
-    """What else has to hold."""
+    """Further conditions."""
     ordered: bool = True
-    """Whether that index goes on with the sort field, so that its range can be narrowed to a page."""
+    """Whether the sort field comes next in that index, so that the index range can be narrowed to a page."""
 
     def stages(self) -> list[Document]:
-        """The beginning of an aggregation over just these documents."""
+        """Return the aggregation stages that match these documents."""
         return [{"$match": self.walk}, *({"$match": condition} for condition in self.rest)]
 
 
@@ -51,7 +51,7 @@ async def page(
     limit: int,
     projection: Document | None = None,
 ) -> tuple[list[Document], Key | None]:
-    """Up to `limit` documents, and the key of the last one; None as the key when no more follow."""
+    """Return up to `limit` documents, and the key of the last one or None if no more follow."""
     documents = await following(collection, selection, sort, after, limit + 1, projection)
     if len(documents) <= limit:
         return documents, None
@@ -66,7 +66,7 @@ async def following(
     limit: int,
     projection: Document | None = None,
 ) -> list[Document]:
-    """The first `limit` documents after the one with the key `after`."""
+    """Return the first `limit` documents after the key `after`."""
     found: list[Document] = []
     for part in parts(selection, sort, after):
         if len(found) < limit:
@@ -75,7 +75,7 @@ async def following(
 
 
 def parts(selection: Selection, sort: Sort, after: Key | None) -> list[Selection]:
-    """What `selection` has after the item with the key `after`, in order: the rest of its ties, then all beyond."""
+    """Split `selection` after the key `after`: first the remaining ties, then all later sort values."""
     if after is None:
         return [selection]
     value, last_id = _from_json(after[0]), after[1]
@@ -89,7 +89,7 @@ def parts(selection: Selection, sort: Sort, after: Key | None) -> list[Selection
 
 
 async def count(collection: Collection, selection: Selection, most: int, seconds: float) -> int | None:
-    """How many documents are meant, counted to `most`; None when that takes longer than `seconds`."""
+    """Count the documents, up to `most`. Return None if that takes longer than `seconds`."""
     try:
         with pymongo.timeout(seconds):
             counted = await mongo.aggregate(collection, [*selection.stages(), {"$limit": most}, {"$count": "found"}])
@@ -113,7 +113,7 @@ async def _first(
     order = [(sort.field, sort.direction), ("_id", sort.direction)]
     if not selection.rest:
         return await collection.find(selection.walk, projection).sort(order).limit(limit).to_list(None)
-    # MongoDB takes conditions that follow each other for one, and plans this as it would plan a find.
+    # MongoDB coalesces consecutive $match stages and plans this like a find.
     # (Source: MongoDB manual, "Aggregation Pipeline Optimization", $match + $match Coalescence.)
     ending: list[Document] = [{"$sort": dict(order)}, {"$limit": limit}]
     if projection:

@@ -1,7 +1,7 @@
-"""Leases with fencing tokens: at most one process does some work at a time, and one that dies is taken over.
+"""Leases with fencing tokens: at most one process does a job at a time, and another takes over if it dies.
 
-A lease ends by itself unless its holder renews it. A holder that was stopped for longer does not know that it has
-lost its lease, so each acquisition has a higher fencing token, and what is written under a lease compares the token.
+A lease expires unless its holder renews it. A holder that was paused for longer does not know that it lost the
+lease, so each acquisition has a higher fencing token, and writes under a lease compare the token.
 (Source: Kleppmann, "How to do distributed locking", 2016.)
 """
 
@@ -43,14 +43,14 @@ class Lease:
         self._renewed = time.monotonic()
 
     async def check(self) -> None:
-        """Raise LeaseLost if another process has the lease. If it was not renewed in time, the database is asked:
-        while that was away, nobody else can have acquired it."""
+        """Raise LeaseLost if another process has the lease. If it was not renewed in time, try to renew it: during an
+        outage of the database, no other process can have acquired it."""
         in_force = time.monotonic() - self._renewed < LEASE_SECONDS
         if not in_force and not await self.renew():
             raise LeaseLost(f"another process has taken over the lease {self.name}")
 
     async def renew(self) -> bool:
-        """Let the lease begin anew. Return False if another process has taken it over."""
+        """Extend the lease by LEASE_SECONDS. Return False if another process has taken it over."""
         began = time.monotonic()
         own = await self._set_end(await server_time(self._database) + timedelta(seconds=LEASE_SECONDS))
         self._renewed = began if own else float("-inf")
@@ -68,7 +68,7 @@ class Lease:
                     raise
 
     async def release(self) -> None:
-        """End the lease now. If the database is away, it ends by itself."""
+        """End the lease now. If the database is unavailable, the lease expires by itself."""
         with suppress(PyMongoError), pymongo.timeout(_RELEASE_TIMEOUT):
             await self._set_end(_EPOCH)
 
@@ -78,7 +78,7 @@ class Lease:
 
 
 async def server_time(database: Database) -> datetime:
-    """Return the database's own time: the clocks of instances may differ."""
+    """Return the database server's time, since the clocks of instances may differ."""
     hello = await database.command("hello")
     now: datetime = hello["localTime"]
     return now if now.tzinfo else now.replace(tzinfo=UTC)
@@ -87,7 +87,7 @@ async def server_time(database: Database) -> datetime:
 async def try_acquire(database: Database, name: str, holder: str) -> Lease | None:
     """Acquire the lease, in one compare-and-set. Return None while another holder has it."""
     now, began = await server_time(database), time.monotonic()
-    # Asked for before the update, so `now` is not later than when it is compared.
+    # Read before the update, so `now` is never later than the time of the comparison.
     fields = {"holder": holder, "expires_at": now + timedelta(seconds=LEASE_SECONDS)}
     try:
         found = await database[LEASES.name].find_one_and_update(
@@ -129,6 +129,7 @@ async def kept(lease: Lease) -> AsyncIterator[Lease]:
 async def held(
     database: Database, name: str, holder: str, waiting: Callable[[str], None] | None = None
 ) -> AsyncIterator[Lease]:
-    """Hold the lease during the block, once whoever has it has released it or died. `waiting` is told, once, who."""
+    """Hold the lease during the block, after waiting for its holder to release it or die. `waiting` is called once
+    with that holder."""
     async with kept(await _acquire(database, name, holder, waiting)) as lease:
         yield lease

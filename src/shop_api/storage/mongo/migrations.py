@@ -1,4 +1,4 @@
-"""Runs migrations and prepares the collections, under a lease: `shop-api migrate`, and the first start."""
+"""Runs migrations and prepares collections under a lease, for `shop-api migrate` and the first start."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -50,10 +50,10 @@ log = structlog.get_logger()
 
 
 async def open_schema(database: Database, declared: DeclaredSchema, holder: str, *, auto: bool) -> RecordedSchema:
-    """Return the schema of a database on which the service can run. Nothing is written if it is up to date.
+    """Return the schema of a database on which the service can run. Writes nothing if it is up to date.
 
-    An empty database is created. An older schema is migrated if `auto`, and is SchemaOutdated otherwise; a newer one
-    is SchemaTooNew.
+    Creates the schema in an empty database. Migrates an older schema if `auto`, otherwise raises SchemaOutdated.
+    Raises SchemaTooNew for a newer one.
     """
     recorded = await schema.read_or_begin(database)
     if recorded:
@@ -81,10 +81,10 @@ async def migrate(
     background: bool = False,
     only_if_outdated: bool = False,
 ) -> RecordedSchema:
-    """Bring the database to the newest schema. Whoever else is at it is waited for, or taken over if it has died.
+    """Migrate the database to the current schema. Waits for another process that is migrating; takes over if it dies.
 
-    Background migrations are left to the serving instances, unless `background`. Collections and indexes are compared
-    with what is declared even if the recorded schema is current, unless `only_if_outdated`.
+    Leaves background migrations to the serving instances unless `background`. Compares collections and indexes with
+    the declaration even if the recorded schema is current, unless `only_if_outdated`.
     """
 
     def waiting(other: str) -> None:
@@ -95,17 +95,17 @@ async def migrate(
             async with held(database, LEASE, holder, waiting) as lease:
                 recorded = await schema.read_or_begin(database) or await schema.begin(database, "unversioned")
                 recorded.check_usable(declared, database.name)
-                if only_if_outdated and recorded.is_current(declared, strict=True):  # by whom this waited for
+                if only_if_outdated and recorded.is_current(declared, strict=True):  # by another process
                     return recorded
                 return await migrate_under(lease, database, declared, say, background=background)
-        except LeaseLost as error:  # this process was stopped for long: another one does the rest
+        except LeaseLost as error:  # this process was paused; another one has taken over
             say(str(error))
 
 
 async def migrate_under(
     lease: Lease, database: Database, declared: DeclaredSchema, say: Say, *, background: bool = False
 ) -> RecordedSchema:
-    """Do the same under a lease that is held already."""
+    """Migrate like `migrate`, under a lease that the caller already holds."""
     runner = _Runner(database, declared, lease, say)
     await runner.prepare()
     await runner.apply_pending()
@@ -120,7 +120,7 @@ async def migrate_under(
 
 @asynccontextmanager
 async def migrating_in_background(database: Database, declared: DeclaredSchema, holder: str) -> AsyncIterator[None]:
-    """Complete the background migrations beside the block, as one of any number of instances."""
+    """Complete the background migrations during the block. Any number of instances may do so at once."""
     working = asyncio.create_task(run_in_background(database, declared, holder))
     try:
         yield
@@ -129,14 +129,14 @@ async def migrating_in_background(database: Database, declared: DeclaredSchema, 
 
 
 async def run_in_background(database: Database, declared: DeclaredSchema, holder: str) -> None:
-    """Return once no background migration is left, whoever completes them: one instance works at a time."""
+    """Run until no instance has a background migration left to complete. One instance works at a time."""
     while (recorded := await _read_patiently(database)) is None or recorded.in_background(declared):
         try:
             if lease := await try_acquire(database, BACKGROUND_LEASE, holder):
                 async with kept(lease):
                     await _Runner(database, declared, lease, _log_step).complete_background()
                 continue
-        except Exception as error:  # whatever it is, it must not end here unseen
+        except Exception as error:  # log any error and retry
             log.warning("a background migration failed", reason=f"{type(error).__name__}: {error}"[:300])
         await asyncio.sleep(_LOOK_AGAIN_SECONDS)
 
@@ -151,7 +151,7 @@ async def _read_patiently(database: Database) -> RecordedSchema | None:
 
 
 class _Runner:
-    """The work of one holder of a lease. Each record compares the fencing token, so a stale holder changes none."""
+    """The work of one lease holder. Each update of the schema document compares the fencing token."""
 
     def __init__(self, database: Database, declared: DeclaredSchema, lease: Lease, say: Say) -> None:
         self._database = database
@@ -161,7 +161,7 @@ class _Runner:
         self._say = say
 
     async def prepare(self) -> None:
-        """Make the collections with their validators and documents."""
+        """Create the collections with their validators and documents."""
         for spec in self._collections:
             await self._patiently(partial(ensure_validator, self._database, spec), spec)
             await self._patiently(partial(ensure_documents, self._database, spec), spec)
@@ -176,7 +176,7 @@ class _Runner:
                 await self._complete(feature, migration)
 
     async def _complete_earlier(self, feature: str) -> None:
-        """What follows a background migration relies on its end."""
+        """Complete the unfinished background migrations of `feature`, which later migrations rely on."""
         under_way = (await self._recorded()).in_background(self._declared)
         if any(name == feature for name, _ in under_way):
             async with held(self._database, BACKGROUND_LEASE, f"{LEASE} {self._lease.token}") as lease:
@@ -188,7 +188,7 @@ class _Runner:
                 await self._complete(feature, migration)
 
     async def _complete(self, feature: str, migration: Migration) -> None:
-        """Run its batches to the end, from where it was left."""
+        """Run the remaining batches of `migration`."""
         self._say(f"{feature} {migration.number}: {migration.name}")
         begun: Mapping[str, Any] = (await self._recorded()).unfinished.get(feature, {})
         position = begun.get(str(migration.number))
@@ -201,7 +201,7 @@ class _Runner:
         await self._record({}, {"$max": reached, "$unset": left})
 
     async def prepare_indexes(self) -> None:
-        """Make the indexes that are declared, and drop those that the service made and does not declare any more."""
+        """Create the declared indexes, and drop those that the service created but no longer declares."""
         recorded = await self._recorded()
         made = {spec.name: set(recorded.indexes.get(spec.name, ())) for spec in self._collections}
         adopt = recorded.state in ("creating", "unversioned")
@@ -209,7 +209,7 @@ class _Runner:
         for spec in self._collections:
             compared = partial(plan_indexes, self._database, spec, made[spec.name], adopt=adopt)
             plans.append((spec, await self._patiently(compared, spec)))
-        # Before they exist, and until they are gone: what is not recorded would count as a DBA's.
+        # Recorded before creation and until after removal: an unrecorded index counts as a DBA's.
         await self._record_indexes({spec.name: plan.ours | made[spec.name] for spec, plan in plans}, made)
         for spec, plan in plans:
             if plan.create or plan.drop:
@@ -249,8 +249,8 @@ class _Runner:
             raise LeaseLost(f"another process has taken over the lease {self._lease.name}")
 
     async def _patiently(self, work: Callable[[], Awaitable[T]], spec: CollectionSpec | None = None) -> T:
-        """Return the result of `work`, which is idempotent, tried again for half a minute while an election, or the
-        build of an index by somebody else, is in the way."""
+        """Return the result of `work`, which must be idempotent. Retry for half a minute during an election or while
+        another client builds an index."""
         for attempt in range(_ATTEMPTS):
             try:
                 await self._lease.check()
@@ -272,7 +272,7 @@ def _passes(error: PyMongoError) -> bool:
 
 
 def _explained(error: PyMongoError, database: Database, spec: CollectionSpec | None) -> Exception:
-    """`error`, or a SchemaError with a remedy where there is one."""
+    """Return a SchemaError with a remedy if one is known, otherwise `error`."""
     code = error.code if isinstance(error, OperationFailure) else None
     if code == _UNAUTHORIZED:
         return SchemaError(

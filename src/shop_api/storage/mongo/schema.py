@@ -1,7 +1,7 @@
-"""The schema of the database: what the code declares, what the database has, and whether the two fit.
+"""The schema of the database: the declared schema, the recorded schema, and whether the two are compatible.
 
-What the database has is recorded in one document: the number of the last migration of each feature, the migrations
-under way, the collections as they were declared, and the names of the indexes that the service has made.
+One document records the schema: the number of the last migration of each feature, the unfinished migrations, the
+fingerprints of the declared collections, and the names of the indexes that the service created.
 """
 
 import hashlib
@@ -18,20 +18,20 @@ from shop_api.storage.mongo.leases import LEASES
 
 SCHEMA = CollectionSpec("schema")
 PLATFORM = (SCHEMA, LEASES, INSTANCES)
-"""The collections of the machinery itself, which belong to no feature."""
+"""The collections of the storage layer itself, which belong to no feature."""
 DOCUMENT_ID = "schema"
 MAX_DECLARATIONS = 20
 
 State = Literal["creating", "unversioned", "restoring", "ready"]
-"""`creating`: somebody found the database empty. `unversioned`: an earlier version made it, without this document."""
+"""`creating`: the database was empty. `unversioned`: created by an earlier version, without this document."""
 
 Batch = Callable[[Database, Any], Awaitable[Any]]
-"""Migrate some documents, beginning at a position, None at first. Return the position at which to continue, a BSON
-value, or None when all is done. A batch may be repeated, also after later ones."""
+"""Migrates some documents, from a position (None at first). Returns the position at which to continue, a BSON value,
+or None when finished. A batch may be repeated, even after later batches."""
 
 
 class SchemaError(Exception):
-    """The database cannot be used as it is; the message says why, and what to do."""
+    """The database cannot be used in its current state. The message says why, and what to do."""
 
 
 class SchemaOutdated(SchemaError):
@@ -43,25 +43,25 @@ class SchemaTooNew(SchemaError):
 
 
 class RestoreUnfinished(SchemaError):
-    """A restore has begun and not ended."""
+    """A restore was started and not finished."""
 
 
 @dataclass(frozen=True, slots=True)
 class Migration:
-    """One step from an older form of documents to a newer one."""
+    """One step from an older document format to a newer one."""
 
     number: int
     """Its place among the migrations of its feature: 1, 2, 3, …"""
     name: str
-    """What it does, in the imperative, as an operator reads it."""
+    """What it does, in the imperative, for operators."""
     batch: Batch
     background: bool = False
-    """Whether the service runs beside it and reads both forms. Otherwise no instance starts before it is done."""
+    """Whether the service runs during it and reads both formats. Otherwise no instance starts before it ends."""
 
 
 @dataclass(frozen=True)
 class DeclaredSchema:
-    """What the code needs."""
+    """The schema that the code needs."""
 
     collections: Sequence[CollectionSpec]
     migrations: Mapping[str, Sequence[Migration]] = field(default_factory=dict)
@@ -78,7 +78,7 @@ class DeclaredSchema:
 
     @cached_property
     def fingerprint(self) -> str:
-        """The same for the same collections, validators and indexes."""
+        """A hash of the collections, validators and indexes."""
         text = json.dumps([_description(spec) for spec in self.collections], sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -88,29 +88,29 @@ def _description(spec: CollectionSpec) -> list[Any]:
 
 
 def _index(model: IndexModel) -> dict[str, Any]:
-    # The order of its keys is a part of what an index is.
+    # The order of the keys is part of the identity of an index.
     return {**model.document, "key": list(model.document["key"].items())}
 
 
 class RecordedSchema(NamedTuple):
-    """What the database has."""
+    """The schema recorded in the database."""
 
     state: State
     applied: Mapping[str, int] = {}
     """By feature, the number of its last migration."""
     unfinished: Mapping[str, Mapping[str, Any]] = {}
-    """By feature and number, where a migration that has begun continues."""
+    """By feature and number, the position at which an unfinished migration continues."""
     declarations: Sequence[str] = ()
-    """Fingerprints of the collections as they were declared, the current one last."""
+    """Fingerprints of all declared schemas, the current one last."""
     indexes: Mapping[str, Sequence[str]] = {}
-    """By collection, the names of the indexes that the service has made."""
+    """By collection, the names of the indexes that the service created."""
 
     @classmethod
     def of(cls, document: Document) -> "RecordedSchema":
         return cls(**{name: document[name] for name in cls._fields if name in document})
 
     def check_usable(self, declared: DeclaredSchema, database: str) -> None:
-        """Raise RestoreUnfinished, or SchemaTooNew if it has migrations that the code does not know."""
+        """Raise RestoreUnfinished during a restore, SchemaTooNew if the code does not know an applied migration."""
         if self.state == "restoring":
             raise RestoreUnfinished(
                 f"a restore of the database {database} did not end: repeat it, with shop-api restore FILE --force"
@@ -124,7 +124,7 @@ class RecordedSchema(NamedTuple):
             )
 
     def pending(self, declared: DeclaredSchema) -> list[tuple[str, Migration]]:
-        """Return the migrations that have to be applied, each with its feature. All are, in a new database."""
+        """Return the migrations to apply, each with its feature; none for a new database."""
         if self.state == "creating":
             return []
         return [
@@ -135,7 +135,7 @@ class RecordedSchema(NamedTuple):
         ]
 
     def in_background(self, declared: DeclaredSchema) -> list[tuple[str, Migration]]:
-        """Return the background migrations that are under way."""
+        """Return the unfinished background migrations."""
         return [
             (feature, migration)
             for feature, migrations in declared.migrations.items()
@@ -145,9 +145,9 @@ class RecordedSchema(NamedTuple):
         ]
 
     def is_current(self, declared: DeclaredSchema, *, strict: bool) -> bool:
-        """Whether the service can run on it. Unless `strict`, also on collections that a newer version with the same
-        migrations has declared otherwise: the documents have the same form, and instances of the older version may
-        restart during an upgrade."""
+        """Return whether the service can run on this schema. Unless `strict`, this includes collections that a newer
+        version with the same migrations has declared differently: the document formats are the same, and instances
+        of the older version may restart during an upgrade."""
         if self.state != "ready" or self.pending(declared):
             return False
         known = self.declarations[-1:] if strict else self.declarations
@@ -155,13 +155,13 @@ class RecordedSchema(NamedTuple):
 
 
 async def read(database: Database) -> RecordedSchema | None:
-    """Return what is recorded; None in a database without the document."""
+    """Return the recorded schema, or None if there is no document."""
     document = await database[SCHEMA.name].find_one({"_id": DOCUMENT_ID})
     return RecordedSchema.of(document) if document else None
 
 
 async def begin(database: Database, state: State) -> RecordedSchema:
-    """Record a state, unless somebody else was faster; return what is recorded."""
+    """Record a state unless another process already has. Return the recorded schema."""
     try:
         await database[SCHEMA.name].insert_one({"_id": DOCUMENT_ID, "state": state, "fence": {}})
     except DuplicateKeyError:
@@ -170,7 +170,7 @@ async def begin(database: Database, state: State) -> RecordedSchema:
 
 
 async def is_empty(database: Database) -> bool:
-    """Return whether no collection has a document, those of PLATFORM aside."""
+    """Return whether all collections except those in PLATFORM are empty."""
     aside = {spec.name for spec in PLATFORM}
     for name in await database.list_collection_names():
         if name not in aside and not name.startswith("system.") and await database[name].find_one({}):
@@ -179,25 +179,25 @@ async def is_empty(database: Database) -> bool:
 
 
 async def read_or_begin(database: Database) -> RecordedSchema | None:
-    """Return what is recorded. An empty database begins to be created; None is one that an earlier version made."""
+    """Return the recorded schema, recording `creating` if the database is empty; None without a document."""
     if recorded := await read(database):
         return recorded
     if await is_empty(database):
         return await begin(database, "creating")
-    return await read(database)  # whoever creates records it before anything else
+    return await read(database)  # a concurrent creation records its state first
 
 
 async def begin_restore(database: Database) -> None:
-    """Record that the database is being filled: until `end_restore` nobody uses it."""
+    """Record that a restore is running: no instance uses the database until `end_restore`."""
     await _replace(database, {"state": "restoring"})
 
 
 async def end_restore(database: Database, document: Document | None) -> None:
-    """Record the schema that a backup had; None is that of a version without the document."""
+    """Record the schema of the backup; None if its version had no schema document."""
     await _replace(database, document or {"state": "unversioned"})
 
 
 async def _replace(database: Database, document: Document) -> None:
-    # Fencing tokens are of the database that the document came from.
+    # Fencing tokens in the document belong to the database that it came from.
     fields = {**document, "_id": DOCUMENT_ID, "fence": {}}
     await database[SCHEMA.name].replace_one({"_id": DOCUMENT_ID}, fields, upsert=True)

@@ -1,4 +1,4 @@
-"""Transactions: a service opens one, and the repositories that take part join it by its session."""
+"""Transactions: a service opens one and passes its session to the repositories."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -15,21 +15,21 @@ T = TypeVar("T")
 
 
 class Transactions:
-    """Transactions on one database, each of which ends within `seconds`."""
+    """Runs transactions on one database, each limited to `seconds`."""
 
     def __init__(self, database: Database, seconds: float = OPERATION_TIMEOUT_MS / 1000) -> None:
         self._database = database
         self._seconds = seconds
 
     async def run(self, work: Callable[[Session], Awaitable[T]]) -> T:
-        """Run `work` in a transaction: all that it writes with the session is stored, or nothing.
+        """Run `work` in a transaction: either all or none of its writes with the session are stored.
 
-        `work` is called again when the transaction met another one, so it has no other effects. Raises PyMongoError
-        if all attempts together take too long.
+        `work` is called again after a write conflict, so it must have no other effects. Raises PyMongoError if all
+        attempts together exceed the time limit.
         """
         session: Session = await awaited(self._database.client.start_session())
         try:
-            # The drivers would try again for two minutes.
+            # The drivers retry for up to two minutes.
             async with session, asyncio.timeout(self._seconds):
                 with pymongo.timeout(self._seconds):
                     return await session.with_transaction(work)

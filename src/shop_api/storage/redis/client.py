@@ -1,6 +1,6 @@
-"""The Redis client, with time-outs and retries that a web request can afford.
+"""The Redis client, with time-outs and retries short enough for a web request.
 
-redis-py's defaults retry ten times, also on time-outs, which sends one INCR eleven times.
+By default redis-py retries ten times, also after a time-out, which can send one INCR eleven times.
 """
 
 from collections.abc import AsyncIterator
@@ -26,10 +26,10 @@ __all__ = ["Connection", "Redis", "RedisError", "connect", "connection", "open_r
 
 
 def connect(url: str, metrics: CommandMetrics | None = None) -> Redis:
-    """A client for `url`, whose commands `metrics` counts. Nothing is sent yet: the service starts and runs without
-    Redis. ValueError when the URL cannot be read.
+    """Return a client for `url` whose commands are recorded in `metrics`. Raise ValueError if the URL is malformed.
 
-    With Sentinels it follows their primary. Of a cluster it is another class with the same commands.
+    Sends nothing yet: the service starts and runs without Redis. With Sentinels the client follows the primary; for
+    a cluster it is another class with the same commands.
     """
     address, options = _read(
         url,
@@ -49,10 +49,10 @@ def connect(url: str, metrics: CommandMetrics | None = None) -> Redis:
 
 
 def connection(url: str, *, key: str, timeout: float) -> Connection:
-    """A single connection for what lies where `key` does, not connected yet, without retries or health checks; to
-    connect and to disconnect take at most `timeout` seconds, all else has to be limited by who uses it.
+    """Return a single, unconnected connection to the server that holds `key`, without retries or health checks.
 
-    With Sentinels or in a cluster it finds out anew which server that is, each time it connects.
+    Connecting and disconnecting take at most `timeout` seconds; callers limit the time of everything else. With
+    Sentinels or in a cluster, each connect discovers the server again.
     """
     address, options = _read(url, socket_timeout=None, socket_connect_timeout=timeout, retry=Retry(NoBackoff(), 0))
     if address.kind == "cluster":
@@ -60,16 +60,16 @@ def connection(url: str, *, key: str, timeout: float) -> Connection:
     pool = _following(address, options) if address.kind == "sentinel" else ConnectionPool(**options)
     made: Connection = pool.make_connection()  # type: ignore[no-untyped-call]
     if isinstance(made, ToPrimary):
-        made.connection_pool = pool  # which it asks where to connect, and would let go
+        made.connection_pool = pool  # used for discovery; the connection holds only a weak reference
     return made
 
 
 def _read(url: str, **ours: Any) -> tuple[Address, dict[str, Any]]:
-    """Where it is, and how to speak to it: `ours` unless the URL says something else."""
+    """Return the parsed address and the connection options: `ours`, overridden by those in the URL."""
     address = parse(url)
     options = {**ours, **parse_url(address.url)}
     if address.kind != "server":
-        for name in ("host", "port"):  # will be found out
+        for name in ("host", "port"):  # discovered on connect
             options.pop(name, None)
         options["ssl"] = options.pop("connection_class", None) is not None
     return address, options
@@ -79,7 +79,7 @@ def _following(address: Address, options: dict[str, Any]) -> PrimaryPool:
     own = {name: options.pop(name) for name in ("sentinel_username", "sentinel_password") if name in options}
     to_sentinels = {name.removeprefix("sentinel_"): value for name, value in own.items()}
     to_sentinels |= {name: value for name, value in options.items() if name.startswith("ssl")}
-    patience = options["socket_connect_timeout"] / 2  # which those that are down may cost
+    patience = options["socket_connect_timeout"] / 2  # unreachable Sentinels may take this long
     to_sentinels |= {"socket_timeout": patience, "socket_connect_timeout": patience}
     return PrimaryPool(address.service, Sentinels(address.hosts, to_sentinels), **options)
 

@@ -1,4 +1,4 @@
-"""A Redis Cluster: the client for all of it, and a connection to the node that one key lies on."""
+"""Redis Cluster: a client for all keys, and a connection to the node that owns one key."""
 
 import asyncio
 import time
@@ -18,7 +18,7 @@ Hosts = Sequence[tuple[str, int]]
 
 
 class Cluster(RedisCluster):
-    """The client for keys wherever they lie. `metrics` is told of each command, with the redirections it met."""
+    """A cluster client. `metrics` records each command, including the time of its redirections."""
 
     def __init__(self, hosts: Hosts, metrics: CommandMetrics | None, **options: Any) -> None:
         super().__init__(startup_nodes=[ClusterNode(host, port) for host, port in hosts], **options)
@@ -37,15 +37,15 @@ class Cluster(RedisCluster):
 
     async def aclose(self) -> None:
         await super().aclose()
-        # Which does nothing while it has yet to find out anew who belongs to the cluster.
+        # The parent closes nothing while the client is due to discover the nodes again.
         for nodes in ("nodes_cache", "startup_nodes"):
             await self.nodes_manager.aclose(nodes)
 
 
 class ToOwner(Connection):
-    """A connection to whichever node has `key`, which it asks `hosts` for whenever it connects.
+    """A connection to the node that owns `key`, discovered through `hosts` on each connect.
 
-    When the key has moved, a command fails (MOVED), and whoever uses this has to disconnect.
+    After the key has moved, commands fail with MOVED and the caller must disconnect.
     """
 
     def __init__(self, *, hosts: Hosts, key: str, **options: Any) -> None:
@@ -60,11 +60,11 @@ class ToOwner(Connection):
         await super().connect()  # type: ignore[no-untyped-call]
 
     async def _owner(self) -> tuple[str, int]:
-        """By the word of most: one that has been away may still believe that it is its own."""
+        """Return the owner that most nodes report: a node that was partitioned may still believe it owns the slot."""
         answers = await asyncio.gather(*(self._ask(*host) for host in self._hosts), return_exceptions=True)
         votes = Counter(answer for answer in answers if isinstance(answer, tuple))
         if not votes:
-            raise exceptions.ConnectionError("no node of the cluster that answers knows who has the key")
+            raise exceptions.ConnectionError("no responding node of the cluster knows the owner of the key")
         return votes.most_common(1)[0][0]
 
     async def _ask(self, host: str, port: int) -> tuple[str, int]:
@@ -74,8 +74,8 @@ class ToOwner(Connection):
             slots: Any = await node.execute_command("CLUSTER SLOTS")  # type: ignore[no-untyped-call]
             for first, last, owner, *_ in slots:
                 if first <= self._slot <= last:
-                    return (owner[0] or host.encode()).decode(), owner[1]  # without a name: the one that was asked
-        raise exceptions.ConnectionError("nobody has the slot")
+                    return (owner[0] or host.encode()).decode(), owner[1]  # an empty name means the queried node
+        raise exceptions.ConnectionError("no node owns the slot")
 
 
 class ToOwnerWithTls(ToOwner, SSLConnection):

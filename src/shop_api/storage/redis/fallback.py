@@ -1,4 +1,4 @@
-"""Going on without Redis: whoever asks it is told at once that there is no answer, and uses what the process has."""
+"""A circuit breaker for Redis: while it is open, calls return None at once and callers use local state."""
 
 import asyncio
 import time
@@ -12,27 +12,27 @@ from shop_api.storage.redis.client import RedisError
 T = TypeVar("T")
 log = structlog.get_logger()
 
-# How many seconds to leave Redis alone after it failed, so that each request does not wait for it again.
+# Seconds that the circuit stays open after a failure, so that not every request waits for a time-out.
 _PAUSE = 1.0
-# How many seconds a question may take in all: where there are several servers, one failure may lead to another.
+# Seconds for one call in all: with several servers, one failure may follow another.
 _LONGEST = 2.0
 
 
 class RedisWithFallback:
-    """What instances share in Redis while it answers, and each keeps for itself while it does not."""
+    """Runs calls that share state through Redis, and reports when to fall back to state of this process."""
 
     def __init__(self, what: str, failure: type[Exception] = RedisError) -> None:
         self._what = what
         self._failure = failure
         self._again_at = 0.0
         self.fallbacks = 0
-        """How many questions were not answered."""
+        """Number of calls without a result."""
 
     async def call(self, question: Callable[[], Awaitable[T]]) -> T | None:
-        """The answer; None when Redis does not give one, or is left alone because it did not a moment ago."""
+        """Return the result of the call; None if it fails or the circuit is open."""
         now = time.monotonic()
         if now >= self._again_at:
-            if self._again_at:  # it has failed: one finds out whether it is back, the others do not wait
+            if self._again_at:  # half-open: one call probes Redis, the others do not wait
                 self._again_at = now + _PAUSE
             try:
                 async with asyncio.timeout(_LONGEST):

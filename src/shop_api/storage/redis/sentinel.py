@@ -1,7 +1,7 @@
-"""The primary that Sentinels name, asked for at every new connection.
+"""Connections to the primary that Redis Sentinels report, looked up for each new connection.
 
-redis-py's own Sentinel asks one after the other, so that one which is down with its machine costs every connection
-its time-out, and believes the first, which may have missed an election.
+redis-py's own Sentinel client queries one Sentinel after another, so each connection waits for the time-out of an
+unreachable one, and trusts the first reply, whose Sentinel may have missed a failover.
 """
 
 import asyncio
@@ -16,15 +16,16 @@ from redis.backoff import NoBackoff
 
 
 class Sentinels:
-    """Some of those that watch over one service; `options` are of a connection to any of them."""
+    """Several Sentinels of one service; `options` apply to the connection to each."""
 
     def __init__(self, hosts: Sequence[tuple[str, int]], options: Mapping[str, Any]) -> None:
         self._hosts = hosts
         self._options = options
 
     async def discover_master(self, service: str) -> tuple[str, int]:
-        """The primary's address, from whoever knows of the newest election; MasterNotFoundError if there is none that
-        works."""
+        """Return the primary's address from the Sentinel with the newest configuration epoch.
+
+        Raises MasterNotFoundError if no Sentinel responds or the primary is down."""
         answers = await asyncio.gather(*(self._ask(*host, service) for host in self._hosts), return_exceptions=True)
         states = [state for state in answers if isinstance(state, dict)]
         if not states:
@@ -35,7 +36,7 @@ class Sentinels:
         return newest["ip"], newest["port"]
 
     async def _ask(self, host: str, port: int, service: str) -> Any:
-        # Few words, since it may be in a hurry: without HELLO and the driver's name.
+        # Without HELLO and CLIENT SETINFO, to save round trips within the short time-out.
         about: dict[str, Any] = {"retry": Retry(NoBackoff(), 0), "protocol": 2, "driver_info": None, **self._options}
         async with Redis(host=host, port=port, **about) as sentinel:
             states: Any = await sentinel.sentinel_masters()
@@ -45,7 +46,7 @@ class Sentinels:
 class ToPrimary(SentinelManagedConnection):
     async def connect_to(self, address: tuple[str, int]) -> None:
         await super().connect_to(address)  # type: ignore[no-untyped-call]
-        # Whoever was the primary may be back, and not know yet that it no longer is.
+        # A former primary may be back and not yet know that it was demoted.
         await self.send_command("ROLE")
         role = (await self.read_response())[0]
         if role not in (b"master", "master"):
@@ -58,7 +59,7 @@ class ToPrimaryWithTls(ToPrimary, SSLConnection):
 
 
 class PrimaryPool(SentinelConnectionPool, BlockingConnectionPool):
-    """Connections to the primary of `service`. Those to an earlier one are closed when another is found."""
+    """Connections to the primary of `service`. Connections to a former primary are closed after a failover."""
 
     def __init__(self, service: str, sentinels: Sentinels, *, ssl: bool, **options: Any) -> None:
         options["connection_class"] = ToPrimaryWithTls if ssl else ToPrimary
