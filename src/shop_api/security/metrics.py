@@ -1,4 +1,4 @@
-"""What the rate limits have counted of themselves, as metrics."""
+"""Prometheus metrics of the rate limits."""
 
 from collections.abc import Iterator
 

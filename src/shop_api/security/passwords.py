@@ -14,19 +14,19 @@ from passlib.context import CryptContext
 
 MIN_LENGTH, MAX_LENGTH = 8, 128
 MAX_CODE_POINTS = 512
-"""Of a password as it is sent: 128 characters of any script fit. Normalising takes time quadratic in the marks of one
-letter, so it must not see more."""
+"""Limit for a password before normalisation; fits 128 characters of any script. NFKC takes time quadratic in the
+number of combining marks on one letter."""
 
 
 def normalised(password: str) -> str:
-    """Return the NFKC form, so that the same password typed on another keyboard is the same password.
+    """Return the NFKC form, so that a password matches whatever keyboard it is typed on.
 
-    Takes at most MAX_CODE_POINTS code points, which its callers check."""
+    Callers must limit `password` to MAX_CODE_POINTS code points."""
     return unicodedata.normalize("NFKC", password)
 
 
 def weakness(password: str, username: str) -> str | None:
-    """Why `password` is too weak for the user `username`, or None."""
+    """Return why `password` is too weak for the user `username`, or None."""
     folded = normalised(password).casefold()
     if folded == username.casefold():
         return "must not be the username"
@@ -49,9 +49,9 @@ class Passwords:
             ["argon2"], argon2__memory_cost=47104, argon2__time_cost=1, argon2__parallelism=1
         )
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="passwords")
-        # What an unknown user's attempt is checked against, so that it takes as long as a known one's.
+        # Verified against for unknown users, so that the response time does not reveal whether a user exists.
         self._nobody = self._context.hash("nobody")
-        # Ahead of the first registration, which would hold up the event loop with it.
+        # Preloaded, since loading during the first registration would block the event loop.
         self._pool.submit(_common)
 
     async def hash(self, password: str) -> str:
@@ -59,7 +59,7 @@ class Passwords:
         return await loop.run_in_executor(self._pool, self._context.hash, normalised(password))
 
     async def verify(self, password: str, password_hash: str | None) -> bool:
-        """Whether `password` is the one; with None as the hash always False, and just as slowly."""
+        """Return whether `password` matches the hash. With None as the hash, return False after the same time."""
         candidate, against = normalised(password), password_hash or self._nobody
         loop = asyncio.get_running_loop()
         right = await loop.run_in_executor(self._pool, self._context.verify, candidate, against)

@@ -1,6 +1,6 @@
-"""Limits on how often something may be tried, shared by all instances through Redis.
+"""Rate limits shared by all instances through Redis.
 
-Without Redis each process counts for itself: a weaker limit, but never none, and never an error.
+Without Redis each process counts on its own: a weaker limit, but never no limit and never an error.
 """
 
 import math
@@ -18,15 +18,15 @@ from shop_api.storage.redis.fallback import RedisWithFallback
 
 
 class _Storage(RedisStorage):
-    """On the client that there is, whether of one server or of a cluster.
+    """Storage on the existing client, of one server or a cluster.
 
-    Written for limits 5.8, of which it relies on this: its constructor leaves to `configure_bridge` which client the
-    bridge has, and the bridge asks no other. tests/security/test_rate_limits.py fails when that changes.
+    Written for limits 5.8: relies on its constructor calling `configure_bridge` to set the client, and on the bridge
+    using no other. tests/security/test_rate_limits.py fails if that changes.
     """
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
-        address = "redis://"  # not used: the client has it
+        address = "redis://"  # required, but not used
         super().__init__(address, implementation="redispy", key_prefix="rate", wrap_exceptions=True)
 
     def configure_bridge(self) -> None:
@@ -35,7 +35,7 @@ class _Storage(RedisStorage):
 
 
 class RateLimits:
-    """Counts attempts in sliding windows. `enabled=False` lets everything pass."""
+    """Sliding-window rate limits. `enabled=False` turns them off."""
 
     def __init__(self, redis: Redis, *, enabled: bool = True) -> None:
         self._shared = SlidingWindowCounterRateLimiter(_Storage(redis))
@@ -45,12 +45,12 @@ class RateLimits:
 
     @property
     def fallbacks(self) -> int:
-        """How many attempts were counted by this process alone."""
+        """Number of attempts counted by this process alone."""
         return self._counts.fallbacks
 
     async def hit(self, limit: str, *identity: str) -> None:
-        """Counts one attempt by `identity` against `limit`, such as `"10 per minute"`; RateLimited if there were
-        too many. What identifies somebody is stored only as a hash."""
+        """Count one attempt by `identity` against `limit`, such as `"10 per minute"`. Raise RateLimited if the limit
+        is exceeded. Only a hash of the identity is stored."""
         if not self._enabled:
             return
         item = parse(limit)
@@ -63,10 +63,10 @@ class RateLimits:
 
 
 async def _wait(limiter: SlidingWindowCounterRateLimiter, item: RateLimitItem, key: str) -> int:
-    """Counts an attempt: 0 if it may go on, else after how many seconds the next one may.
+    """Count an attempt. Return 0 if it is allowed, otherwise the seconds until the next one is.
 
-    The library's own reset time is 0 for a window that has only just begun. What counts is the current window's
-    attempts and those of the one before, weighted by how much of that still lies in the past window's length.
+    The library's own reset time is 0 for a window that has just begun. The limit applies to the attempts in the
+    current window plus those in the previous one, weighted by its remaining overlap with the sliding window.
     """
     if await limiter.hit(item, key):
         return 0
@@ -74,8 +74,8 @@ async def _wait(limiter: SlidingWindowCounterRateLimiter, item: RateLimitItem, k
     windows = cast(SlidingWindowCounterSupport, limiter.storage)
     before, before_ends_in, current, current_ends_in = await windows.get_sliding_window(item.key_for(key), length)
     seconds = 0.0
-    if current >= item.amount:  # this window has to become the one before
+    if current >= item.amount:  # until the current window becomes the previous one
         seconds = current_ends_in - length
-    elif before:  # the weight of the one before has to shrink
+    elif before:  # until the weight of the previous window has shrunk enough
         seconds = before_ends_in - (item.amount - current) * length / before
     return max(1, math.ceil(seconds + 0.01))

@@ -1,9 +1,9 @@
 """Growing delays between attempts to sign in, shared by all instances through Redis.
 
-Nobody is locked out: after some failures the next attempt has to wait 1 second, then 2, 4, … What counts is the pair
-of account and address, so a victim can still sign in from elsewhere; behind it the address, against one that tries
-many accounts; and last the account, against many addresses, from which those are exempt that have signed in to it
-before. After OWASP's Authentication Cheat Sheet. Without Redis each process counts for itself.
+No account is locked: after some failures the next attempt must wait 1 second, then 2, 4, … Failures are counted by
+pair of account and address, so that a victim can still sign in from elsewhere; by address, against one client that
+tries many accounts; and by account, against many addresses, except addresses that have signed in to it before.
+Source: OWASP Authentication Cheat Sheet. Without Redis each process counts on its own.
 """
 
 import math
@@ -20,7 +20,7 @@ from shop_api.storage.redis.fallback import RedisWithFallback
 
 
 class Rule(NamedTuple):
-    """How many attempts are free, and the longest wait between two, in seconds."""
+    """Number of attempts without delay, and the maximum delay in seconds."""
 
     name: str
     free: int
@@ -30,13 +30,13 @@ class Rule(NamedTuple):
 PAIR = Rule("pair", 5, 900)
 ADDRESS = Rule("address", 20, 900)
 ACCOUNT = Rule("account", 100, 60)
-# How long a series of failures is remembered after its last, in seconds; longer than any wait.
+# Seconds for which failures are remembered after the last one; longer than any delay.
 _MEMORY = 3600
 _KNOWN_FOR = timedelta(days=30)
 _MOST_REMEMBERED = 10_000
 
-# Each attempt counts as a failure as it begins, or a hundred at once would all be free. Time is Redis' own, since
-# instances' clocks differ. Gives how many seconds to wait, as text since Redis cuts numbers to integers.
+# Counts each attempt as a failure when it begins, so that a hundred concurrent attempts are not all free. Uses the
+# clock of Redis, since instances' clocks differ. Returns the seconds to wait, as text since Redis truncates numbers.
 _ATTEMPT = """
 local time = redis.call('TIME')
 local now = time[1] + time[2] / 1000000
@@ -52,7 +52,7 @@ redis.call('HSET', KEYS[1], 'failures', failures, 'open', string.format('%.3f', 
 redis.call('EXPIRE', KEYS[1], ARGV[3])
 return '0'
 """
-# One that succeeded was no failure.
+# Takes back the failure counted for an attempt that succeeded.
 _FORGIVE = """
 if redis.call('EXISTS', KEYS[1]) == 1 then
     redis.call('HINCRBY', KEYS[1], 'failures', -1)
@@ -62,7 +62,7 @@ end
 
 
 class SignInDelays:
-    """Counts attempts to sign in. `enabled=False` lets everything pass."""
+    """Delays repeated failed sign-ins. `enabled=False` turns the delays off."""
 
     def __init__(self, redis: Redis, *, enabled: bool = True) -> None:
         self._redis = redis
@@ -73,7 +73,7 @@ class SignInDelays:
         self._enabled = enabled
 
     async def attempt(self, account: str, address: str) -> None:
-        """Counts an attempt as a failure, until `succeeded`; RateLimited when it comes too early."""
+        """Count an attempt as a failure until `succeeded` is called. Raise RateLimited if it comes too early."""
         if not self._enabled:
             return
         await self._count(PAIR, account, address)
@@ -82,7 +82,7 @@ class SignInDelays:
             await self._count(ACCOUNT, account)
 
     async def succeeded(self, account: str, address: str) -> None:
-        """Forgives what `attempt` has counted."""
+        """Take back the failure that `attempt` counted."""
         if not self._enabled:
             return
         pair, others = _key(PAIR.name, account, address), [_key(ADDRESS.name, address), _key(ACCOUNT.name, account)]
@@ -114,7 +114,7 @@ class SignInDelays:
 
 
 class LocalCounters:
-    """What this process has counted by itself: for each key how many failures, and when the next attempt is open."""
+    """Counters of this process: for each key the failures, and when the next attempt is allowed."""
 
     def __init__(self) -> None:
         self._counted: OrderedDict[str, tuple[int, float]] = OrderedDict()

@@ -1,7 +1,7 @@
-"""Access tokens: JWTs (RFC 7519, RFC 8725) that name the user by id and carry nothing a request should trust blindly.
+"""Access tokens: JWTs (RFC 7519, RFC 8725) that identify a user and a session, without roles or permissions.
 
-python-jose accepts much that it should not (a missing `exp`, the algorithm the token asks for, empty keys), so
-all of it is pinned here: one algorithm for each key, every claim required, bounded size.
+python-jose accepts too much by default (a missing `exp`, the algorithm in the token's header, empty keys), so
+validation is strict here: one algorithm per key, all claims required, bounded size.
 """
 
 import hashlib
@@ -23,16 +23,16 @@ from shop_api.security.signing_keys.store import SigningKeyStore
 ISSUER = AUDIENCE = "shop_api"
 LIFETIME = timedelta(minutes=15)
 _MAX_LENGTH = 4096
-# The times are left out: they are checked here, by the clock that tokens are issued by.
+# Without the times, which are checked here against the injected clock.
 _OPTIONS = {f"require_{claim}": True for claim in ("iat", "sub", "aud", "iss", "jti")}
 _OPTIONS |= {"verify_exp": False, "verify_nbf": False}
 LEEWAY = 5
-"""Seconds by which instances' clocks may differ: a token from one must not be "not yet valid" on the next."""
+"""Seconds of clock skew between instances: a token from one must not be "not yet valid" on another."""
 _MOST_REMEMBERED = 4096
 
 
 class Claims(NamedTuple):
-    """What a valid access token says: whose it is and which sign-in it came from."""
+    """The user and the session of a valid access token."""
 
     user_id: str
     session_id: str
@@ -45,7 +45,7 @@ class _Signed(NamedTuple):
 
 
 class _Key(NamedTuple):
-    """A key with the one algorithm that it is for, whatever a token asks for."""
+    """A key bound to one algorithm, regardless of the `alg` in a token."""
 
     kid: str
     algorithm: str
@@ -54,14 +54,14 @@ class _Key(NamedTuple):
 
 
 class _UnknownKey(InvalidToken):
-    """A token of a key that is not known here: perhaps not yet."""
+    """The `kid` of a token is unknown, perhaps because its key is new."""
 
 
 class AccessTokens:
     """Issues and checks access tokens.
 
-    With secrets of at least 32 bytes: `secret` signs, and tokens of `previous` ones are valid too. Where there is a
-    `folder` of keys, the newest of them signs in place of the secret; all others are for checking.
+    `secret` signs and `previous` secrets only verify; all have at least 32 bytes. If `folder` has an active key, it
+    signs instead of the secret, and all other keys only verify.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class AccessTokens:
         self._known: tuple[SigningKey, ...] = ()
         self._keys = self._symmetric
         self._clock = clock
-        # A client sends the same token again and again, and what it says does not change.
+        # Clients send the same token repeatedly, and its claims do not change.
         self._signed = lru_cache(_MOST_REMEMBERED)(self._read)
         self._look()
 
@@ -95,7 +95,7 @@ class AccessTokens:
         return token
 
     def verify(self, token: str) -> Claims:
-        """What `token` says; InvalidToken when it is not entirely ours and in force."""
+        """Return the claims of `token`. Raise InvalidToken unless it is genuine and currently valid."""
         if len(token) > _MAX_LENGTH:
             raise InvalidToken
         self._look()
@@ -115,8 +115,8 @@ class AccessTokens:
         return self._keys[key.kid] if key else self._own
 
     def _look(self, *, at_once: bool = False) -> bool:
-        """Whether the keys in the folder have changed: then what was remembered is forgotten, since a key that is
-        gone takes its tokens with it."""
+        """Reload the keys and return whether they have changed. A change clears the cache, since tokens of a removed
+        key are no longer valid."""
         known = self._folder.keys(at_once=at_once) if self._folder else ()
         if known is self._known:
             return False
@@ -126,14 +126,14 @@ class AccessTokens:
         return True
 
     def _read(self, token: str) -> _Signed:
-        """What `token` says, whenever that may be in force."""
+        """Return the claims and validity period of `token`, without checking the period."""
         try:
             header = jwt.get_unverified_header(token)
             kid = header.get("kid")
             key = self._keys.get(kid) if isinstance(kid, str) else None
             if key is None:
                 raise _UnknownKey
-            # No extension is known here, so none can be critical (RFC 7515 §4.1.11).
+            # No extensions are supported, so critical ones must be rejected (RFC 7515 §4.1.11).
             if "crit" in header or not _is_canonical(token):
                 raise InvalidToken
             claims = jwt.decode(token, key.verifies, [key.algorithm], _OPTIONS, audience=AUDIENCE, issuer=ISSUER)
@@ -148,24 +148,24 @@ class AccessTokens:
 
 
 def _symmetric(secret: bytes) -> _Key:
-    # A Key, since jose would try to read JSON or PEM in plain bytes.
+    # As a Key object, since jose would try to parse plain bytes as JSON or PEM.
     key = jwk.construct(secret, "HS256")
     return _Key(secret_kid(secret), "HS256", signs=key, verifies=key)
 
 
 def _asymmetric(key: SigningKey) -> _Key:
-    # jose takes keys of cryptography as they are, which its stubs do not say.
+    # jose accepts keys of the cryptography package, which its type stubs omit.
     private = jwk.construct(key.private, key.algorithm)  # type: ignore[arg-type]
     public = jwk.construct(key.private.public_key(), key.algorithm)  # type: ignore[arg-type]
     return _Key(key.kid, key.algorithm, signs=private, verifies=public)
 
 
 def secret_kid(secret: bytes) -> str:
-    """By what name tokens ask for a secret; it does not give the secret away."""
+    """Return the `kid` of a secret, which does not reveal it."""
     return hashlib.sha256(b"kid" + secret).hexdigest()[:16]
 
 
 def _is_canonical(token: str) -> bool:
-    """Whether the signature is spelt as we spell it; jose overlooks foreign characters and spare bits in it."""
+    """Return whether the signature is canonical base64url; jose ignores invalid characters and unused bits."""
     signature = token.rpartition(".")[2].encode()
     return bool(base64url_encode(base64url_decode(signature)) == signature)

@@ -1,1 +1,1 @@
-"""Asymmetric keys for access tokens: a folder of private keys, and how they are changed without an outage."""
+"""Asymmetric signing keys for access tokens: a folder of private keys, and rotation without downtime."""

@@ -1,6 +1,6 @@
-"""Signing keys as files: private keys in PEM, each named for the moment it was made.
+"""Signing keys as files: private keys in PEM, each named after its creation time.
 
-The name says so because it survives what the times of files do not: copies, archives, volumes of Kubernetes.
+Unlike file timestamps, the name survives copies, archives and Kubernetes volumes.
 """
 
 import base64
@@ -31,35 +31,35 @@ _PKCS8 = b"-----BEGIN PRIVATE KEY-----"
 
 
 class BadKey(ValueError):
-    """A file that cannot be a signing key, or a folder that cannot hold any; the message names it and says why."""
+    """A file is not a usable signing key, or a folder is unusable. The message names it and the reason."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SigningKey:
-    """A private key, the one algorithm that it is for, and what may be known about it."""
+    """A private key with its single algorithm and its public metadata."""
 
     name: str
-    """Of its file."""
+    """The file name."""
     made: datetime
     algorithm: Algorithm
     private: PrivateKey
     public: dict[str, str]
-    """Its public half: the members that RFC 7518 §6 requires of its kind, and no others."""
+    """The public key as JWK: only the members that RFC 7518 §6 requires for its type."""
 
     @property
     def kid(self) -> str:
-        """The thumbprint of the public half (RFC 7638): whoever has the key arrives at the same id."""
+        """The JWK thumbprint of the public key (RFC 7638), so that all instances derive the same id."""
         canonical = json.dumps(self.public, separators=(",", ":"), sort_keys=True)
         return _base64url(hashlib.sha256(canonical.encode()).digest())
 
 
 def is_key_name(name: str) -> bool:
-    """Whether a file of this name is meant to be a key. Hidden ones are not: they are still being written."""
+    """Return whether a file name denotes a key. Hidden files do not: they may still be being written."""
     return name.endswith(SUFFIX) and not name.startswith(".")
 
 
 def read_all(folder: Path) -> list[SigningKey]:
-    """The keys in `folder`, oldest first; BadKey if one of them is none."""
+    """Return the keys in `folder`, oldest first. Raise BadKey if a key file is invalid."""
     try:
         names = sorted(path.name for path in folder.iterdir() if is_key_name(path.name))
     except FileNotFoundError:
@@ -70,7 +70,7 @@ def read_all(folder: Path) -> list[SigningKey]:
 
 
 def read(path: Path) -> SigningKey:
-    """The key in the file `path`; BadKey if it is none."""
+    """Return the key in the file `path`. Raise BadKey if it is invalid."""
     try:
         made = _made(path.name)
         private = _private(_content(path))
@@ -91,7 +91,7 @@ def _made(name: str) -> datetime:
 
 
 def _content(path: Path) -> bytes:
-    if not path.is_file():  # reading a pipe would wait for whoever writes
+    if not path.is_file():  # reading a pipe would block until something writes
         raise BadKey("is no file" if path.exists() else "leads nowhere")
     with path.open("rb") as file:
         return file.read(_MAX_BYTES)
@@ -103,9 +103,9 @@ def _private(pem: bytes) -> PrivateKey:
             "is no private key in PEM as PKCS8 without a passphrase; convert it with: openssl pkcs8 -topk8 -nocrypt"
         )
     try:
-        # Proving that the factors are prime takes up to half a second, in which no request would be answered.
+        # Validating the primes takes up to half a second and would block the event loop; see _try_out.
         key = load_pem_private_key(pem, None, unsafe_skip_rsa_key_validation=True)
-    except Exception:  # of many kinds, all of which say that these bytes are no key
+    except Exception:  # the library raises many types for an invalid key
         raise BadKey("is damaged or incomplete") from None
     if not isinstance(key, RSAPrivateKey | EllipticCurvePrivateKey):
         raise BadKey("is neither an RSA nor an EC key")
@@ -126,7 +126,7 @@ def _public(key: PrivateKey) -> tuple[Algorithm, dict[str, str]]:
 
 
 def _try_out(key: RSAPrivateKey) -> None:
-    """In place of the proof that was skipped: what it signs has to be what its public half confirms."""
+    """Verify a test signature with the public key, instead of the skipped validation."""
     try:
         key.public_key().verify(key.sign(b"", PKCS1v15(), SHA256()), b"", PKCS1v15(), SHA256())
     except (InvalidSignature, ValueError):

@@ -1,4 +1,4 @@
-"""A new key in place of the old one, and the end of those whose last token has expired."""
+"""Key rotation: adds a new key, and removes keys whose last token has expired."""
 
 import os
 from datetime import datetime, timedelta
@@ -15,7 +15,7 @@ from shop_api.security.signing_keys.store import ACTIVATION_DELAY, SETTLED
 from shop_api.security.tokens import LEEWAY, LIFETIME
 
 KEPT = SETTLED + ACTIVATION_DELAY + LIFETIME + timedelta(seconds=LEEWAY)
-"""How long a key stays after its successor was made: until no instance signs with it, and then as long as a token."""
+"""How long a key is kept after its successor was created: until no instance signs with it and its tokens are expired."""
 _RSA_BITS = 3072  # as strong as P-256
 
 
@@ -25,22 +25,22 @@ class Rotation(NamedTuple):
 
 
 def rotate(folder: Path, algorithm: Algorithm | None, now: datetime) -> Rotation:
-    """Adds a key to `folder`, which is made if absent, and removes those that nobody needs any more.
+    """Add a key to `folder`, which is created if absent, and remove keys that are no longer needed.
 
-    Without an `algorithm` it is that of the newest key, or ES256. Raises BadKey and OSError.
+    `algorithm` defaults to that of the newest key, or ES256. Raises BadKey and OSError.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     keys = read_all(folder)
     made = _add(folder, algorithm or (keys[-1].algorithm if keys else "ES256"), now)
     removed = [old for old, successor in pairwise(keys) if now - successor.made > KEPT]
     for key in removed:
-        (folder / key.name).unlink(missing_ok=True)  # perhaps by another rotation at the same moment
+        (folder / key.name).unlink(missing_ok=True)  # a concurrent rotation may have removed it
     return Rotation(made, removed)
 
 
 def _add(folder: Path, algorithm: Algorithm, now: datetime) -> SigningKey:
     private = _generate(algorithm)
-    name = f"{now.strftime(STAMP)}-{algorithm}-{os.urandom(4).hex()}{SUFFIX}"  # of two at once, neither is lost
+    name = f"{now.strftime(STAMP)}-{algorithm}-{os.urandom(4).hex()}{SUFFIX}"  # unique for concurrent rotations
     write_private(folder / name, private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     return read(folder / name)
 

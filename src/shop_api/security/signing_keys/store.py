@@ -1,4 +1,4 @@
-"""The folder of signing keys while the service is running: which keys there are at a moment, and which one signs."""
+"""The signing keys of a running service: polls the key folder and selects the active key."""
 
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -12,21 +12,21 @@ from shop_api.settings import PREFIX, SettingsError
 log = structlog.get_logger()
 
 ACTIVATION_DELAY = timedelta(minutes=10)
-"""How long after it appeared a key begins to sign: by then every instance has it, and so has whoever keeps a copy of
-/.well-known/jwks.json for the five minutes that it may be kept."""
+"""Delay between the appearance of a key and its first signature. By then every instance has the key, and every cached
+copy of /.well-known/jwks.json (max-age five minutes) contains it."""
 SETTLED = timedelta(hours=1)
-"""How long after it was made an instance that starts takes a key as known to all others."""
+"""Age at which a starting instance assumes that all other instances have a key."""
 _EVERY = timedelta(seconds=2)
-# When a token asks for a key that is not known: anyone can send such tokens, as many as they like.
+# Minimum interval for lookups caused by an unknown `kid`, since anyone can send any number of such tokens.
 _AT_ONCE = timedelta(milliseconds=200)
 
-# What changes about a file whenever its content does.
+# Changes with the content of a file.
 _Stamp = tuple[int, int, int, int]
 
 
 class SigningKeyStore:
-    """The keys in a folder, as they are at any moment. SettingsError if one of them is bad at the start; later it is
-    logged and left out, or stays what it was."""
+    """The current keys in a folder. Raises SettingsError for an invalid key at start; a key that is invalid later is
+    logged and ignored, or keeps its previous content."""
 
     def __init__(self, path: Path, clock: Clock) -> None:
         self._path = path
@@ -46,33 +46,33 @@ class SigningKeyStore:
             raise SettingsError(f"{PREFIX}JWT_KEYS_DIR: {error}") from None
         self._arrange()
         for key in self._keys:
-            # Other instances may not have it yet, even if it was made a while ago.
+            # Other instances may not have a key yet even if it was created a while ago.
             self._signs_from[key.kid] = min(self._signs_from[key.kid], key.made + SETTLED)
-        if self._keys:  # something has to sign, and the oldest is what most others have
+        if self._keys:  # the oldest key, which most instances have, signs at once
             self._signs_from[self._keys[0].kid] = min(self._looked, self._keys[0].made)
         else:
             log.warning("the folder of signing keys is empty: the secret signs", folder=str(path))
 
     def keys(self, *, at_once: bool = False) -> tuple[SigningKey, ...]:
-        """All keys, oldest first: the same object as long as nothing has changed.
+        """Return all keys, oldest first; the same object while nothing has changed.
 
-        The folder is looked at every two seconds, or `at_once`, but not more than five times a second.
+        Polls the folder every two seconds; with `at_once` up to five times a second.
         """
         now = self._clock()
-        if abs(now - self._looked) >= (_AT_ONCE if at_once else _EVERY):  # clocks are set back, too
+        if abs(now - self._looked) >= (_AT_ONCE if at_once else _EVERY):  # abs: the clock may be set back
             self._looked = now
             self._look()
         return self._keys
 
     def signing(self) -> SigningKey | None:
-        """The newest of those keys that may sign by now, None if there is none."""
+        """Return the newest active key, or None."""
         now = self._clock()
         return next((key for key in reversed(self._keys) if self._signs_from[key.kid] <= now), None)
 
     def _look(self) -> None:
         try:
             stamps = _stamps(self._path)
-        except OSError as error:  # says nothing about the keys
+        except OSError as error:  # keep the known keys
             if self._unreadable != str(error):
                 log.error("the folder of signing keys cannot be read: its keys stay", error=str(error))
                 self._unreadable = str(error)
@@ -86,7 +86,7 @@ class SigningKeyStore:
             if stamps[name] != before.get(name):
                 try:
                     files[name] = read(self._path / name)
-                except BadKey as error:  # is being written, perhaps: then the next look finds it changed
+                except BadKey as error:  # possibly still being written; the next poll reads it again
                     log.warning("not a signing key", error=str(error))
         if files != self._files:
             self._files = files
@@ -94,8 +94,8 @@ class SigningKeyStore:
             log.info("the signing keys have changed", kids=[key.kid for key in self._keys])
 
     def _arrange(self) -> None:
-        """Puts the keys in order. One that is new signs later, and none before the moment in its name."""
-        keys = {key.kid: key for _, key in sorted(self._files.items())}  # once, if two files have the same
+        """Sort the keys and set when new ones become active: never before the time in their name."""
+        keys = {key.kid: key for _, key in sorted(self._files.items())}  # deduplicates equal keys in two files
         begins = {kid: max(self._looked, key.made) + ACTIVATION_DELAY for kid, key in keys.items()}
         self._signs_from = {kid: self._signs_from.get(kid, begins[kid]) for kid in keys}
         self._keys = tuple(keys.values())
