@@ -1,4 +1,4 @@
-"""What is counted of calls to MongoDB and Redis."""
+"""Metrics of commands to MongoDB and Redis."""
 
 import threading
 from collections import defaultdict
@@ -10,24 +10,24 @@ from prometheus_client.registry import Collector
 from shop_api.observability.histogram import Histogram
 
 Trace = Callable[[str, str, str, float, str | None], None]
-"""Makes a span of a call that has just ended: of which system, what, on what, for how many seconds, which error."""
+"""Creates a span for a call that has just ended. Arguments: system, command, target, seconds, error or None."""
 
 
 class CommandMetrics(Collector):
-    """Calls to one system by command: how many failed, and how long they took."""
+    """Durations of calls to one system, by command and outcome."""
 
     def __init__(self, system: str) -> None:
         self.system = system
         self.trace: Trace | None = None
-        # The driver of MongoDB may work in threads.
+        # The MongoDB driver may run in threads.
         self._lock = threading.Lock()
         self._series: defaultdict[tuple[str, str], Histogram] = defaultdict(Histogram)
 
     def ended(self, command: str, seconds: float, error: str | None = None, *, target: str = "") -> None:
-        """To be called where `command` was called, right after its end; `error` is the name of what went wrong."""
+        """Record a command that has just ended, in the context of its caller. `error` is the name of the error."""
         with self._lock:
-            # Both are told of from the first call: what begins above 0 is no increase to Prometheus, and the first
-            # failures of an outage would not count.
+            # Export both series from the first call: Prometheus sees no increase in a series that starts above 0, and
+            # would miss the first failures of an outage.
             outcomes = {"ok": self._series[command, "ok"], "failed": self._series[command, "failed"]}
             outcomes["failed" if error else "ok"].add(seconds)
         if self.trace is not None:
@@ -36,7 +36,7 @@ class CommandMetrics(Collector):
     def collect(self) -> Iterator[Metric]:
         seconds = HistogramMetricFamily(
             f"shop_{self.system}_command_duration_seconds",
-            f"How long commands to {self.system} took.",
+            f"Duration of commands to {self.system}.",
             labels=["command", "outcome"],
         )
         with self._lock:

@@ -1,4 +1,4 @@
-"""How late the event loop is: everything that any request waits for waits as long."""
+"""Event loop lag, which delays every request."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -11,11 +11,11 @@ from shop_api.kernel import tasks
 from shop_api.observability.histogram import Histogram
 
 _EVERY = 0.1
-"""Seconds."""
+"""Seconds between measurements."""
 
 
 class EventLoopLag(Collector):
-    """How much later than asked for the event loop does something."""
+    """Measures how late the event loop runs a timer."""
 
     def __init__(self) -> None:
         self._lags = Histogram()
@@ -36,8 +36,6 @@ class EventLoopLag(Collector):
             self._lags.add(max(0.0, loop.time() - due))
 
     def collect(self) -> Iterator[Metric]:
-        lags = HistogramMetricFamily(
-            "shop_event_loop_lag_seconds", "How much later than asked for the event loop does something.", labels=[]
-        )
+        lags = HistogramMetricFamily("shop_event_loop_lag_seconds", "Delay of a timer on the event loop.", labels=[])
         self._lags.export_to(lags, [])
         yield lags

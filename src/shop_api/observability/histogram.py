@@ -1,6 +1,7 @@
-"""A histogram in plain numbers, and how it is told to Prometheus.
+"""A histogram in plain numbers, and its export to Prometheus.
 
-The client's own takes a lock and walks its buckets for each value, which is too dear for an answer out of memory.
+The histogram of the Prometheus client takes a lock and scans its buckets for each value, which is too slow for a
+response from memory.
 """
 
 from bisect import bisect_left
@@ -9,13 +10,13 @@ from itertools import accumulate
 
 from prometheus_client.metrics_core import HistogramMetricFamily
 
-# Seconds: from an answer out of memory to the longest that any request may take.
+# Bucket bounds in seconds: from a response out of memory to the longest allowed request.
 BOUNDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _NAMES = [*map(str, BOUNDS), "+Inf"]
 
 
 class Histogram:
-    """How often something took how long. For one thread at a time."""
+    """A histogram of durations. Not thread-safe."""
 
     __slots__ = ("_counts", "seconds")
 
@@ -32,7 +33,7 @@ class Histogram:
         return sum(self._counts)
 
     def export_to(self, family: HistogramMetricFamily, labels: Sequence[str]) -> None:
-        """Adds itself to `family` as the one with these labels."""
+        """Add the histogram to `family` with these labels."""
         family.add_metric(labels, list(zip(_NAMES, accumulate(self._counts), strict=True)), self.seconds)
 
     @staticmethod

@@ -1,4 +1,4 @@
-"""Structured logs: JSON lines for machines, readable ones on a terminal; one line for each request."""
+"""Structured logs: JSON lines, or readable lines on a terminal; one line per request."""
 
 import asyncio
 import atexit
@@ -16,7 +16,7 @@ from structlog.typing import EventDict, ExcInfo
 from shop_api.settings import Settings
 
 current_request_id: ContextVar[str | None] = ContextVar("current_request_id", default=None)
-"""Of the request that this code runs for."""
+"""The id of the current request."""
 
 
 def _with_request_id(_: Any, __: str, event: EventDict) -> EventDict:
@@ -25,7 +25,7 @@ def _with_request_id(_: Any, __: str, event: EventDict) -> EventDict:
     return event
 
 
-# What a terminal could take for the end of a line, or for an order. JSON escapes it by itself.
+# Characters that a terminal could interpret as a line end or a control sequence. JSON escapes them anyway.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 
@@ -38,17 +38,17 @@ def _without_control(_: Any, __: str, event: EventDict) -> EventDict:
 
 
 def _write_traceback(stream: TextIO, error: ExcInfo) -> None:
-    """Without the values of variables, some of which are passwords; indented, so that no part of it looks like a line
-    of its own."""
+    """Write a traceback without the values of variables, which may be passwords. Indented, so that no part can pass
+    for a log line."""
     for line in "".join(traceback.format_exception(*error)).splitlines():
         stream.write(f"\n    {_plain(line)}")
 
 
 class _Batched:
-    """Writes what was logged in the last 50 ms to `stream` at once.
+    """Buffers log lines and writes them to `stream` every 50 ms.
 
-    Each write of its own would let the driver's threads take the interpreter, and wait for it as long as for a query.
-    A process that is killed loses those lines.
+    Each separate write would release the GIL to the driver's threads, and wait as long as a query to get it back.
+    A killed process loses the buffered lines.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -78,7 +78,7 @@ class _Batched:
 
 
 def configure_logging(settings: Settings, stream: TextIO = sys.stderr) -> None:
-    """Sends structlog's and the standard library's records to `stream` in one form."""
+    """Send structlog's and the standard library's records to `stream` in one format."""
     console = settings.log_format == "console" or (settings.log_format == "auto" and stream.isatty())
     shared: list[Any] = [
         _with_request_id,
@@ -98,7 +98,7 @@ def configure_logging(settings: Settings, stream: TextIO = sys.stderr) -> None:
     output: Any = stream if console else _Batched(stream)
     structlog.configure(
         processors=[*shared, *renderer],
-        # Straight to the stream: through the standard library a line costs more than a cached answer does ten times.
+        # Write directly to the stream: through the standard library a line costs more than ten cached responses.
         logger_factory=structlog.WriteLoggerFactory(output),
         wrapper_class=structlog.make_filtering_bound_logger(settings.log_level),
         cache_logger_on_first_use=False,

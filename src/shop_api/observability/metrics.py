@@ -1,7 +1,7 @@
-"""All that one instance tells Prometheus.
+"""The Prometheus metrics of one instance.
 
-Plain numbers are counted where things happen, and made into metrics only when somebody asks. Each app has a registry
-of its own. What belongs to a part of the service is in the file of that name beside this one.
+The code counts in plain numbers, which are converted to metrics only on a scrape. Each app has its own registry.
+Metrics of one subsystem are in the module of that name.
 """
 
 import platform
@@ -31,7 +31,7 @@ class Metrics:
         self.health = Health()
         connections = Connections()
         self.mongo_listeners = (Commands(self.mongo), connections)
-        """For the driver's client."""
+        """Event listeners for the MongoDB client."""
         self._registry = CollectorRegistry()
         own = (self.requests, self.event_loop, self.health, self.mongo, connections)
         for collector in (*own, self.redis, _Build()):
@@ -41,7 +41,7 @@ class Metrics:
 
     @contextmanager
     def with_figures_of(self, *collectors: Collector) -> Iterator[None]:
-        """Tells those of `collectors` too, as long as they live."""
+        """Also export the metrics of `collectors` during the block."""
         for collector in collectors:
             self._registry.register(collector)
         try:
@@ -51,12 +51,12 @@ class Metrics:
                 self._registry.unregister(collector)
 
     def text(self) -> bytes:
-        """In Prometheus' text format, of the type CONTENT_TYPE."""
+        """Return the metrics in Prometheus' text format, with media type CONTENT_TYPE."""
         return generate_latest(self._registry)
 
 
 class Health(Collector):
-    """What was found when this instance was last asked for its metrics."""
+    """The state of the instance at the last scrape."""
 
     def __init__(self) -> None:
         self.engines: dict[str, bool] = {}
@@ -67,17 +67,17 @@ class Health(Collector):
     def collect(self) -> Iterator[Metric]:
         yield GaugeMetricFamily("shop_ready", "1 if requests can be served.", float(self.ready))
         yield GaugeMetricFamily("shop_draining", "1 while this instance is stopping.", float(self.draining))
-        engines = GaugeMetricFamily("shop_engine_up", "1 if the engine answers.", labels=["engine"])
+        engines = GaugeMetricFamily("shop_engine_up", "1 if the engine responds.", labels=["engine"])
         for engine, up in self.engines.items():
             engines.add_metric([engine], float(up))
         yield engines
         yield GaugeMetricFamily(
-            "shop_mongodb_primary_known", "1 while a server is known that takes writes.", float(self.primary_known)
+            "shop_mongodb_primary_known", "1 while the driver knows a writable server.", float(self.primary_known)
         )
 
 
 class _Build(Collector):
     def collect(self) -> Iterator[Metric]:
-        build = GaugeMetricFamily("shop_build_info", "What is running: always 1.", labels=["version", "python"])
+        build = GaugeMetricFamily("shop_build_info", "Version information; always 1.", labels=["version", "python"])
         build.add_metric([__version__, platform.python_version()], 1)
         yield build

@@ -1,4 +1,4 @@
-"""What the driver tells of its commands and its connections."""
+"""Metrics from the events of the MongoDB driver."""
 
 import threading
 from collections import Counter
@@ -24,7 +24,7 @@ class Commands(monitoring.CommandListener):
         self._collections: dict[int, str] = {}
 
     def started(self, event: monitoring.CommandStartedEvent) -> None:
-        named = event.command.get("collection", event.command.get(event.command_name))  # the former with getMore
+        named = event.command.get("collection", event.command.get(event.command_name))  # getMore has "collection"
         self._collections[event.request_id] = named if isinstance(named, str) else ""
 
     def succeeded(self, event: monitoring.CommandSucceededEvent) -> None:
@@ -40,7 +40,7 @@ class Commands(monitoring.CommandListener):
 
 
 class Connections(monitoring.ConnectionPoolListener, Collector):
-    """The driver's connections to all servers: how many there are, and how long operations wait for one."""
+    """Metrics of the connections to all servers: their number, and the time operations wait for one."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -80,9 +80,9 @@ class Connections(monitoring.ConnectionPoolListener, Collector):
     def collect(self) -> Iterator[Metric]:
         with self._lock:
             yield GaugeMetricFamily("shop_mongodb_connections", "Open connections to MongoDB.", self._open)
-            yield GaugeMetricFamily("shop_mongodb_connections_in_use", "Of these in use.", self._in_use)
+            yield GaugeMetricFamily("shop_mongodb_connections_in_use", "Connections to MongoDB in use.", self._in_use)
             waits = HistogramMetricFamily(
-                "shop_mongodb_connection_wait_seconds", "How long operations waited for a connection.", labels=[]
+                "shop_mongodb_connection_wait_seconds", "Time operations waited for a connection.", labels=[]
             )
             self._waits.export_to(waits, [])
             refused = CounterMetricFamily(

@@ -1,4 +1,4 @@
-"""How long Redis takes, and how many connections there are to it."""
+"""Metrics of Redis commands and connections."""
 
 import time
 from collections.abc import Iterator
@@ -12,15 +12,15 @@ from redis.asyncio.connection import AbstractConnection
 from shop_api.observability.command_metrics import CommandMetrics
 
 _PIPELINE = "PIPELINE"
-"""Several commands sent together."""
+"""Label for several commands sent together."""
 _UNSENT = "SEND"
-"""A command that could not be sent."""
+"""Label for a command that could not be sent."""
 
 
 def timed(kind: type[AbstractConnection], calls: CommandMetrics) -> type[AbstractConnection]:
-    """A kind of connection that is as `kind`, and tells `calls` of each command from its sending to its reply.
+    """Return a subclass of `kind` that records each command in `calls`, timed from sending to reply.
 
-    Below the client, since the rate limits bring a client of their own.
+    Measured below the client, since the rate limits use their own client.
     """
 
     class Timed(kind):  # type: ignore[misc, valid-type]
@@ -34,9 +34,7 @@ def timed(kind: type[AbstractConnection], calls: CommandMetrics) -> type[Abstrac
         async def send_packed_command(self, *args: Any, **kwargs: Any) -> None:
             started = time.perf_counter()
             try:
-                await super().send_packed_command(
-                    *args, **kwargs
-                )  # which may have to connect, with commands of its own
+                await super().send_packed_command(*args, **kwargs)  # may connect first, with commands of its own
             except BaseException as failure:
                 calls.ended(_UNSENT, time.perf_counter() - started, type(failure).__name__)
                 raise
@@ -58,7 +56,7 @@ def timed(kind: type[AbstractConnection], calls: CommandMetrics) -> type[Abstrac
 
 
 class RedisConnections(Collector):
-    """The connections of one client."""
+    """Metrics of the connections of one client."""
 
     def __init__(self, client: Redis) -> None:
         self._client = client
@@ -66,17 +64,17 @@ class RedisConnections(Collector):
     def collect(self) -> Iterator[Metric]:
         idle, used, most = _connections(self._client)
         yield GaugeMetricFamily("shop_redis_connections", "Open connections to Redis.", idle + used)
-        yield GaugeMetricFamily("shop_redis_connections_in_use", "Of these in use.", used)
-        yield GaugeMetricFamily("shop_redis_connections_max", "What may be opened.", most)
+        yield GaugeMetricFamily("shop_redis_connections_in_use", "Connections to Redis in use.", used)
+        yield GaugeMetricFamily("shop_redis_connections_max", "Maximum number of connections to Redis.", most)
 
 
 def _connections(client: Redis | RedisCluster) -> tuple[int, int, int]:
-    """How many are idle, how many in use, and how many there may be."""
+    """Return the numbers of idle connections, of connections in use, and the maximum."""
     if not isinstance(client, RedisCluster):
         pool = client.connection_pool
         idle, used = (count for count, _ in pool.get_connection_count())
         return idle, used, pool.max_connections
     nodes = client.get_nodes()
-    # A node of a cluster does not tell.
+    # Cluster nodes have no public count.
     idle, made = (sum(len(getattr(node, kept)) for node in nodes) for kept in ("_free", "_connections"))
     return idle, made - idle, sum(node.max_connections for node in nodes)

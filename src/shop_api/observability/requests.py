@@ -1,4 +1,4 @@
-"""What is counted of requests."""
+"""Request metrics."""
 
 from collections import defaultdict
 from collections.abc import Iterator
@@ -19,28 +19,28 @@ CLIENT_LEFT = 499
 """The status of a request whose client left before its body was complete, as nginx has it. Nothing was answered."""
 _UNTIMED = frozenset({0, 408, CLIENT_LEFT})
 OTHER = "other"
-"""The route of whatever no template stands for, and the method of whatever is none that this service has."""
+"""The label for requests without a route template, and for unknown methods."""
 
 
 class Requests(Collector):
-    """Requests by route template, method and status: how many, and how long they took.
+    """Counts and durations of requests by route template, method and status.
 
-    A client chooses none of the labels, so it cannot make more of them. Written by the event loop alone.
+    Clients cannot create new label values. Only the event loop writes, so there is no lock.
     """
 
     def __init__(self) -> None:
         self._series: defaultdict[tuple[str, str, int], Histogram] = defaultdict(Histogram)
         self.in_flight = 0
         self.bytes_sent = 0
-        """Of bodies, as they leave this service."""
+        """Total size of the response bodies as sent."""
         self.unexpected_errors = 0
 
     def add(self, route: str | None, method: str, status: int, seconds: float, size: int) -> None:
-        """One request that was answered; with status 0 if its client was gone before that."""
+        """Record a request. `status` is 0 if the client disconnected before the response."""
         key = route or OTHER, _METHODS.get(method, OTHER), status
         if key not in self._series:
-            # Told of from the first request: what begins above 0 is no increase to Prometheus, and the first errors
-            # of an outage would not count.
+            # Export error series from the first request: Prometheus sees no increase in a series that starts above 0,
+            # and would miss the first errors of an outage.
             for error in _ERRORS:
                 self._series[*key[:2], error]
         self._series[key].add(seconds)
@@ -59,18 +59,18 @@ class Requests(Collector):
             by_class[route, method, _class(status)].append(histogram)
         seconds = HistogramMetricFamily(
             "shop_http_request_duration_seconds",
-            "How long requests took, to the last byte handed to the server.",
+            "Request duration until the last byte is passed to the server.",
             labels=["route", "method", "status_class"],
         )
         for labels, parts in by_class.items():
             Histogram.total(parts).export_to(seconds, labels)
         yield total
         yield seconds
-        yield GaugeMetricFamily("shop_http_requests_in_flight", "Requests being answered.", self.in_flight)
-        yield CounterMetricFamily("shop_http_response_bytes", "Bytes of bodies sent.", self.bytes_sent)
+        yield GaugeMetricFamily("shop_http_requests_in_flight", "Requests in flight.", self.in_flight)
+        yield CounterMetricFamily("shop_http_response_bytes", "Bytes of response bodies sent.", self.bytes_sent)
         yield CounterMetricFamily(
             "shop_http_unexpected_errors",
-            "Errors that nobody expected; their cause is in the log.",
+            "Unexpected errors; their cause is in the log.",
             self.unexpected_errors,
         )
 

@@ -1,7 +1,7 @@
-"""Traces of requests, sent to a collector over OTLP/HTTP (OpenTelemetry), with W3C Trace Context from whoever asks.
+"""OpenTelemetry traces, exported over OTLP/HTTP, which continue the W3C Trace Context of the client.
 
-The server's span and those of its endpoint are the framework's own; those of MongoDB and Redis are made of the calls
-that are timed anyway. Imported only when there is a collector: the packages for it are the extra `otel`.
+The framework creates the spans of the server and its endpoints; spans of MongoDB and Redis are created from the
+command metrics. Imported only if a collector is configured, since the packages are in the extra `otel`.
 """
 
 import os
@@ -27,16 +27,16 @@ from structlog.typing import EventDict
 from shop_api import __version__
 from shop_api.settings import Settings
 
-# Not worth a trace: machines ask for them all the time.
+# Polled by machines all the time, so not worth a trace.
 _UNTRACED = frozenset({"/metrics", "/health/live", "/health/ready"})
-# For one batch of spans, and at the end for all that is left.
+# Time limit for one batch of spans, and at shutdown for all remaining ones.
 _EXPORT_SECONDS = 3
-# Where names of people and what they look for may be; the route says as much as is needed.
+# May contain personal data and search terms; the route is sufficient.
 _PERSONAL = ("url.path", "url.query")
 
 
 class Tracing:
-    """The spans of one app."""
+    """Creates and exports the spans of one app."""
 
     def __init__(self, settings: Settings) -> None:
         self._url = f"{str(settings.otlp_endpoint).rstrip('/')}/v1/traces"
@@ -61,7 +61,7 @@ class Tracing:
 
     @asynccontextmanager
     async def exported(self) -> AsyncIterator[None]:
-        """Sends what is traced; after the block what is left, for a few seconds at most."""
+        """Export spans during the block, and the remaining ones within _EXPORT_SECONDS after it."""
         exporter = OTLPSpanExporter(self._url, timeout=_EXPORT_SECONDS)
         self._provider.add_span_processor(BatchSpanProcessor(exporter))
         try:
@@ -72,7 +72,7 @@ class Tracing:
                     await anyio.to_thread.run_sync(self._provider.shutdown, abandon_on_cancel=True)
 
     def call(self, system: str, command: str, target: str, seconds: float, error: str | None) -> None:
-        """A span of a call that has just ended. What no request waits for has none."""
+        """Create a span for a call that has just ended, if it belongs to a recorded request."""
         if not trace.get_current_span().is_recording():
             return
         end = time.time_ns()
@@ -91,10 +91,10 @@ class Tracing:
         span.end(end)
 
     def request(self, scope: Scope, request_id: str, cache: str | None) -> None:
-        """Says of the current span, which is that of a request, what only the outermost layer knows."""
+        """Add to the current span, that of a request, what only the outermost middleware knows."""
         span = trace.get_current_span()
         route = getattr(scope.get("route"), "path", None)
-        if route is not None:  # the framework does not see what the cache answers
+        if route is not None:  # the framework does not see cache hits
             span.update_name(f"{scope['method']} {route}")
             span.set_attribute("http.route", route)
         if cache is not None:
@@ -110,7 +110,7 @@ class _Impersonal(SpanProcessor):
 
 
 def with_trace_id(_: Any, __: str, event: EventDict) -> EventDict:
-    """For structlog: finds the trace of a line."""
+    """A structlog processor that adds the trace id."""
     context = trace.get_current_span().get_span_context()
     if context.is_valid:
         event["trace_id"] = trace.format_trace_id(context.trace_id)

@@ -15,7 +15,7 @@ from shop_api.security.signing_keys.store import ACTIVATION_DELAY, SETTLED
 from shop_api.security.tokens import LEEWAY, LIFETIME
 
 KEPT = SETTLED + ACTIVATION_DELAY + LIFETIME + timedelta(seconds=LEEWAY)
-"""How long a key is kept after its successor was created: until no instance signs with it and its tokens are expired."""
+"""How long a key is kept after its successor was created: until no instance signs with it and its tokens expired."""
 _RSA_BITS = 3072  # as strong as P-256
 
 
