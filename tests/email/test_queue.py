@@ -50,7 +50,7 @@ class TestOutbox:
             async with MailQueue(SmtpMailer("smtp://127.0.0.1:1", SENDER)).open() as mail_queue:
                 mail_queue.put(job(LETTER))
                 await mail_queue.settled()
-        assert [line["event"] for line in logs].count("a mail was given up") == 2
+        assert [line["event"] for line in logs].count("an email was dropped") == 2
         assert LETTER.to not in str(logs)
         assert LETTER.text not in str(logs)
 
@@ -78,7 +78,7 @@ class TestOutbox:
                 for _ in range(1010):
                     mail_queue.put(waiting)
                 gate.set()
-        assert sum("too many mails" in line["event"] for line in logs) == 10
+        assert sum("the mail queue is full" in line["event"] for line in logs) == 10
 
     async def test_the_end_of_the_process_waits_only_so_long(self, quick, monkeypatch):
         monkeypatch.setattr(queue, "_LAST_SECONDS", 0.2)

@@ -1,4 +1,4 @@
-"""Mail to users, written and delivered beside the requests. Nobody who asks for one waits for it."""
+"""An in-memory queue that composes and delivers email in the background."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -12,16 +12,16 @@ from shop_api.kernel import tasks
 
 log = structlog.get_logger()
 
-# Seconds between two attempts to deliver.
+# Seconds before each further delivery attempt.
 _PAUSES = (1, 5)
 _MOST_WAITING = 1000
 _WORKERS = 2
-# How long the end of the process waits for what is on its way.
+# Seconds that shutdown waits for queued email.
 _LAST_SECONDS = 5
 
 
 class Email(NamedTuple):
-    """A letter to one address."""
+    """An email to one address."""
 
     to: str
     subject: str
@@ -29,32 +29,32 @@ class Email(NamedTuple):
 
 
 class Mailer(Protocol):
-    """Delivers a letter, or raises OSError or SMTPException."""
+    """Delivers an email. Raises OSError or SMTPException on failure."""
 
     async def send(self, email: Email) -> None: ...
 
 
 Job = Callable[[], Awaitable[Sequence[Email]]]
-"""Finds out what has to be written to whom."""
+"""Composes the emails to send."""
 
 
 class MailQueue:
-    """Writes and delivers letters beside the requests: neither the answer to a request nor its time tells whether
-    there was one. What waits here is lost with the process, and then its user asks again."""
+    """Composes and delivers email in the background, so that neither the response nor its timing reveals whether an
+    email was sent. Queued email is lost if the process dies; the user can request it again."""
 
     def __init__(self, mailer: Mailer) -> None:
         self._mailer = mailer
         self._jobs: asyncio.Queue[Job] = asyncio.Queue(_MOST_WAITING)
 
     def put(self, job: Job) -> None:
-        """Does `job` soon, and delivers what it gives."""
+        """Queue `job`; its emails are delivered in the background."""
         try:
             self._jobs.put_nowait(job)
         except asyncio.QueueFull:
-            log.warning("too many mails are waiting: one was given up")
+            log.warning("the mail queue is full: an email was dropped")
 
     async def settled(self) -> None:
-        """Returns once nothing is waiting or under way."""
+        """Wait until the queue is empty and all jobs are finished."""
         await self._jobs.join()
 
     @asynccontextmanager
@@ -67,7 +67,7 @@ class MailQueue:
                 async with asyncio.timeout(_LAST_SECONDS):
                     await self.settled()
             except TimeoutError:
-                log.warning("mails that could not be delivered in time are given up", waiting=self._jobs.qsize())
+                log.warning("emails not delivered before shutdown were dropped", waiting=self._jobs.qsize())
             await tasks.end(workers)
 
     async def _work(self) -> None:
@@ -76,9 +76,9 @@ class MailQueue:
             try:
                 for email in await job():
                     await self._deliver(email)
-            except Exception as error:  # one letter must not end all others
-                # Its text may hold an address.
-                log.error("a mail was given up", reason=type(error).__name__)
+            except Exception as error:  # a failed email must not stop the worker
+                # Without its message, which may contain an address.
+                log.error("an email was dropped", reason=type(error).__name__)
             finally:
                 self._jobs.task_done()
 
@@ -87,7 +87,7 @@ class MailQueue:
             try:
                 await self._mailer.send(email)
             except (OSError, aiosmtplib.SMTPException) as error:
-                log.warning("a mail could not be delivered, and is tried again", reason=type(error).__name__)
+                log.warning("an email could not be delivered and will be retried", reason=type(error).__name__)
                 await asyncio.sleep(pause)
             else:
                 return

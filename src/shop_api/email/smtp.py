@@ -1,4 +1,4 @@
-"""How mail leaves: by SMTP, or printed to the log where a developer works."""
+"""Email delivery: over SMTP, or to the log during development."""
 
 import ssl
 from email.message import EmailMessage
@@ -11,13 +11,13 @@ from shop_api.settings import Settings, smtp_url
 
 log = structlog.get_logger()
 
-# Seconds of one attempt to deliver.
+# Seconds for one delivery attempt.
 _TIMEOUT = 10
 
 
 class SmtpMailer:
-    """Through the server at `smtp://user:password@host:587` or `smtps://host:465`. With a password the connection has
-    to be encrypted; without one it is where the server offers it."""
+    """Sends through the server at `smtp://user:password@host:587` or `smtps://host:465`. With a password the
+    connection must be encrypted; without one it is encrypted if the server supports STARTTLS."""
 
     def __init__(self, url: str, sender: str, tls: ssl.SSLContext | None = None) -> None:
         self._server, self._sender, self._tls = smtp_url.parse(url), sender, tls
@@ -25,7 +25,7 @@ class SmtpMailer:
     async def send(self, email: Email) -> None:
         message = EmailMessage()
         message["From"], message["To"], message["Subject"] = self._sender, email.to, email.subject
-        message["Auto-Submitted"] = "auto-generated"  # RFC 3834: no holiday notice comes back
+        message["Auto-Submitted"] = "auto-generated"  # RFC 3834: suppresses automatic replies
         message.set_content(email.text)
         server = self._server
         await aiosmtplib.send(
@@ -42,23 +42,23 @@ class SmtpMailer:
 
 
 class LogMailer:
-    """Prints letters, with the tokens in them."""
+    """Writes emails to the log, including the tokens in them."""
 
     async def send(self, email: Email) -> None:
-        # On one line, as the log escapes the ends of others, which would stick to a link.
+        # On one line, since the log escapes line ends and the escape would become part of a link.
         text = " ".join(email.text.split())
-        log.info("a mail, printed and not sent", to=email.to, subject=email.subject, text=text)
+        log.info("an email was logged instead of sent", to=email.to, subject=email.subject, text=text)
 
 
 class NoMailer:
-    """Says that a letter was not sent, and neither to whom nor what."""
+    """Logs that an email was not sent, without its address and text."""
 
     async def send(self, email: Email) -> None:
-        log.warning("a mail was not sent: set SHOP_SMTP_URL", subject=email.subject)
+        log.warning("an email was not sent: set SHOP_SMTP_URL", subject=email.subject)
 
 
 def mailer(settings: Settings) -> Mailer:
-    """What `settings` ask for."""
+    """Return the mailer for `settings`."""
     if settings.smtp_url is None:
         return NoMailer()
     url = settings.smtp_url.get_secret_value()

