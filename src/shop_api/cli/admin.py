@@ -1,4 +1,4 @@
-"""`shop-api admin …`: who may do everything."""
+"""`shop-api admin …`: admin accounts."""
 
 import asyncio
 import secrets
@@ -19,17 +19,17 @@ from shop_api.settings.secret_files import named_file
 
 _PASSWORD = f"{PREFIX}ADMIN_PASSWORD"
 
-admin = typer.Typer(no_args_is_help=True, help="Admins.")
+admin = typer.Typer(no_args_is_help=True, help="Manage admins.")
 
 
 @admin.command("create")
 def create_admin(
     username: Annotated[str, typer.Argument(help="3 to 32 of a-z 0-9 . _ -")],
     password: Annotated[
-        str, typer.Option(prompt=True, confirmation_prompt=True, hide_input=True, help="Asked for if absent.")
+        str, typer.Option(prompt=True, confirmation_prompt=True, hide_input=True, help="Prompted for if absent.")
     ],
 ) -> None:
-    """Make an admin, also while the service is running."""
+    """Create an admin. Can run while the service is running."""
     with engines(settings_or_exit(), join=True) as settings:
         made = _in_loop(add_admin(settings, username, password))
     if not made:
@@ -39,7 +39,7 @@ def create_admin(
 
 @admin.command("first-password")
 def first_password() -> None:
-    """Show the first admin's sign-in, once: then the file that SHOP_ADMIN_PASSWORD_FILE names no longer holds it."""
+    """Show the first admin's password once, and remove it from the file that SHOP_ADMIN_PASSWORD_FILE names."""
     file = named_file(_PASSWORD)
     if file is None:
         fail(f"{_PASSWORD}_FILE is not set, so no password was made for the first admin that could be shown")
@@ -57,13 +57,13 @@ def first_password() -> None:
 
 
 def shown_mark(file: Path) -> Path:
-    """What is beside the first admin's password once it was shown."""
+    """Return the marker file that exists once the first admin's password was shown."""
     return file.with_name(f"{file.name}.shown")
 
 
 def _consume(file: Path) -> None:
-    """Of several at once, all but one fail. The file stays, since instances refuse to start without it, but what it
-    holds from then on is the password of nobody."""
+    """Replace the password in the file with an unused one. Exactly one of several concurrent calls succeeds. The file
+    is kept, since instances refuse to start without it."""
     try:
         shown_mark(file).touch(mode=0o600, exist_ok=False)
         write_private(file, secrets.token_urlsafe(24).encode())
@@ -78,8 +78,8 @@ def _fail_as_shown() -> None:
 
 
 async def _make_sure(settings: Settings, username: str, password: SecretStr) -> bool:
-    """Return whether this signs the first admin in. Makes that one if no instance has yet: once the file has changed,
-    it would get another password."""
+    """Return whether the password is the first admin's. Creates that admin if no instance has yet; after the file has
+    changed, an instance would use the wrong password."""
     from shop_api.container import open_services
     from shop_api.features.users.models import Registration
 
@@ -89,7 +89,7 @@ async def _make_sure(settings: Settings, username: str, password: SecretStr) -> 
 
 
 async def add_admin(settings: Settings, username: str, password: str) -> bool:
-    """Make an admin. Return False, and change nothing, if there is a user of that name."""
+    """Create an admin. Return False, and change nothing, if the username is taken."""
     from shop_api.container import open_services
     from shop_api.features.users.models import Registration
 

@@ -1,4 +1,4 @@
-"""`shop-api check`: asserts what always holds of the stored data."""
+"""`shop-api check`: verifies the invariants of the stored data."""
 
 import asyncio
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ _MAX_SHOWN = 20
 
 
 class Checked(NamedTuple):
-    """One invariant, and where it does not hold."""
+    """An invariant and its violations."""
 
     name: str
     description: str
@@ -36,9 +36,9 @@ async def check_invariants(database: Database, features: "Sequence[Feature]") ->
 
 
 def check() -> None:
-    """Assert what always holds of the stored data; also while the service is running. Changes nothing.
+    """Verify the invariants of the stored data. Read-only; can run while the service is running.
 
-    Exits with 1 if something does not hold.
+    Exits with 1 if an invariant is violated.
     """
     with engines(settings_or_exit(), join=True) as settings:
         try:

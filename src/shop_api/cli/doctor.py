@@ -1,6 +1,6 @@
-"""`shop-api doctor`: what is configured, what can be reached, what is missing, and what to do about it.
+"""`shop-api doctor`: checks the configuration, the connections and the data folder, and suggests remedies.
 
-It only looks: it starts no engine, makes no folder, and shows no secret.
+Read-only: starts no engine, creates no folder, and shows no secret.
 """
 
 import asyncio
@@ -36,7 +36,7 @@ _HOSTS = re.compile(r"([\w.-]+|\[[\da-fA-F:.]+\])(:\d+)?(,([\w.-]+|\[[\da-fA-F:.
 
 
 class Finding(NamedTuple):
-    """One thing that was looked at."""
+    """The result of one check."""
 
     verdict: Verdict
     subject: str
@@ -45,7 +45,7 @@ class Finding(NamedTuple):
 
 
 async def examine() -> list[Finding]:
-    """All findings, in the order in which one would look."""
+    """Run all checks, in the order in which a person would."""
     settings, configured = _configured()
     folder, in_use, data = _data_folder(settings)
     running = _running_engines(folder) if in_use else {}
@@ -55,10 +55,10 @@ async def examine() -> list[Finding]:
 
 
 def show(findings: list[Finding]) -> None:
-    """The findings as a table on standard output."""
+    """Print the findings as a table on standard output."""
     console = Console()
     if not console.is_terminal:
-        console = Console(width=200)  # a file has no edge to wrap at
+        console = Console(width=200)  # do not wrap in files
     table = Table("", "what", "how it is", "what to do")
     for finding in findings:
         colour = _COLOURS[finding.verdict]
@@ -71,7 +71,7 @@ def _plain(text: str) -> str:
 
 
 def _configured() -> tuple[Settings, list[Finding]]:
-    """The settings, wrong ones replaced by their defaults, and a finding for each."""
+    """Return the settings, with invalid ones replaced by their defaults, and a finding for each."""
     findings = []
     try:
         settings, wrong = Settings(), {}
@@ -107,17 +107,17 @@ def _variable(name: str) -> str:
 
 
 def _masked(value: object) -> str:
-    """`value` in words; of a secret nothing, but the hosts if it is an address."""
+    """Return `value` as text; of a secret URL only the scheme and hosts, of other secrets nothing."""
     if value is None or value == []:
         return "not set"
     if isinstance(value, list):
-        return ", ".join(map(str, value))  # stars, of secrets
+        return ", ".join(map(str, value))  # SecretStr prints as asterisks
     if not isinstance(value, SecretStr):
         return str(value)
     scheme, _, rest = value.get_secret_value().partition("://")
     place = rest.partition("/")[0].partition("?")[0]
     user, _, hosts = place.rpartition("@")
-    # An @ further on would mean that what looks like the hosts is a part of the password.
+    # A later @ means that the apparent hosts are part of the password.
     if "@" in rest[len(place) :] or not _HOSTS.fullmatch(hosts):
         return "set, not shown"
     return f"{scheme}://{'…@' if user else ''}{hosts}/…"
@@ -134,7 +134,7 @@ def _secret(settings: Settings, folder: Path) -> Finding:
 
 
 def _data_folder(settings: Settings) -> tuple[Path, bool, list[Finding]]:
-    """Where the folder is, whether a process uses it, and findings about it unless it is not needed."""
+    """Return the data folder, whether a process uses it, and the findings about it."""
     folder = settings.data_dir.absolute()
     if settings.mongo_url and settings.redis_url:
         return folder, False, [Finding("ok", "data folder", "not needed: both engines run elsewhere")]
@@ -176,7 +176,7 @@ def _running_engines(folder: Path) -> dict[str, str]:
 
 
 def _embedded(name: str, variable: str, binary: Callable[[], Path]) -> Finding:
-    """An engine that nobody has started yet."""
+    """Return the finding for an embedded engine that is not running."""
     try:
         binary()
     except embedded.EngineError as error:
@@ -194,7 +194,7 @@ async def _mongodb(settings: Settings, running: dict[str, str]) -> Finding:
         async with mongo.open_database(url, settings.mongo_db, settings.mongo_driver) as database:
             hello = await database.command("hello")
             version = (await database.command("buildInfo"))["version"]
-            await database.list_collection_names()  # unlike the others, refused to those who are not signed in
+            await database.list_collection_names()  # unlike the others, needs authentication
     except (mongo.PyMongoError, ValueError) as error:
         return Finding("broken", "MongoDB", *_mongodb_problem(error, variable))
     if "setName" not in hello and hello.get("msg") != "isdbgrid":
@@ -211,7 +211,7 @@ def _mongodb_problem(error: Exception, variable: str) -> tuple[str, str]:
         return f"does not answer: {mongo.brief_message(error)}", remedy
     if isinstance(error, mongo.PyMongoError) and getattr(error, "code", None) is not None:
         return f"refuses: {mongo.brief_message(error)}", f"check user and password in {variable}"
-    # What the driver says of an address that it cannot read may repeat the password in it.
+    # The driver's message may quote the URL, and so the password.
     return f"the driver cannot read its address ({type(error).__name__})", f"correct {variable}; escape the password"
 
 

@@ -1,4 +1,4 @@
-"""What an import tells its operator: how far it is, what it rejected and why, and what came of it."""
+"""Output of an import: progress, rejected rows with reasons, and the result."""
 
 import csv
 import time
@@ -18,7 +18,7 @@ _SECONDS_BETWEEN_LINES = 10
 
 @contextmanager
 def progress(source: RowFile, say: Callable[[str], None]) -> Iterator[Callable[[ImportResult], None]]:
-    """Shows on standard error how much of `source` is done: a bar on a terminal, elsewhere a line now and then."""
+    """Show progress on standard error: a bar on a terminal, otherwise a line every 10 seconds."""
     console = Console(stderr=True)
     if not console.is_terminal:
         yield _lines_now_and_then(source, say)
@@ -43,7 +43,7 @@ def _lines_now_and_then(source: RowFile, say: Callable[[str], None]) -> Callable
 
 @contextmanager
 def rejections(listing: Path, source: RowFile) -> Iterator[Callable[[Rejected], None]]:
-    """Takes the rejected rows of `source` and lists them in a CSV file. There is no such file if there are none."""
+    """Yield a function that writes a rejected row to a CSV file, which is removed if no row is rejected."""
     count = 0
 
     def reject(rejected: Rejected) -> None:
@@ -51,7 +51,7 @@ def rejections(listing: Path, source: RowFile) -> Iterator[Callable[[Rejected], 
         count += 1
         write(rejected)
 
-    # What was rejected may hold half a surrogate pair, which UTF-8 cannot.
+    # Rejected values may contain unpaired surrogates, which UTF-8 cannot encode.
     with listing.open("w", encoding="utf-8", errors="backslashreplace", newline="", buffering=1) as out:
         write = csv.writer(out).writerow
         write([source.unit, "product_id", "reason"])
@@ -63,7 +63,7 @@ def rejections(listing: Path, source: RowFile) -> Iterator[Callable[[Rejected], 
 
 
 def show(result: ImportResult, dry_run: bool) -> None:
-    """What came of it, as a table on standard output."""
+    """Print the counts as a table on standard output."""
     table = Table(show_header=False)
     table.add_column()
     table.add_column(justify="right")
@@ -76,7 +76,7 @@ def show(result: ImportResult, dry_run: bool) -> None:
 
 
 def warnings(result: ImportResult, unseen: Collection[str], listing: Path) -> Iterator[str]:
-    """What somebody should know beyond the counts."""
+    """Yield warnings about the result."""
     if unseen and result.rows:
         yield f"no row has {', '.join(sorted(unseen))}, which --map names"
     if result.without_id:

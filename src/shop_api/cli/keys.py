@@ -13,28 +13,28 @@ if TYPE_CHECKING:
     from shop_api.security.signing_keys.files import SigningKey
 
 _WITHOUT_A_FOLDER = """\
-there is no folder of keys: tokens are signed with SHOP_JWT_SECRET, which changes without a sign-in lost like this:
-1. make a new one: openssl rand -hex 32
-2. set SHOP_JWT_PREVIOUS_SECRETS to the new one, and restart all instances: now each of them takes its tokens
+there is no key folder: tokens are signed with SHOP_JWT_SECRET. To rotate it without signing anyone out:
+1. generate a new secret: openssl rand -hex 32
+2. set SHOP_JWT_PREVIOUS_SECRETS to the new one, and restart all instances, so that each accepts its tokens
 3. set SHOP_JWT_SECRET to the new one and SHOP_JWT_PREVIOUS_SECRETS to the old one, and restart them again
-4. after a quarter of an hour, remove SHOP_JWT_PREVIOUS_SECRETS with the next restart
-or sign with key files: set SHOP_JWT_KEYS_DIR, or give --dir"""
+4. after 15 minutes, remove SHOP_JWT_PREVIOUS_SECRETS with the next restart
+or sign with key files: set SHOP_JWT_KEYS_DIR, or use --dir"""
 
-keys = typer.Typer(no_args_is_help=True, help="The keys that sign access tokens.")
+keys = typer.Typer(no_args_is_help=True, help="Manage the keys that sign access tokens.")
 
-Folder = Annotated[Path | None, typer.Option("--dir", help="The folder of the keys, instead of SHOP_JWT_KEYS_DIR.")]
+Folder = Annotated[Path | None, typer.Option("--dir", help="The key folder, instead of SHOP_JWT_KEYS_DIR.")]
 
 
 @keys.command("rotate")
 def rotate_keys(
     algorithm: Annotated[
-        Literal["ES256", "RS256"] | None, typer.Option(help="Else that of the newest key, and ES256 for the first.")
+        Literal["ES256", "RS256"] | None, typer.Option(help="Default: that of the newest key, or ES256.")
     ] = None,
     folder: Folder = None,
 ) -> None:
-    """Add a key, and remove those that no token in force can be signed with; also while the service is running.
+    """Add a key, and remove keys whose tokens have all expired. Can run while the service is running.
 
-    The instances notice by themselves. The new key begins to sign ten minutes after they have seen it.
+    Running instances detect the change, and sign with the new key ten minutes later.
     """
     from shop_api.kernel.clock import utc_now
     from shop_api.security.signing_keys.files import BadKey
@@ -58,7 +58,7 @@ def rotate_keys(
 
 @keys.command("list")
 def list_keys(folder: Folder = None) -> None:
-    """Show all keys with what each of them does now."""
+    """Show all keys with their state."""
     from rich.console import Console
     from rich.table import Table
 
@@ -71,7 +71,7 @@ def list_keys(folder: Folder = None) -> None:
         table.add_row(*row)
     console = Console()
     if not console.is_terminal:
-        console = Console(width=200)  # a file has no edge to wrap at
+        console = Console(width=200)  # do not wrap in files
     console.print(table)
 
 
@@ -98,7 +98,7 @@ def _rows(folder: Path | None, settings: Settings | None) -> list[tuple[str, str
 
 
 def _states(found: "list[SigningKey]") -> list[str]:
-    """What each key does in an instance that saw it when it was made."""
+    """Return the state of each key in an instance that loaded it when it was created."""
     from shop_api.kernel.clock import utc_now
     from shop_api.security.signing_keys.store import ACTIVATION_DELAY
 

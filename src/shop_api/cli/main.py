@@ -1,4 +1,4 @@
-"""`shop-api …`: runs the service and does what an operator does beside it."""
+"""Run and administer the shop_api service."""
 
 import asyncio
 import errno
@@ -34,7 +34,7 @@ from shop_api.settings import Settings, describe
 
 T = TypeVar("T")
 
-# At reaching MongoDB, each of which takes up to 5 s.
+# Attempts to reach MongoDB, each of up to 5 s.
 _ATTEMPTS = 5
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
@@ -54,8 +54,8 @@ def serve(
     host: Annotated[str | None, typer.Option(help="Instead of SHOP_HOST.")] = None,
     port: Annotated[int | None, typer.Option(help="Instead of SHOP_PORT.")] = None,
 ) -> None:
-    """Serve the API, on embedded engines unless SHOP_MONGO_URL and SHOP_REDIS_URL say otherwise."""
-    # What the start makes stays, so there is no garbage to look for, which would take a tenth of its time.
+    """Serve the API. Starts embedded engines if SHOP_MONGO_URL or SHOP_REDIS_URL is not set."""
+    # Objects created at start live on, so collecting garbage would only cost a tenth of the start-up time.
     gc.disable()
     with _Stop() as stop:
         settings = settings_or_exit(host=host, port=port)
@@ -72,10 +72,10 @@ def serve(
 
 
 class _Stop:
-    """Whether SIGTERM or SIGINT has asked the command to end.
+    """A graceful stop on SIGTERM or SIGINT.
 
-    The handler raises nothing: an exception at any instruction is lost in a destructor, and leaves an event loop or
-    the start of a child half done. Whatever takes long looks by itself, so that all that is open is closed in order.
+    The handler raises nothing: an exception at an arbitrary instruction can be lost in a destructor, or leave an
+    event loop or child process half started. Long operations poll `check` instead, so that all closes in order.
     """
 
     _SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -90,7 +90,7 @@ class _Stop:
         return self
 
     def __exit__(self, *_: object) -> None:
-        # All is closed. Python would give the signals back their default, to kill, while it ends.
+        # Everything is closed. During shutdown the interpreter restores the default action, which kills.
         for signum in self._SIGNALS:
             signal.signal(signum, signal.SIG_IGN)
 
@@ -100,7 +100,7 @@ class _Stop:
             self._cancel()
 
     def check(self) -> None:
-        """Exit if it was asked for."""
+        """Exit if a stop was requested."""
         if self.requested:
             sys.exit(0)
 
@@ -124,7 +124,7 @@ class _Stop:
 
 
 def _check_first_admin(settings: Settings) -> None:
-    """Refuses a name or password that could not be registered, before anything is started."""
+    """Reject an invalid username or password of the first admin before anything is started."""
     from shop_api.features.users.models import Registration
     from shop_api.security.passwords import weakness
 
@@ -140,8 +140,8 @@ def _check_first_admin(settings: Settings) -> None:
 
 
 async def _await_database(settings: Settings) -> None:
-    """Wait half a minute for MongoDB: where all is started at once, any order has to do. Then check the schema: what
-    is wrong with it is said here in words."""
+    """Wait half a minute for MongoDB, since services may be started in any order. Then check the schema, so that a
+    problem is reported as a message."""
     from shop_api.features import FEATURES
     from shop_api.features.feature import schema_of
     from shop_api.storage.mongo import client as mongo
@@ -177,7 +177,7 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
 
 
 def _make_first_admin(settings: Settings, stop: _Stop) -> None:
-    """In a new data folder, unless the environment names one: the password is shown now and never again."""
+    """Create an admin in a new data folder, unless SHOP_ADMIN_USERNAME is set. The password is shown only now."""
     done = settings.data_dir / "first-admin-made"
     if done.exists() or settings.admin_username:
         return
@@ -198,11 +198,11 @@ def _serve(settings: Settings, listener: socket.socket, stop: _Stop) -> None:
     class Server(uvicorn.Server):
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
-            # Nor later: looking through all that again and again would hold up all requests each time.
+            # Exclude these objects from later collections, which would scan them and delay all requests.
             gc.collect()
             gc.freeze()
             gc.enable()
-            if stop.requested:  # between the last check and the server's own handling
+            if stop.requested:  # a signal before the server installed its handlers
                 self.should_exit = True
             if self.should_exit:
                 return
@@ -239,13 +239,13 @@ def _serve(settings: Settings, listener: socket.socket, stop: _Stop) -> None:
 
 
 def _is_not_a_cancelled_request(record: logging.LogRecord) -> bool:
-    """Whether a record tells more than where a request was when the end cut it off."""
+    """Return False for records of requests cancelled by the shutdown."""
     return not (record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError))
 
 
 @app.command()
 def openapi(
-    output: Annotated[Path | None, typer.Option(help="A file; standard output if absent.")] = None,
+    output: Annotated[Path | None, typer.Option(help="Output file; standard output if absent.")] = None,
 ) -> None:
     """Write the OpenAPI document."""
     from shop_api.app import create_app
@@ -259,7 +259,7 @@ def openapi(
 
 @app.command()
 def doctor() -> None:
-    """Say what is configured, what can be reached and what is missing, with a remedy for each; changes nothing."""
+    """Show the configuration, test the connections and suggest a remedy for each problem. Read-only."""
     from shop_api.cli import doctor
 
     findings = asyncio.run(doctor.examine())

@@ -1,4 +1,4 @@
-"""`shop-api migrate`: brings the database to the schema of this version."""
+"""`shop-api migrate`: migrates the database to the schema of this version."""
 
 import asyncio
 from typing import Annotated
@@ -12,21 +12,19 @@ from shop_api.storage.mongo.client import PyMongoError, brief_message
 
 def migrate(
     check: Annotated[
-        bool, typer.Option("--check", help="Only list what is pending; exits with 1 if a start would be refused.")
+        bool, typer.Option("--check", help="Only list pending changes; exits with 1 if the service would not start.")
     ] = False,
-    background: Annotated[
-        bool, typer.Option("--background", help="Also complete the migrations that would run beside the service.")
-    ] = False,
+    background: Annotated[bool, typer.Option("--background", help="Also complete background migrations.")] = False,
 ) -> None:
-    """Bring the database to the schema of this version: migrations, collections, validators, indexes.
+    """Migrate the database to the schema of this version: documents, collections, validators, indexes.
 
-    Several at once do it once. It may be interrupted at any time, and continues where it was.
+    Safe to run concurrently. Can be interrupted at any time; the next run continues.
     """
     with engines(settings_or_exit(), join=True) as settings:
         try:
             refused = asyncio.run(_check(settings) if check else _migrate(settings, background))
         except PyMongoError as error:
-            fail(f"MongoDB failed: {brief_message(error)}; the same command does the rest")
+            fail(f"MongoDB failed: {brief_message(error)}; run the same command again to continue")
     if refused:
         raise typer.Exit(1)
 
@@ -48,7 +46,7 @@ async def _migrate(settings: Settings, background: bool) -> bool:
 
 
 async def _check(settings: Settings) -> bool:
-    """Say what `migrate` would do. Return whether it has to be done."""
+    """Print what `migrate` would do. Return whether the service needs it to start."""
     from shop_api.features import FEATURES
     from shop_api.features.feature import schema_of
     from shop_api.storage.mongo import client, schema

@@ -1,4 +1,4 @@
-"""Who runs a command, for the audit log."""
+"""The operator of a command, for the audit log."""
 
 import getpass
 import os
@@ -7,8 +7,8 @@ from shop_api.audit.models import AuditContext
 
 
 def operator() -> AuditContext:
-    """Return the context of the changes that this command makes: the login name on this machine, or the user id where
-    there is no name, as in some containers."""
+    """Return the audit context of this command: the login name, or the user id if there is no name, as in some
+    containers."""
     return AuditContext.of_process(f"cli:{_login_name()}")
 
 

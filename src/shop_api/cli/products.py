@@ -1,4 +1,4 @@
-"""`shop-api products …`: the catalogue as a file."""
+"""`shop-api products …`: import and export of the catalogue."""
 
 import asyncio
 import sys
@@ -18,7 +18,7 @@ from shop_api.storage.mongo.client import PyMongoError, brief_message
 if TYPE_CHECKING:
     from shop_api.features.products.transfer.importing import ImportResult, Plan, Rejected
 
-products = typer.Typer(no_args_is_help=True, help="The catalogue as a file.")
+products = typer.Typer(no_args_is_help=True, help="Import and export the catalogue.")
 
 
 @products.command("import")
@@ -29,24 +29,24 @@ def import_products(
         typer.Option(
             "--map",
             metavar="FIELD=COLUMN",
-            help="Where a field has another name: product_id=sku, brand=vendor.name, attributes.size=Size. price is a"
-            " decimal, price.amount is in minor units. With any --map, columns that are no field are ignored.",
+            help="Map a field to a column: product_id=sku, brand=vendor.name, attributes.size=Size. price is a"
+            " decimal, price.amount is in minor units. With any --map, columns that match no field are ignored.",
         ),
     ] = None,
     constants: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="FIELD=VALUE", help="The same for all rows: price.currency=USD, status=draft."),
+        typer.Option("--set", metavar="FIELD=VALUE", help="A field for all rows: price.currency=USD, status=draft."),
     ] = None,
-    preset: Annotated[Literal["shopify"] | None, typer.Option(help="The file is another shop's export.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would happen, and store nothing.")] = False,
+    preset: Annotated[Literal["shopify"] | None, typer.Option(help="The system that exported the file.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Report what would change without storing it.")] = False,
     rejected: Annotated[
-        Path | None, typer.Option(help="Where rejected rows are listed, else <name of FILE>.rejected.csv here.")
+        Path | None, typer.Option(help="File for rejected rows, by default <name of FILE>.rejected.csv here.")
     ] = None,
-    form: Annotated[Format | None, typer.Option("--format", help="If the suffix of FILE does not tell.")] = None,
+    form: Annotated[Format | None, typer.Option("--format", help="Needed if FILE has no known suffix.")] = None,
 ) -> None:
-    """Add the products of a file, and update those that differ; also while the service is running.
+    """Create and update products from a file. Can run while the service is running.
 
-    It can be stopped at any time and run again. Exits with 1 if rows were rejected, with 2 if it could not begin.
+    Can be interrupted and run again. Exits with 1 if rows were rejected, with 2 if it could not start.
     """
     from shop_api.cli import import_report as report
     from shop_api.features.products.transfer import importing, mapping
@@ -79,7 +79,7 @@ def _failures_in_words() -> Iterator[None]:
     try:
         yield
     except PyMongoError as error:
-        fail(f"MongoDB failed: {brief_message(error)}; what is done is done, and the same command does the rest")
+        fail(f"MongoDB failed: {brief_message(error)}; run the same command again to continue")
 
 
 async def _import(
@@ -111,9 +111,9 @@ async def _import(
 @products.command("export")
 def export_products(
     file: Annotated[Path | None, typer.Argument(help="Standard output if absent.")] = None,
-    form: Annotated[Format | None, typer.Option("--format", help="Else by the suffix of FILE, else jsonl.")] = None,
+    form: Annotated[Format | None, typer.Option("--format", help="Default: by suffix of FILE, or jsonl.")] = None,
 ) -> None:
-    """Write all products, whatever their status, in the form that `import` reads."""
+    """Write all products of any status in a format that `import` reads."""
     from shop_api.features.products.transfer.exporting import whole_file
 
     output = cast(TextIOWrapper, sys.stdout)
@@ -128,7 +128,7 @@ def export_products(
             count = asyncio.run(_export(to, form, out))
     except UnreadableFile as error:
         fail(str(error), 2)
-    except BrokenPipeError:  # whoever read has seen enough
+    except BrokenPipeError:  # the reader has closed the pipe
         raise
     except OSError as error:
         fail(f"{file or 'standard output'}: {error.strerror}", 2)

@@ -1,13 +1,13 @@
-"""docs/errors.md, written by `make docs`."""
+"""Generates docs/errors.md (`make docs`)."""
 
 import sys
 
-import shop_api.app  # noqa: F401  # with it all features, and so all classes of errors
+import shop_api.app  # noqa: F401  # imports all features, and so all error classes
 from shop_api.kernel.errors import ShopError
 
 
 def reference() -> str:
-    """The page, in Markdown."""
+    """Return the page as Markdown."""
     rows = [
         f"| {kind.status} | `{kind.code}` | {kind.title} | {kind.description()} |"
         for kind in sorted(ShopError.kinds(), key=lambda kind: (kind.status, kind.code))
@@ -16,12 +16,12 @@ def reference() -> str:
         [
             "# Errors",
             "",
-            "Every answer that is not 2xx or 3xx is `application/problem+json` (RFC 9457). Made from errors.py by"
-            " `make docs`.",
+            "Every response that is not 2xx or 3xx is `application/problem+json` (RFC 9457). Generated from the"
+            " error classes by `make docs`.",
             "",
-            "Programs go by `code`, which is stable; `type` is `/problems/<code>`, where the service itself says what"
-            " stands here. `request_id` finds the request in the log. With `invalid_request`, `errors` lists each"
-            " thing that is wrong; with `version_conflict`, `current_version` is the one to start from.",
+            "Programs should use `code`, which is stable. `type` is `/problems/<code>`, a page served with the"
+            " text below. `request_id` identifies the request in the log. `invalid_request` lists each invalid"
+            " value in `errors`; `version_conflict` gives the current version in `current_version`.",
             "",
             "| status | code | title | what it means |",
             "|---|---|---|---|",

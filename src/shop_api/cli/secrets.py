@@ -1,4 +1,4 @@
-"""`shop-api secrets`: what docker-compose.yml makes once, before anything else starts."""
+"""`shop-api secrets`: generates the secrets of docker-compose.yml before anything else starts."""
 
 import os
 import re
@@ -16,23 +16,23 @@ from shop_api.kernel.files import write_private
 from shop_api.settings import PREFIX, Settings
 
 _MADE = ("jwt_secret", "mongo_password", "mongo_key", "redis_password", "admin_password")
-# These also stand in files of the engines, each of which has its own rules for quotes.
+# Also written to configuration files of the engines, which differ in their quoting rules.
 _OF_ENGINES = ("mongo_password", "mongo_key", "redis_password")
 _PLAIN = re.compile(r"[!#-&(-\[\]-~]+")
 
-Form = Annotated[str, typer.Option(help="Of the URL, with {mongo_password} or {redis_password} in it.")]
+Form = Annotated[str, typer.Option(help="Template of the URL with {mongo_password} or {redis_password}.")]
 
 
 def make_secrets(
-    folder: Annotated[Path, typer.Argument(help="Where the files are; it has to be there.")],
-    admin_folder: Annotated[Path, typer.Argument(help="The same for admin_password, which instances change.")],
+    folder: Annotated[Path, typer.Argument(help="Existing folder for the secret files.")],
+    admin_folder: Annotated[Path, typer.Argument(help="Folder for admin_password, which instances change.")],
     mongo_url: Form,
     redis_url: Form,
 ) -> None:
-    """Make the secrets that are not there yet, one file each, and the URLs with the passwords in them.
+    """Generate the missing secrets, one file each, and the URLs that contain the passwords.
 
-    Whatever the environment gives takes the place of what is there: SHOP_JWT_SECRET, SHOP_ADMIN_PASSWORD,
-    SHOP_MONGO_URL, SHOP_REDIS_URL, MONGO_PASSWORD, MONGO_KEY, REDIS_PASSWORD.
+    These environment variables override stored values: SHOP_JWT_SECRET, SHOP_ADMIN_PASSWORD, SHOP_MONGO_URL,
+    SHOP_REDIS_URL, MONGO_PASSWORD, MONGO_KEY, REDIS_PASSWORD.
     """
     files = {name: folder / name for name in (*_MADE, "mongo_url", "redis_url")}
     files["admin_password"] = admin_folder / "admin_password"
@@ -68,7 +68,7 @@ def _stored(file: Path) -> str:
 
 
 def _new(name: str) -> str:
-    return secrets.token_urlsafe(16) if name == "admin_password" else secrets.token_hex(32)  # a person types the one
+    return secrets.token_urlsafe(16) if name == "admin_password" else secrets.token_hex(32)  # the former is typed
 
 
 def _filled(form: str, values: dict[str, str]) -> str:

@@ -1,4 +1,4 @@
-"""What all commands have in common: how they speak, fail, and get at settings and engines."""
+"""Shared by all commands: output, failure, settings and engines."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,7 +18,7 @@ def say(line: str) -> None:
 
 
 def fail(message: str, code: int = 1) -> NoReturn:
-    """Ends the command. `code` is 2 when it was asked for something that makes no sense."""
+    """Print `message` and exit. `code` is 2 for invalid usage."""
     for line in message.splitlines():
         say(line)
     raise typer.Exit(code)
@@ -26,9 +26,9 @@ def fail(message: str, code: int = 1) -> NoReturn:
 
 @contextmanager
 def engines(settings: Settings, *, join: bool, check: Callable[[], None] | None = None) -> Iterator[Settings]:
-    """`settings` that lead to running engines; with `join`, to those of a running service if there are any.
+    """Yield `settings` with running engines; with `join`, those of a running service if there is one.
 
-    `check` is called while they start, and may raise what ends that.
+    `check` is called while they start; an exception from it aborts the start.
     """
     try:
         with embedded.running(settings, say, join=join, check=check) as complete:
@@ -50,10 +50,10 @@ def settings_or_exit(**overrides: object) -> Settings:
 
 
 def _check_signing_keys(folder: Path | None) -> None:
-    """Refuses a folder in which something that should be a signing key is none, before anything is started."""
+    """Reject a key folder with an invalid signing key before anything is started."""
     if folder is None:
         return
-    from shop_api.security.signing_keys.files import BadKey, read_all  # slow to load, and most do without
+    from shop_api.security.signing_keys.files import BadKey, read_all  # slow to import and rarely needed
 
     try:
         read_all(folder)

@@ -1,1 +1,1 @@
-"""Everything in the database as one file, and back."""
+"""Backup of the database to one file, and restore."""

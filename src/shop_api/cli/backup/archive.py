@@ -1,7 +1,7 @@
-"""The file of a backup: JSON Lines under gzip, which `zcat` shows.
+"""The file format of a backup: gzipped JSON Lines, readable with `zcat`.
 
-The first line says what it is, the last one how many documents there are and what all lines before it hash to, and
-each one in between is a collection's name and one of its documents. Without its last line a file is no backup.
+The first line describes the backup. The last one has the number of documents and the SHA-256 of all lines before it;
+without it the file is incomplete. Each line between is an array of collection name and document.
 """
 
 import gzip
@@ -20,12 +20,12 @@ _MAGIC = "shop_api backup"
 
 
 class BadArchive(Exception):
-    """The file is no backup, not all of one, or damaged; the message says which."""
+    """The file is not a backup, incomplete or damaged; the message says which."""
 
 
 class Contents(NamedTuple):
     about: dict[str, Any]
-    """As given to `written`."""
+    """As passed to `written`."""
     documents: int
 
 
@@ -36,7 +36,7 @@ class Writer:
         self.documents = 0
 
     def add(self, collection: str, document: str) -> None:
-        """`document` is JSON, in one line."""
+        """Write a document, given as one line of JSON."""
         self._line(f"[{json.dumps(collection)},{document}]")
         self.documents += 1
 
@@ -54,8 +54,7 @@ class Writer:
 
 @contextmanager
 def written(path: Path, about: dict[str, Any]) -> Iterator[Writer]:
-    """Writes `path`. It appears, or takes the place of an earlier one, only when all of it is on the disk, and is for
-    its owner only."""
+    """Write a backup to `path` atomically, readable only by its owner."""
     with replacing(path) as file, gzip.GzipFile("", "wb", 6, file) as out:
         writer = Writer(out)
         writer._begin(about)
@@ -64,7 +63,7 @@ def written(path: Path, about: dict[str, Any]) -> Iterator[Writer]:
 
 
 def examined(path: Path) -> Contents:
-    """What is in the file, all of which is read; BadArchive unless it is a whole backup."""
+    """Read the whole file and return a summary. Raise BadArchive unless it is a complete backup."""
     about = None
     for line in _lines(path):
         if about is None:
@@ -76,8 +75,8 @@ def examined(path: Path) -> Contents:
 
 
 def documents(path: Path) -> Iterator[bytes]:
-    """Of each document the JSON of a list: its collection's name, and itself. BadArchive at the end, or earlier, if
-    this is no whole backup."""
+    """Yield for each document a JSON array of collection name and document. Raise BadArchive, at the latest at the
+    end, if the backup is incomplete or damaged."""
     for number, line in enumerate(_lines(path)):
         if number and line.startswith(b"["):
             yield line
@@ -99,7 +98,7 @@ def _first(path: Path, line: bytes) -> dict[str, Any]:
 
 
 def _lines(path: Path) -> Iterator[bytes]:
-    """All lines, checked against the last one."""
+    """Yield all lines, and verify them against the last one."""
     digest, count, last = hashlib.sha256(), 0, b""
     try:
         with gzip.open(path) as lines:

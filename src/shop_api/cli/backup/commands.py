@@ -19,11 +19,11 @@ _TOO_SLOW = "it took longer than MongoDB keeps the state of one moment; use mong
 
 
 def backup(
-    file: Annotated[Path, typer.Argument(help="Appears only when it is whole; only its owner may read it.")],
+    file: Annotated[Path, typer.Argument(help="Written atomically, readable only by its owner.")],
 ) -> None:
-    """Write everything in the database to FILE, as of one moment; also while the service is running.
+    """Write a consistent snapshot of the database to FILE. Can run while the service is running.
 
-    It holds password hashes and personal data, and no key or secret of the service: keep those elsewhere.
+    FILE contains password hashes and personal data, but no keys or secrets of the service: back those up separately.
     """
     with engines(settings_or_exit(), join=True) as settings, _failures_in_words(file):
         count = asyncio.run(_backup(settings, file))
@@ -31,14 +31,14 @@ def backup(
 
 
 def restore(
-    file: Annotated[Path, typer.Argument(help="Made by `shop-api backup`.")],
+    file: Annotated[Path, typer.Argument(help="A file written by `shop-api backup`.")],
     force: Annotated[
-        bool, typer.Option("--force", help="Also into a database that has something, which is lost.")
+        bool, typer.Option("--force", help="Replace the contents of a database that is not empty.")
     ] = False,
 ) -> None:
-    """Fill an empty database with what FILE holds, and migrate that. Refused while an instance serves from it.
+    """Restore FILE into an empty database and migrate it. Refused while an instance serves from the database.
 
-    The whole file is checked before anything is changed.
+    The whole file is verified before anything is changed.
     """
     from shop_api.cli.backup import archive
 

@@ -1,4 +1,4 @@
-"""All collections of the database, whatever is in them: read at one moment, and filled again."""
+"""Reads all collections from one snapshot, and fills them again."""
 
 from collections.abc import AsyncIterator, Iterable
 
@@ -16,14 +16,14 @@ _KEPT = {spec.name for spec in PLATFORM}
 
 
 async def collections(database: Database) -> list[str]:
-    """Return the names of all collections but those that tell what runs at the moment."""
+    """Return the names of all collections except leases and instances, which describe running processes."""
     names = set(await database.list_collection_names()) - _OF_THE_MOMENT
     return sorted(name for name in names if not name.startswith("system."))
 
 
 async def documents(database: Database) -> AsyncIterator[tuple[str, str]]:
-    """Each document with its collection's name, as extended JSON that keeps every type, all as of one moment: what
-    was acknowledged before this began is in it, and of what is done together meanwhile, all or nothing."""
+    """Yield each document with its collection's name, as type-preserving extended JSON, from one snapshot. It has
+    every write acknowledged before, and all or nothing of each concurrent transaction."""
     names = await collections(database)
     async with mongo.snapshot(database) as session:
         for name in names:
@@ -32,13 +32,13 @@ async def documents(database: Database) -> AsyncIterator[tuple[str, str]]:
 
 
 async def clear(database: Database) -> None:
-    """Drop all collections but those of the schema, the leases and the instances."""
+    """Drop all collections except schema, leases and instances."""
     for name in set(await collections(database)) - _KEPT:
         await database[name].drop()
 
 
 def schema_in(lines: Iterable[bytes]) -> Document | None:
-    """Return the schema document of a backup; None if its version had none."""
+    """Return the schema document of a backup, or None if it has none."""
     for line in lines:
         if line.startswith(_SCHEMA_LINE):
             document: Document = extended_json.loads(line)[1]
@@ -47,7 +47,7 @@ def schema_in(lines: Iterable[bytes]) -> Document | None:
 
 
 async def fill(database: Database, lines: Iterable[bytes]) -> None:
-    """Insert documents but that of the schema, each the JSON of a list: its collection's name, and itself."""
+    """Insert all documents except the schema. Each line is a JSON array of collection name and document."""
     current, batch = "", list[Document]()
     for line in lines:
         name, document = extended_json.loads(line)

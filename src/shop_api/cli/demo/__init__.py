@@ -1,1 +1,1 @@
-"""Something to look at in a new shop."""
+"""Demo data for a new shop."""

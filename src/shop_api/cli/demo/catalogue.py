@@ -1,4 +1,4 @@
-"""Made-up products: of one seed and number it is always the same product. The words are in words.toml."""
+"""Made-up products, determined by seed and number. The words are in words.toml."""
 
 import math
 import random
@@ -17,13 +17,13 @@ T = TypeVar("T")
 
 _OUT_OF_STOCK = 0.07
 _STATUSES = ["active"] * 94 + ["draft"] * 4 + ["archived"] * 2
-# What prices are multiples of, in minor units, by the number of decimal places that the currency has.
+# Price steps in minor units, by the number of decimal places of the currency.
 _STEPS = {0: 100, 2: 50, 3: 250}
 
 
 class Uneven(Generic[T]):
-    """Values of which the second is half as frequent as the first, the third a third, and so on (Zipf): as categories
-    and brands are in a real shop."""
+    """A Zipf distribution: the second value is half as frequent as the first, the third a third, and so on, like
+    categories and brands in a real shop."""
 
     def __init__(self, values: Sequence[T]) -> None:
         self.values = values
@@ -40,8 +40,8 @@ CATEGORIES: Uneven[dict[str, Any]] = Uneven(_WORDS["category"])
 
 
 def product(seed: int, number: int) -> dict[str, Any]:
-    """A product as the import and `PUT /products/{product_id}` take it."""
-    chance = random.Random(f"{seed}/{number}")  # noqa: S311  # nosec B311  # the same one again is what is wanted
+    """Return a product in the format of the import and of `PUT /products/{product_id}`."""
+    chance = random.Random(f"{seed}/{number}")  # noqa: S311  # nosec B311  # must be reproducible
     category = CATEGORIES.choose(chance)
     kind, form = chance.choice(category["kinds"]), chance.choice(category["forms"])
     name = f"{kind}, {form}"
@@ -62,7 +62,7 @@ def product(seed: int, number: int) -> dict[str, Any]:
 
 
 def _price(category: dict[str, Any], chance: random.Random) -> dict[str, Any]:
-    """Most are nearer to the lowest than to the highest."""
+    """Return a price, log-uniform in the range of the category."""
     low, high = category["prices"]
     exponent = EXPONENTS[category["currency"]]
     step = _STEPS[exponent]

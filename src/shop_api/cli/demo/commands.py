@@ -1,4 +1,4 @@
-"""`shop-api demo`: a shop with something in it."""
+"""`shop-api demo`: fills a shop with demo data."""
 
 import asyncio
 import secrets
@@ -27,20 +27,20 @@ _PEOPLE = (
 
 
 def demo(
-    products: Annotated[int, typer.Option(min=1, max=10_000, help="How many.")] = 300,
+    products: Annotated[int, typer.Option(min=1, max=10_000, help="Number of products.")] = 300,
     seed: Annotated[int, typer.Option(help="The same seed makes the same products.")] = 1,
-    force: Annotated[bool, typer.Option("--force", help="Even if there are products already.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Run even if there are products already.")] = False,
 ) -> None:
-    """Fill a new shop with made-up products, two users and an admin; also while the service is running.
+    """Fill a new shop with made-up products, two users and an admin. Can run while the service is running.
 
-    Run again with --force, it adds what is missing and puts back what was changed in its products. The passwords are
-    shown once.
+    With --force, it can run again: it adds missing data and resets changes to its products. The passwords are shown
+    once.
     """
     with engines(settings_or_exit(), join=True) as settings:
         try:
             accounts = asyncio.run(_fill(settings, products, seed, force))
         except PyMongoError as error:
-            fail(f"MongoDB failed: {brief_message(error)}; the same command with --force does the rest")
+            fail(f"MongoDB failed: {brief_message(error)}; run the same command with --force to continue")
     say(f"the shop has {products:,} made-up products; these can sign in:")
     for username, role, password in accounts:
         typer.echo(f"{username:<12} {password or '(the password it had before)'} {role}")
@@ -79,7 +79,7 @@ async def _add_products(services: "Services", count: int, seed: int) -> None:
 
 
 def _shown(numbers: range) -> Iterator[range]:
-    """A few at a time, with a bar on a terminal, elsewhere a line now and then."""
+    """Yield the numbers in small ranges, showing a bar on a terminal, otherwise a line at times."""
     parts = [numbers[start : start + _AT_A_TIME] for start in range(0, len(numbers), _AT_A_TIME)]
     console = Console(stderr=True)
     if console.is_terminal:
@@ -92,7 +92,7 @@ def _shown(numbers: range) -> Iterator[range]:
 
 
 async def _add_person(services: "Services", username: str, full_name: str, role: str) -> str:
-    """The password of the new account; empty if there is one of this name already."""
+    """Create an account and return its password; empty if the username is taken."""
     from shop_api.cli.operator import operator
     from shop_api.features.users.errors import DuplicateUsername
     from shop_api.features.users.models import Registration
