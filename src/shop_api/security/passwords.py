@@ -19,7 +19,7 @@ number of combining marks on one letter."""
 
 
 def normalised(password: str) -> str:
-    """Return the NFKC form, so that a password matches whatever keyboard it is typed on.
+    """Return the NFKC form, so that a password matches regardless of the keyboard it is typed on.
 
     Callers must limit `password` to MAX_CODE_POINTS code points."""
     return unicodedata.normalize("NFKC", password)
