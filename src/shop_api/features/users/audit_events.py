@@ -1,4 +1,4 @@
-"""What the audit log is told of accounts: roles, states and credentials, and of an address only whether there is one
+"""Audit events of accounts: roles, states and credentials. Of an e-mail address they record only whether one is set
 and whether it is verified."""
 
 from collections.abc import Mapping
@@ -33,7 +33,7 @@ def new_password(action: Action, user: User) -> AuditEvent:
 
 
 def changed(user: User, changes: Mapping[str, Any]) -> list[AuditEvent]:
-    """Return the events of `changes` to `user`, each of which differs from what is stored."""
+    """Return the audit events for `changes` to `user`. Every change must differ from the stored value."""
     after = user.model_copy(update=changes)
     events = []
     if "role" in changes:

@@ -1,4 +1,4 @@
-"""Changes to accounts, each in one transaction with its entries in the audit log and the end of sign-ins."""
+"""Changes to accounts. One transaction holds the change, its audit entries and the deletion of ended sessions."""
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any
@@ -12,7 +12,7 @@ from shop_api.kernel.clock import Clock
 from shop_api.storage.mongo.transactions import Session, Transactions
 
 ForgetSessions = Callable[[str, Collection[str], Session], Awaitable[None]]
-"""Deletes what is stored about the sign-ins of a user, except those with certain ids."""
+"""Deletes the session documents of a user, except those with the given ids."""
 
 
 class AccountChanges:
@@ -31,7 +31,7 @@ class AccountChanges:
         self._clock = clock
 
     async def add(self, user: User, context: AuditContext) -> None:
-        """Store a new user. Raises DuplicateUsername if the name is taken."""
+        """Store a new user. Raises DuplicateUsername if the username is taken."""
 
         async def work(session: Session) -> None:
             await self._users.add(user, session)
@@ -42,10 +42,10 @@ class AccountChanges:
     async def apply(
         self, user: User, changes: Mapping[str, Any], events: Sequence[AuditEvent], context: AuditContext
     ) -> User | None:
-        """Change exactly this version of `user`, record `events`, and delete what is stored about the sign-ins that
-        the change ends. Return None, and write nothing, if there is another version by now.
+        """Apply `changes` to this version of `user`, record `events` and delete the documents of the sessions that
+        the change ends. Return None, and write nothing, if this version is no longer current.
 
-        Raises LastAdmin if no active admin would be left.
+        Raises LastAdmin if no active admin would remain.
         """
         if not events:
             return await self._users.change(user, changes, self._clock())
@@ -61,8 +61,8 @@ class AccountChanges:
         return await self._transactions.run(work)
 
     async def remove(self, user: User, context: AuditContext) -> bool:
-        """Delete exactly this version of `user` and all that is theirs. Return False, and delete nothing, if there is
-        another version by now. Raises LastAdmin if no active admin would be left."""
+        """Delete this version of `user` and all documents the user owns. Return False, and delete nothing, if this
+        version is no longer current. Raises LastAdmin if no active admin would remain."""
 
         async def work(session: Session) -> bool:
             removed = await self._users.remove(user, session)

@@ -1,4 +1,4 @@
-"""What the routers of users ask for."""
+"""Dependencies of the users router."""
 
 from typing import Annotated
 
@@ -34,4 +34,4 @@ async def _addressed_user(
 
 
 AddressedUserDep = Annotated[User, Depends(_addressed_user)]
-"""The user that the path names, if the caller may see that one."""
+"""The user named in the path, if the caller is allowed to see that user."""

@@ -1,27 +1,27 @@
-"""The errors of accounts that a client can see."""
+"""Account errors that clients receive."""
 
 from shop_api.kernel.errors import Conflict, Forbidden, NotFound
 
 
 class WrongPassword(Forbidden):
-    """The current password is not right. The token is: signing in again would not help."""
+    """The current password is wrong. The access token is valid, so signing in again does not help."""
 
-    code, title = "wrong_password", "The current password is not right"
+    code, title = "wrong_password", "The current password is wrong"
 
 
 class UserNotFound(NotFound):
-    """There is no user of this name."""
+    """No user has this username."""
 
     status, code, title = 404, "user_not_found", "No such user"
 
 
 class DuplicateUsername(Conflict):
-    """This username is taken. Names are folded to lower case, so `Ada` and `ada` are the same."""
+    """The username is taken. Usernames are folded to lower case, so `Ada` and `ada` are the same."""
 
     code, title = "duplicate_username", "The username is taken"
 
 
 class LastAdmin(Conflict):
-    """The last active admin cannot be deleted, demoted or disabled: nobody could manage the shop any more."""
+    """The last active admin cannot be deleted, demoted or disabled, because no one could then manage the shop."""
 
-    code, title = "last_admin", "The last active admin has to stay"
+    code, title = "last_admin", "The last active admin must remain"

@@ -11,7 +11,7 @@ from shop_api.features.users.router import router
 feature = Feature(
     name="users",
     routers=(router,),
-    tags=(Tag("Users", "Accounts, for their admin and for themselves."),),
+    tags=(Tag("Users", "Manage user accounts: admins all of them, users their own."),),
     collections=(USERS, GUARDS),
     permissions=(USERS_READ, USERS_WRITE),
     audit_actions=AUDIT_ACTIONS,

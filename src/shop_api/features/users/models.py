@@ -1,4 +1,4 @@
-"""What a user is: as it comes in, as it is stored, and as it goes out. Only the stored one has the password hash."""
+"""User models: request, stored document and response. Only the stored `User` holds the password hash."""
 
 from typing import Annotated, Any, Literal
 
@@ -12,7 +12,7 @@ from shop_api.kernel.schema import Email, Line, Patch, RequestBody, Schema, Time
 from shop_api.security.passwords import MAX_CODE_POINTS, MAX_LENGTH, MIN_LENGTH, normalised
 
 NAMES = "A username has 3 to 32 letters a to z, digits and . _ -, and a letter or digit at both ends"
-# `me` cannot be a name, being shorter than three characters, so /users/me is nobody else's address.
+# `me` is too short to be a username, so /users/me is never the path of another user.
 Username = Annotated[
     str,
     StringConstraints(max_length=32, pattern=allowed(r"^[A-Za-z0-9][A-Za-z0-9._-]{1,30}[A-Za-z0-9]$", NAMES)),
@@ -22,7 +22,7 @@ Username = Annotated[
 
 
 def _of_good_length(password: SecretStr) -> SecretStr:
-    # As it is hashed: in some spellings of Unicode a few characters are many code points.
+    # Measured after normalisation, as it is hashed: in some Unicode forms one character is many code points.
     if (
         len(password) > MAX_CODE_POINTS
         or not MIN_LENGTH <= len(normalised(password.get_secret_value())) <= MAX_LENGTH
@@ -50,7 +50,7 @@ class Registration(RequestBody):
     email: Email | None = None
     full_name: Line | None = None
     role: Role = "user"
-    """`admin` only with an admin's token."""
+    """`admin` requires an admin's access token."""
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"username": "ada", "password": "correct horse battery"}]}  # nosec B105
@@ -58,14 +58,14 @@ class Registration(RequestBody):
 
 
 class UserPatch(Patch):
-    """Changes to a user, as a JSON Merge Patch (RFC 7396): what is absent stays, null removes."""
+    """Changes to a user, as a JSON Merge Patch (RFC 7396): absent members stay, null removes a value."""
 
     email: Email | None = None
     full_name: Line | None = None
     role: Role = "user"
     disabled: bool = False
     current_password: Annotated[SecretStr | None, Field(min_length=1, max_length=MAX_CODE_POINTS)] = None
-    """Needed with another `email`, to which a new password could be sent: a stolen token is not enough for that."""
+    """Required to change `email`. Password resets go to that address, so a stolen access token must not suffice."""
 
     model_config = ConfigDict(json_schema_extra=with_example({"role": "admin"}))
 
@@ -85,30 +85,30 @@ class User(Schema):
     email_verified: bool = False
     full_name: str | None
     sessions: list[str] = []
-    """The ids of the sign-ins in force, the oldest first. What is not here has ended."""
+    """The ids of the active sessions, oldest first. A session whose id is not listed has ended."""
     version: Version
     created_at: Timestamp
     updated_at: Timestamp
 
 
 def account_of(caller: Caller) -> User:
-    """Return the caller's account, which was read to find out who it is."""
+    """Return the caller's account. Authentication has already read it, so this sends no query."""
     if not isinstance(caller.account, User):
         raise TypeError(f"not an account: {type(caller.account).__name__}")
     return caller.account
 
 
 class UserOut(Schema):
-    """A user as everyone may see it who may see it at all."""
+    """A user."""
 
     id: str
-    """Stays the same for ever, unlike a name that somebody else may take later."""
+    """Never changes and is never reused. A username can be taken again after its user is deleted."""
     username: str
     role: Role
     disabled: bool
     email: str | None
     email_verified: bool
-    """Whether it was shown that mail to this address reaches the user."""
+    """Whether the user has proved, with a token sent to this address, that they receive its mail."""
     full_name: str | None
     version: Version
     created_at: Timestamp
@@ -120,18 +120,18 @@ class UserOut(Schema):
 
 
 class UserPage(Page[UserOut]):
-    """Users, in order."""
+    """A page of users in the requested order."""
 
 
 UserSort = Literal["newest", "username", "-username"]
 
 
 class UserQuery(BaseModel):
-    """Which users to list."""
+    """Filters, sort order and page of a list of users."""
 
     model_config = ConfigDict(extra="forbid")
 
-    q: Annotated[str | None, Field(max_length=32, description="The beginning of the username.")] = None
+    q: Annotated[str | None, Field(max_length=32, description="A prefix of the username.")] = None
     role: Role | None = None
     disabled: bool | None = None
     sort: UserSort = "newest"

@@ -1,4 +1,4 @@
-"""Mail that tells users what was changed about their accounts."""
+"""E-mail notices about changes to an account."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ from shop_api.features.users.models import User
 
 
 class Notices:
-    """Notices of the shop at `public_url`, to verified addresses only."""
+    """Sends notices that name the shop at `public_url`, to verified addresses only."""
 
     def __init__(self, mail_queue: MailQueue, public_url: str) -> None:
         self._mail_queue = mail_queue
@@ -22,7 +22,7 @@ class Notices:
         self._send(user, "Your password was changed", text)
 
     def address_changed(self, before: User) -> None:
-        """Write to the address that a user had before."""
+        """Notify the previous address that the account now has another one."""
         text = (
             f"The account {before.username} at {self._api} has another e-mail address now.\n"
             "If it was not you, change the password at once, and tell the shop.\n"

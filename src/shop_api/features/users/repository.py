@@ -48,9 +48,10 @@ USERS = CollectionSpec(
         IndexModel([("role", 1), ("disabled", 1), ("created_at", -1), ("_id", -1)]),
     ],
 )
-# Written by transactions that must not run side by side. It exists from the start: a transaction makes no collection.
+# Transactions that must not run concurrently write the same document here, so that they conflict. The document is
+# created at start-up, because a transaction cannot create a collection.
 GUARDS = CollectionSpec(name="guards", documents=({"_id": "admins", "changes": 0},))
-# At one more, the oldest ends.
+# One more session ends the oldest.
 _MOST_SESSIONS = 100
 _ACTIVE_ADMIN = {"role": "admin", "disabled": False}
 _SORTS = {
@@ -62,7 +63,7 @@ _SORTS = {
 
 class UserRepository:
     def __init__(self, database: Database, owned: Sequence[CollectionSpec] = ()) -> None:
-        """`owned` are the collections that hold documents of users, whoever declares them."""
+        """`owned` lists the collections of all features that hold documents owned by users."""
         self._database = database
         self._owned = owned
         self._users = database[USERS.name]
@@ -77,12 +78,12 @@ class UserRepository:
         return _user(document) if document else None
 
     async def find_by_email(self, email: str) -> list[User]:
-        """Everybody who has given this address, in any case, verified or not."""
+        """Return all users with this address, verified or not, ignoring case."""
         documents = await self._users.find({"email_key": _folded(email)}).to_list(None)
         return [_user(document) for document in documents]
 
     async def list_page(self, query: UserQuery, after: Key | None) -> tuple[list[User], Key | None]:
-        """A page of users and the key of its last one, None when no more follow."""
+        """Return a page of users and the key of its last item, or None on the last page."""
         selection = keyset.Selection(_match(query))
         documents, key = await keyset.page(self._users, selection, _SORTS[query.sort], after, query.limit)
         return [_user(document) for document in documents], key
@@ -91,11 +92,11 @@ class UserRepository:
         return await self._users.count_documents(_match(query))
 
     async def size(self) -> int:
-        """About how many there are, as the database knows without counting."""
+        """Return the approximate number of users from collection metadata, without a scan."""
         return await self._users.estimated_document_count()
 
     async def add(self, user: User, session: Session | None = None) -> None:
-        """Stores a new user; DuplicateUsername when the name is taken."""
+        """Store a new user. Raises DuplicateUsername if the username is taken."""
         document = user.model_dump()
         document["_id"] = document.pop("id")
         document["email_key"] = _folded(user.email)
@@ -107,10 +108,10 @@ class UserRepository:
     async def change(
         self, user: User, changes: Mapping[str, Any], now: datetime, session: Session | None = None
     ) -> User | None:
-        """Apply `changes` to exactly this version of `user`. Return None, and write nothing, if there is another
-        version by now.
+        """Apply `changes` to this version of `user` (compare-and-set). Return None, and write nothing, if this
+        version is no longer current.
 
-        Who takes an active admin away does it in a transaction. Raises LastAdmin if no other would be left.
+        Demoting or disabling an active admin requires `session`. Raises LastAdmin if no active admin would remain.
         """
         changed = user.model_copy(update={**changes, "version": user.version + 1, "updated_at": now})
         fields = {**changes, "version": changed.version, "updated_at": now}
@@ -122,8 +123,8 @@ class UserRepository:
         return changed if result.matched_count else None
 
     async def remove(self, user: User, session: Session) -> bool:
-        """Delete exactly this version of `user` and all that is theirs. Return False, and delete nothing, if there is
-        another version by now. Raises LastAdmin if no active admin would be left."""
+        """Delete this version of `user` and all documents the user owns. Return False, and delete nothing, if this
+        version is no longer current. Raises LastAdmin if no active admin would remain."""
         if _is_active_admin(user):
             await self._require_another_admin(user, session)
         if not (await self._users.delete_one(_exactly(user), session=session)).deleted_count:
@@ -132,24 +133,24 @@ class UserRepository:
         return True
 
     async def open_session(self, user: User, session_id: str) -> bool:
-        """Adds a sign-in that was made with `user`'s password; False if that is another by now, or `user` is gone or
-        disabled: whoever changes it ends all sign-ins, also one that is under way."""
+        """Add a session to `user`. Return False if the password has changed since it was verified, or the user has
+        been deleted or disabled: such a change also ends a sign-in that is still in progress."""
         as_checked = {"password_hash": user.password_hash, "disabled": False}
         return await portable.compare_and_push(
             self._users, user.id, as_checked, "sessions", session_id, limit=_MOST_SESSIONS
         )
 
     async def end_session(self, user_id: str, session_id: str) -> bool:
-        """Ends a sign-in at once; False if there is none."""
+        """End a session immediately. Return False if it is not active."""
         result = await self._users.update_one({"_id": user_id}, {"$pull": {"sessions": session_id}})
         return result.modified_count == 1
 
     async def end_sessions(self, user_id: str) -> None:
-        """Ends all sign-ins of a user at once."""
+        """End all sessions of a user immediately."""
         await self._users.update_one({"_id": user_id}, {"$set": {"sessions": []}})
 
     async def usernames(self, user_ids: Collection[str]) -> dict[str, str]:
-        """The names of those that exist, by id."""
+        """Return usernames by user id, without ids that do not exist."""
         found = self._users.find({"_id": {"$in": list(user_ids)}}, {"username": 1})
         return {document["_id"]: document["username"] async for document in found}
 
@@ -158,8 +159,8 @@ class UserRepository:
 
     async def _require_another_admin(self, user: User, session: Session | None) -> None:
         if session is None:
-            raise ValueError("an admin is taken away in a transaction only")
-        # All who would take an admin away write this one document, so that only one of them goes at a time.
+            raise ValueError("removing an active admin requires a transaction")
+        # Every transaction that removes an admin writes this document, so that concurrent ones conflict.
         await self._guards.update_one({"_id": "admins"}, {"$inc": {"changes": 1}}, session=session)
         if await self._users.find_one({**_ACTIVE_ADMIN, "_id": {"$ne": user.id}}, session=session) is None:
             raise LastAdmin

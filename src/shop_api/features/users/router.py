@@ -1,4 +1,4 @@
-"""/users: accounts, by their admin and by themselves."""
+"""/users: accounts, for admins and for the users themselves."""
 
 from typing import Annotated
 
@@ -28,7 +28,7 @@ async def list_users(
     users: UserServiceDep,
     response: Response,
 ) -> UserPage:
-    """Lists users, page by page. For admins."""
+    """List users, one page at a time. Requires an admin."""
     found, next_cursor = await users.list_page(query)
     page = UserPage(items=[UserOut.of(user) for user in found], next_cursor=next_cursor)
     if query.include_total:
@@ -39,7 +39,7 @@ async def list_users(
 
 @router.get("/{username}", responses=problems(*_ACCESS, UserNotFound) | {200: ETAG, 304: NOT_MODIFIED})
 async def get_user(user: AddressedUserDep, response: Response) -> UserOut:
-    """Returns a user: oneself, or anyone for an admin."""
+    """Return a user. Users can see themselves; admins can see everyone."""
     return _answer(response, user)
 
 
@@ -57,8 +57,8 @@ async def patch_user(
     users: UserServiceDep,
     response: Response,
 ) -> UserOut:
-    """Changes a user (JSON Merge Patch, RFC 7396): `role` and `disabled` as an admin, the rest as oneself; another
-    `email` with one's `current_password`."""
+    """Change a user (JSON Merge Patch, RFC 7396). Only admins can change `role` and `disabled`; only the user can
+    change the other members. Changing `email` requires `current_password`."""
     return _answer(response, await users.patch(user, patch, caller, expected, context))
 
 
@@ -74,8 +74,8 @@ async def delete_user(
     context: AuditContextDep,
     users: UserServiceDep,
 ) -> None:
-    """Deletes a user with all that is stored about them: oneself, or anyone for an admin. Its tokens stop working at
-    once."""
+    """Delete a user and all data stored about them. Users can delete themselves; admins can delete anyone. The
+    user's tokens stop working immediately."""
     await users.remove(user, caller, expected, context)
 
 

@@ -1,4 +1,4 @@
-"""The rules of accounts: who may become what, who may change what, and that a shop keeps an admin."""
+"""Account rules: who may register which role, who may change which field, and that one active admin remains."""
 
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -23,7 +23,7 @@ from shop_api.kernel.versions import ExpectedVersions, first_version
 from shop_api.security.passwords import MAX_LENGTH, Passwords, normalised, weakness
 from shop_api.security.sign_in_delays import SignInDelays
 
-# What other features know of accounts: the service, and the errors that it raises.
+# The interface to other features: the service and the errors it raises.
 __all__ = ["DuplicateUsername", "UserNotFound", "UserService", "WrongPassword"]
 
 log = structlog.get_logger()
@@ -56,22 +56,22 @@ class UserService:
     async def register(
         self, body: Registration, caller: Caller | None, context: AuditContext, new_id: str | None = None
     ) -> User:
-        """Add a user on behalf of `caller`. Calls with the same `new_id` (a UUID) add one user.
+        """Add a user on behalf of `caller`. Repeated calls with the same `new_id` (a UUID) add one user.
 
-        Raises Forbidden if anyone but an admin asks for an admin, InvalidRequest if the password is weak,
-        DuplicateUsername if the name is taken.
+        Raises Forbidden if a caller who is not an admin registers an admin, InvalidRequest if the password is weak,
+        DuplicateUsername if the username is taken.
         """
         if body.role == "admin" and not (caller and caller.may(USERS_WRITE)):
             raise Forbidden("Only an admin can register an admin.")
         return await self._add(body, context, new_id)
 
     async def ensure_admin(self, body: Registration, context: AuditContext) -> bool:
-        """Add the first admin, unless there is a user of this name. Return whether it did."""
+        """Add the first admin unless the username exists. Return whether a user was added."""
         if await self._users.find(body.username) is not None:
             return False
         try:
             await self._add(body.model_copy(update={"role": "admin"}), context)
-        except DuplicateUsername:  # another instance that starts at the same time was faster
+        except DuplicateUsername:  # another instance, starting at the same time, added the user first
             return False
         return True
 
@@ -99,15 +99,15 @@ class UserService:
             await self._changes.add(user, context)
         except DuplicateUsername:
             earlier = await self._users.get(user.id)
-            if earlier is None:  # else it was added by an attempt before this one
+            if earlier is None:  # otherwise an earlier attempt with this id added the user
                 raise
             return earlier
         return user
 
     async def authenticate(self, username: str, password: str) -> User | None:
-        """The user with this password; None whatever is wrong, after the same work, so that neither the answer nor
-        its time tells whether the user exists."""
-        if len(normalised(password)) > MAX_LENGTH:  # nobody has such a password, and hashing it would only cost
+        """Return the user with these credentials, or None. An unknown username takes the same work as a wrong
+        password, so neither the result nor its timing reveals whether the user exists."""
+        if len(normalised(password)) > MAX_LENGTH:  # no stored password is that long, so hashing it is wasted work
             return None
         user = await self._users.find(username.lower())
         right = await self._passwords.verify(password, user.password_hash if user else None)
@@ -119,7 +119,7 @@ class UserService:
         return user
 
     async def active(self, user_id: str) -> User | None:
-        """The user with this id as of now; None when gone or disabled."""
+        """Return the stored user with this id, or None if deleted or disabled."""
         user = await self._users.get(user_id)
         return None if user is None or user.disabled else user
 
@@ -130,8 +130,8 @@ class UserService:
         return user
 
     async def visible(self, username: str, caller: Caller) -> User:
-        """Return the user of this name, or the caller for `me`. Raises Forbidden for others unless the caller may see
-        them, whether or not they exist."""
+        """Return the user with this username, or the caller for `me`. Raises Forbidden for any other username,
+        existing or not, if the caller lacks the permission `users:read`."""
         own = account_of(caller)
         if username in ("me", own.username):
             return own
@@ -140,14 +140,14 @@ class UserService:
         return await self.get(username)
 
     async def _reread(self, user: User) -> User:
-        """The account as it is now: by its id, since somebody else may have its name by now."""
+        """Return the current version of `user`. Looked up by id, as another user may have the username by now."""
         current = await self._users.get(user.id)
         if current is None:
             raise UserNotFound
         return current
 
     async def list_page(self, query: UserQuery) -> tuple[list[User], str | None]:
-        """A page of users and the cursor of the next one."""
+        """Return a page of users and the cursor of the next page."""
         scope = query.model_dump_json(exclude={"limit", "cursor", "include_total"})
         after = self._cursors.decode(scope, query.cursor) if query.cursor else None
         users, key = await self._users.list_page(query, after)
@@ -157,35 +157,36 @@ class UserService:
         return await self._users.count(query)
 
     async def size(self) -> int:
-        """About how many there are."""
+        """Return the approximate number of users."""
         return await self._users.size()
 
     async def usernames(self, user_ids: Collection[str]) -> dict[str, str]:
-        """The names of those that exist, by id."""
+        """Return usernames by user id, without ids that do not exist."""
         return await self._users.usernames(user_ids)
 
     async def open_session(self, user: User, session_id: str) -> bool:
-        """Adds a sign-in; False if the password that `user` was checked with is not right any more."""
+        """Add a session to `user`. Return False if the password has changed since it was verified, or the user has
+        been deleted or disabled."""
         return await self._users.open_session(user, session_id)
 
     async def end_session(self, user_id: str, session_id: str) -> bool:
-        """Ends a sign-in at once; False if there is none."""
+        """End a session immediately. Return False if it is not active."""
         return await self._users.end_session(user_id, session_id)
 
     async def end_sessions(self, user_id: str) -> None:
         await self._users.end_sessions(user_id)
 
     async def _has_password(self, user: User, password: str) -> bool:
-        """Whether that is `user`'s password."""
+        """Return whether `password` is the password of `user`."""
         return len(normalised(password)) <= MAX_LENGTH and await self._passwords.verify(password, user.password_hash)
 
     async def set_password(
         self, user: User, password: str, context: AuditContext, action: Action, *, keep: str | None = None
     ) -> None:
-        """Give `user` a new password, end all sign-ins except the one with the id `keep`, and tell the user by mail.
+        """Set a new password, end all sessions except `keep`, and notify the user by e-mail.
 
-        Raises InvalidRequest if it is weak, UserNotFound if the user has gone, WrongPassword if somebody else was
-        faster.
+        Raises InvalidRequest if the password is weak, UserNotFound if the user has been deleted, WrongPassword if a
+        concurrent request has changed the password.
         """
         self.refuse_weak(user, password)
         password_hash = await self._passwords.hash(password)
@@ -196,22 +197,22 @@ class UserService:
             changed = await self._changes.apply(user, changes, [audit_events.new_password(action, user)], context)
             if changed is None:
                 now = await self._reread(user)
-                if now.password_hash != user.password_hash:  # somebody else was faster
+                if now.password_hash != user.password_hash:  # a concurrent request has changed it
                     raise WrongPassword
                 user = now
         self._notices.password_changed(user)
 
     def refuse_weak(self, user: User, password: str) -> None:
-        """InvalidRequest if that is too weak a new password for `user`."""
+        """Raise InvalidRequest if `password` is too weak for `user`."""
         _refuse_weak(password, user.username, "new_password")
 
     async def reachable_by(self, email: str) -> list[User]:
-        """The active users whose verified address that is, in any case."""
+        """Return the active users with this verified address, ignoring case."""
         found = await self._users.find_by_email(email)
         return [user for user in found if user.email_verified and not user.disabled]
 
     async def verify_email(self, user: User, email: str, context: AuditContext) -> bool:
-        """Record that `email` is `user`'s. Return False if they have another by now, or are gone."""
+        """Mark `email` as verified. Return False if the user's address has changed or the user has been deleted."""
         now: User | None = user
         changes = {"email_verified": True}
         while now is not None and now.email == email:
@@ -223,7 +224,7 @@ class UserService:
         return False
 
     async def confirm_password(self, user: User, password: SecretStr | None, context: AuditContext) -> None:
-        """WrongPassword unless that is `user`'s; delayed as sign-ins are."""
+        """Raise WrongPassword unless `password` is the password of `user`. Subject to the same delays as sign-ins."""
         await self._delays.attempt(user.username, context.address)
         if password is None or not await self._has_password(user, password.get_secret_value()):
             raise WrongPassword
@@ -232,9 +233,11 @@ class UserService:
     async def patch(
         self, user: User, patch: UserPatch, caller: Caller, expected: ExpectedVersions, context: AuditContext
     ) -> User:
-        """Changes what `caller` may change about `user`: role and disabled as an admin, the rest as oneself; another
-        address only with one's password, and the one before is told. Who is disabled or demoted is signed out
-        everywhere."""
+        """Apply `patch` to `user`. Only admins may change `role` and `disabled`, only the user the other fields.
+
+        Changing the e-mail address requires the current password and notifies the previous address. Disabling or
+        demoting a user ends all their sessions.
+        """
         changes = patch.changes()
         if caller.id == user.id and changes.get("email", user.email) != user.email:
             await self.confirm_password(user, patch.current_password, context)
@@ -267,7 +270,7 @@ class UserService:
         return not self._roles[user.role] <= self._roles[role]
 
     async def remove(self, user: User, caller: Caller, expected: ExpectedVersions, context: AuditContext) -> None:
-        """Delete `user` with all that is stored about them. What the audit log has about them is without a name."""
+        """Delete `user` and all data stored about them. Audit entries remain; they hold the id but no name."""
         if caller.id != user.id and not caller.may(USERS_WRITE):
             raise Forbidden("Only an admin can delete other users.")
         while True:
