@@ -1,4 +1,4 @@
-"""All features of the service, in the order of the OpenAPI document."""
+"""The list of all features, in the order of the OpenAPI document."""
 
 from shop_api.features.auth.feature import feature as auth
 from shop_api.features.feature import Feature

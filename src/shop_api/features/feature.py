@@ -1,4 +1,4 @@
-"""What a feature adds to the service, as data."""
+"""The record in which a feature declares what it adds to the service."""
 
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,42 +23,42 @@ class Tag(NamedTuple):
 
 
 class Invariant(NamedTuple):
-    """Something that holds of the stored data at any moment; `shop-api check` asserts it."""
+    """A condition that the stored data meets at any moment. `shop-api check` asserts it."""
 
     name: str
     description: str
     violations: Callable[[Database], AsyncIterator[str]]
-    """Yields a sentence for each place where it does not hold."""
+    """Yields one sentence for each violation."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Feature:
-    """One feature. `features/__init__.py` lists them all, and whatever the service does for every feature is derived
-    from that list."""
+    """A feature. `features/__init__.py` lists all of them, and everything the service does for every feature is
+    derived from that list."""
 
     name: str
     routers: Sequence[APIRouter] = ()
     routed_first: bool = False
-    """Whether its routes are tried before those of other features: what is asked for most."""
+    """Whether its routes are matched before those of other features, because they receive the most requests."""
     tags: Sequence[Tag] = ()
-    """The first one is its main section; others come behind the main sections of all features."""
+    """The first tag is the main section. The others follow the main sections of all features."""
     models: Sequence[type[BaseModel]] = ()
-    """Those of the OpenAPI document that no route names as its own body or response."""
+    """Models for the OpenAPI document that no route declares as its body or response."""
     collections: Sequence[CollectionSpec] = ()
     cache_tags: Mapping[str, TagsOf] = field(default_factory=dict)
-    """By collection: what the HTTP cache has to invalidate when a document changes, whoever changed it."""
+    """By collection, the cache tags to invalidate when a document changes, on this instance or elsewhere."""
     permissions: Sequence[Permission] = ()
     audit_actions: Sequence[str] = ()
-    """What it writes to the audit log."""
+    """The actions that it writes to the audit log."""
     audit_subjects: Sequence[str] = ()
-    """The kinds of resources that these are about."""
+    """The resource types that these actions change."""
     invariants: Sequence[Invariant] = ()
     migrations: Sequence[Migration] = ()
-    """Of its collections, numbered 1, 2, 3, … One that has been released is never changed or removed."""
+    """Migrations of its collections, numbered 1, 2, 3, … A released migration is never changed or removed."""
 
 
 def collections_of(features: Iterable[Feature]) -> list[CollectionSpec]:
-    """Return all collections, each once."""
+    """Return all collections. Raises ValueError if two features declare the same one."""
     specs = list(chain.from_iterable(feature.collections for feature in features))
     names = [spec.name for spec in specs]
     if twice := sorted({name for name in names if names.count(name) > 1}):
@@ -67,7 +67,7 @@ def collections_of(features: Iterable[Feature]) -> list[CollectionSpec]:
 
 
 def schema_of(features: Iterable[Feature]) -> DeclaredSchema:
-    """Return what the features need of the database."""
+    """Return the collections and migrations that the features declare."""
     features = list(features)
     migrations = {feature.name: feature.migrations for feature in features if feature.migrations}
     return DeclaredSchema(collections_of(features), migrations)
@@ -90,7 +90,7 @@ def invariants_of(features: Iterable[Feature]) -> list[Invariant]:
 
 
 def routers_of(features: Iterable[Feature]) -> list[APIRouter]:
-    """Return all routers in the order in which their routes are tried."""
+    """Return all routers in matching order."""
     in_order = sorted(features, key=lambda feature: not feature.routed_first)
     return list(chain.from_iterable(feature.routers for feature in in_order))
 

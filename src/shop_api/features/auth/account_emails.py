@@ -1,11 +1,11 @@
-"""Mail with one-time tokens."""
+"""E-mails that carry one-time tokens."""
 
 from shop_api.email.queue import Email
 from shop_api.features.users.models import User
 
 
 class AccountEmails:
-    """Letters of the shop at `public_url`; with links to the pages of `front_end_url` if it has one."""
+    """Composes e-mails for the shop at `public_url`, with links to `front_end_url` if one is set."""
 
     def __init__(self, public_url: str, front_end_url: str | None) -> None:
         self._api, self._pages = public_url.rstrip("/"), front_end_url
@@ -29,7 +29,10 @@ class AccountEmails:
         return Email(user.email or "", "Choose a new password", text)
 
     def _do(self, page: str, token: str, path: str, more: str) -> str:
-        """The token is in the fragment of a link, since browsers do not send that to servers, which would log it."""
+        """Return the instruction to use `token`: a link if there is a front end, else an HTTP request.
+
+        A link carries the token in its fragment, which browsers do not send, so no server logs it.
+        """
         if self._pages:
             return f"open\n\n{self._pages.rstrip('/')}/{page}#token={token}\n"
         return f'send\n\nPOST {self._api}{path}\nContent-Type: application/json\n\n{{"token": "{token}"{more}}}\n'

@@ -1,5 +1,5 @@
-"""One's own account: all that is stored about oneself, password, sign-ins. What ends this sign-in comes last, so that
-the document can be tried from top to bottom."""
+"""The caller's own account: data export, password and sessions. Operations that end the current session come last,
+so that the examples in the OpenAPI document work from top to bottom."""
 
 from typing import Annotated
 
@@ -19,16 +19,16 @@ router = APIRouter(tags=["Account"], route_class=StrictRoute)
 
 @router.get("/users/me/export", response_model=Export, responses=problems(*SIGNED_IN))
 async def export_user(user: CurrentUserDep, caller: CallerDep, exports: ExportServiceDep) -> Response:
-    """Returns everything that is stored about oneself, but for the hashes of secrets."""
+    """Return all data stored about the caller, except hashes of secrets."""
     export = await exports.get(user, caller.session_id)
-    # Not by the route's model, which lacks what the collections of other features add.
+    # Serialised here, because the route's model lacks the members that other features' collections add.
     return Response(export.model_dump_json(), headers={"Cache-Control": "no-store"}, media_type="application/json")
 
 
 @router.post("/users/me/email/verification", status_code=202, responses=problems(*SIGNED_IN, NoEmail, RateLimited))
 async def request_verification(user: CurrentUserDep, email: EmailServiceDep) -> Accepted:
-    """Sends a token to one's own e-mail address, which shows that mail reaches one; nothing if that is known. To try
-    it, give your account an address."""
+    """Send a verification token to the caller's e-mail address. Does nothing if the address is already verified.
+    To try it, give your account an address."""
     await email.ask_verification(user)
     return Accepted(status="accepted")
 
@@ -41,7 +41,7 @@ async def change_password(
     context: AuditContextDep,
     auth: AuthServiceDep,
 ) -> None:
-    """Changes one's own password and ends all other sessions. To try it, fill in your password."""
+    """Change the caller's password and end all their other sessions. To try it, fill in your password."""
     current, new = given.current_password, given.new_password.get_secret_value()
     await auth.change_password(user, auth.session_of(token), current, new, context)
 
@@ -50,7 +50,7 @@ async def change_password(
 async def list_sessions(
     user: CurrentUserDep, token: TokenDep, auth: AuthServiceDep, response: Response
 ) -> SessionList:
-    """Lists one's own sign-ins that are in force: since when, last used when, where and with what."""
+    """List the caller's active sessions: time of sign-in, and time, address and user agent of last use."""
     response.headers["Cache-Control"] = "no-store"
     current = auth.session_of(token)
     return SessionList(items=[SessionOut.of(session, current) for session in await auth.sessions(user)])
@@ -58,21 +58,21 @@ async def list_sessions(
 
 @router.delete("/users/me/sessions", status_code=204, responses=problems(*SIGNED_IN))
 async def end_all_sessions(user: CurrentUserDep, auth: AuthServiceDep) -> None:
-    """Signs out everywhere, here too."""
+    """End all of the caller's sessions, including the current one."""
     await auth.end_sessions(user)
 
 
 @router.delete("/users/me/sessions/{session_id}", status_code=204, responses=problems(*SIGNED_IN, SessionNotFound))
 async def end_session(
-    session_id: Annotated[str, Path(description="As `GET /users/me/sessions` lists it.")],
+    session_id: Annotated[str, Path(description="A session id from `GET /users/me/sessions`.")],
     user: CurrentUserDep,
     auth: AuthServiceDep,
 ) -> None:
-    """Ends one of one's own sign-ins at once. To try it, fill in the id of one."""
+    """End one of the caller's sessions immediately. To try it, fill in the id of a session."""
     await auth.end_session(user, session_id)
 
 
 @router.post("/auth/logout", status_code=204, responses=problems(*SIGNED_IN))
 async def sign_out(token: TokenDep, auth: AuthServiceDep) -> None:
-    """Ends this session at once, with its refresh token; no harm if it has ended already."""
+    """End the current session and its refresh token immediately. Succeeds if the session has already ended."""
     await auth.sign_out(token)

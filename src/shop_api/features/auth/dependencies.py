@@ -1,4 +1,4 @@
-"""What the routers of sign-in and of one's own account ask for."""
+"""Dependencies of the auth routers."""
 
 from typing import Annotated
 
@@ -54,7 +54,7 @@ async def _current_user(caller: CallerDep) -> User:
 
 
 CurrentUserDep = Annotated[User, Depends(_current_user)]
-"""The caller's account, as stored now."""
+"""The caller's account as currently stored."""
 
 
 async def _client_info(request: Request) -> ClientInfo:
@@ -63,7 +63,7 @@ async def _client_info(request: Request) -> ClientInfo:
 
 
 ClientInfoDep = Annotated[ClientInfo, Depends(_client_info)]
-"""Where the request comes from, for the list of sign-ins."""
+"""The client's address and user agent, for the list of sessions."""
 
 
 async def _registration_context(
@@ -73,4 +73,4 @@ async def _registration_context(
 
 
 RegistrationContextDep = Annotated[AuditContext, Depends(_registration_context)]
-"""Who registers, and from where, for the audit log: the caller, else the new user."""
+"""The audit context of a registration. The actor is the caller, or the new user if no token was sent."""

@@ -1,4 +1,4 @@
-"""Verifying an e-mail address, and a new password by mail."""
+"""E-mail verification and password reset."""
 
 from fastapi import APIRouter
 
@@ -19,13 +19,13 @@ _ANSWER = Accepted(status="accepted")
 async def verify_email(
     body: EmailToken, address: AddressDep, email: EmailServiceDep, request_id: RequestIdDep
 ) -> None:
-    """Verifies the e-mail address that the token was sent to. To try it, fill in the token from the mail."""
+    """Verify the e-mail address that the token was sent to. To try it, fill in the token from the e-mail."""
     await email.verify(body.token, address, request_id)
 
 
 @router.post("/auth/password/reset", status_code=202, responses=problems(*BODY, RateLimited))
 async def request_password_reset(given: ResetRequest, address: AddressDep, email: EmailServiceDep) -> Accepted:
-    """Sends a token for a new password to a verified e-mail address. The answer is the same if nobody has it."""
+    """Send a password reset token to a verified e-mail address. The response is the same if no user has it."""
     await email.ask_reset(given.email, address)
     return _ANSWER
 
@@ -36,5 +36,5 @@ async def request_password_reset(given: ResetRequest, address: AddressDep, email
 async def reset_password(
     given: PasswordReset, address: AddressDep, email: EmailServiceDep, request_id: RequestIdDep
 ) -> None:
-    """Sets a new password and ends all sessions. To try it, fill in the token from the mail."""
+    """Set a new password and end all sessions. To try it, fill in the token from the e-mail."""
     await email.reset(given.token, given.new_password.get_secret_value(), address, request_id)

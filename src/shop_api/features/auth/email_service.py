@@ -1,4 +1,4 @@
-"""Addresses that are shown to be somebody's, and passwords that are set anew by mail."""
+"""E-mail verification and password reset."""
 
 from collections.abc import Sequence
 
@@ -33,7 +33,7 @@ class EmailService:
         self._limits = limits
 
     async def ask_verification(self, user: User) -> None:
-        """Writes to the address of `user`, unless it is verified already; NoEmail if there is none."""
+        """Queue a verification e-mail to `user`, unless the address is verified. Raises NoEmail if there is none."""
         if user.email is None:
             raise NoEmail
         if user.email_verified:
@@ -46,14 +46,15 @@ class EmailService:
         self._mail_queue.put(job)
 
     async def verify(self, text: str, address: str, request_id: str) -> None:
-        """Record that mail reaches the user. Raises InvalidOneTimeToken if they have another address by now."""
+        """Mark the user's address as verified. Raises InvalidOneTimeToken if the address has changed since."""
         token, user = await self._found("verify", text, address)
         context = AuditContext(user.id, address, request_id)
         if not await self._tokens.spend(token) or not await self._users.verify_email(user, token.email, context):
             raise InvalidOneTimeToken
 
     async def ask_reset(self, email: str, address: str) -> None:
-        """Writes to everybody with this verified address. Whether there is anybody is found out afterwards."""
+        """Queue a reset e-mail to each user with this verified address. The lookup runs in the queue, so the response
+        time does not reveal whether a user exists."""
         await self._limits.hit(RESETS_PER_ADDRESS, "reset address", address)
         await self._limits.hit(RESETS_PER_EMAIL, "reset email", email.casefold())
 
@@ -64,9 +65,10 @@ class EmailService:
         self._mail_queue.put(job)
 
     async def reset(self, text: str, password: str, address: str, request_id: str) -> None:
-        """Gives the user a new password and ends all sessions; InvalidRequest if it is weak, which spends nothing."""
+        """Set a new password and end all sessions. Raises InvalidRequest, without consuming the token, if the
+        password is weak."""
         token, user = await self._found("reset", text, address)
-        if not user.email_verified:  # it was another address in between
+        if not user.email_verified:  # the address was changed and changed back
             raise InvalidOneTimeToken
         self._users.refuse_weak(user, password)
         if not await self._tokens.spend(token):
@@ -75,7 +77,7 @@ class EmailService:
             await self._users.set_password(
                 user, password, AuditContext(user.id, address, request_id), "password_reset"
             )
-        except (UserNotFound, WrongPassword):  # gone, or its owner has changed it at this moment
+        except (UserNotFound, WrongPassword):  # a concurrent request deleted the user or changed the password
             raise InvalidOneTimeToken from None
 
     async def _found(self, purpose: Purpose, text: str, address: str) -> tuple[OneTimeToken, User]:

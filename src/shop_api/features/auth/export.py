@@ -1,4 +1,4 @@
-"""Everything that is stored about a user, for the user (GDPR art. 15 and 20)."""
+"""Export of all data stored about a user (GDPR art. 15 and 20)."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -15,7 +15,7 @@ from shop_api.storage.mongo.collections import CollectionSpec, owned_by
 
 
 def export_models(specs: Iterable[CollectionSpec]) -> list[type[BaseModel]]:
-    """Return the model of the export where collections add to it; nothing where none does."""
+    """Return the extended export model, or an empty list if no collection adds to the export."""
     exported = _exported(specs)
     return [_model(exported)] if exported else []
 
@@ -47,7 +47,7 @@ class ExportService:
         self._clock = clock
 
     async def get(self, user: User, session_id: str) -> Export:
-        """All of it, but for the hashes of secrets; `session_id` is the sign-in that asks."""
+        """Return all data about `user`, except hashes of secrets. `session_id` is the current session."""
         return self._model(
             exported_at=self._clock(),
             user=UserOut.of(user),

@@ -1,4 +1,4 @@
-"""Registration, sign-in, sessions, and one's own account."""
+"""Registration, sign-in, sessions and the caller's own account."""
 
 from shop_api.features.auth.account_router import router as account_router
 from shop_api.features.auth.email_router import router as email_router
@@ -14,8 +14,8 @@ feature = Feature(
     name="auth",
     routers=(router, account_router, email_router, jwks_router),
     tags=(
-        Tag("Auth", "Registration, sign-in, and what comes by mail."),
-        Tag("Account", "One's own account: what is stored, password, sign-ins and their end."),
+        Tag("Auth", "Registration, sign-in, e-mail verification and password reset."),
+        Tag("Account", "The caller's own account: data export, password and sessions."),
     ),
     models=(Credentials, PasswordForm, Refresh, RefreshForm),
     collections=(SESSIONS, ONE_TIME_TOKENS),

@@ -1,4 +1,4 @@
-"""What always holds of sign-ins as they are stored."""
+"""Invariants of stored sessions and one-time tokens."""
 
 from collections.abc import AsyncIterator
 
@@ -21,5 +21,5 @@ async def _without_user(database: Database) -> AsyncIterator[str]:
 
 
 SESSIONS_HAVE_USERS = Invariant(
-    "sessions_have_users", "Every session and every one-time token belongs to a user who exists.", _without_user
+    "sessions_have_users", "Every session and every one-time token belongs to an existing user.", _without_user
 )

@@ -1,4 +1,4 @@
-"""Public keys as others need them to check our tokens (RFC 7517, RFC 7518 §6)."""
+"""JSON Web Keys with which other services verify access tokens (RFC 7517, RFC 7518 §6)."""
 
 from typing import Annotated, Literal
 
@@ -31,6 +31,6 @@ class RsaPublicKey(Schema):
 
 
 class PublicKeys(Schema):
-    """A JWK Set. Empty where tokens are signed with a shared secret, which nobody else can check."""
+    """A JWK Set. Empty if tokens are signed with the shared secret, which only the service itself can verify."""
 
     keys: list[Annotated[EcPublicKey | RsaPublicKey, Field(discriminator="kty")]]

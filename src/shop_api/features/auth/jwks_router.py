@@ -12,9 +12,9 @@ router = APIRouter(tags=["Auth"], route_class=StrictRoute)
 
 @router.get("/.well-known/jwks.json", responses=problems())
 async def get_jwks(folder: SigningKeysDep, response: Response) -> PublicKeys:
-    """The public keys that access tokens can be checked with (RFC 7517), also those that are about to sign."""
+    """Return the public keys that verify access tokens (RFC 7517), including keys that will start to sign soon."""
     keys = folder.keys() if folder else ()
-    # A new key begins to sign only after that time: folder.ACTIVATION_DELAY.
+    # max-age must stay below ACTIVATION_DELAY, after which a new key starts to sign.
     response.headers["Cache-Control"] = "public, max-age=300"
     return PublicKeys.model_validate(
         {"keys": [{"kid": key.kid, "alg": key.algorithm, "use": "sig", **key.public} for key in keys]}

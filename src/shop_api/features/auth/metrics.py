@@ -1,4 +1,4 @@
-"""What is counted of sign-ins."""
+"""Sign-in metrics."""
 
 from collections import Counter
 from collections.abc import Awaitable, Iterator
@@ -15,14 +15,14 @@ _GRANTED = "granted"
 
 
 class SignIns(Collector):
-    """Attempts to sign in by outcome: granted, or the code of the error that they ended with."""
+    """Counts sign-in attempts by outcome: `granted`, or the code of the error."""
 
     def __init__(self) -> None:
-        # Those that always count from 0, or the first of them would be no increase.
+        # Exported from 0, so that increase() sees the first event.
         self._outcomes: Counter[str] = Counter({_GRANTED: 0, InvalidCredentials.code: 0, RateLimited.code: 0})
 
     async def counted(self, attempt: Awaitable[T]) -> T:
-        """The result of `attempt`, which is counted however it ends."""
+        """Return the result of `attempt` and count its outcome, also when it raises."""
         outcome = "failed"
         try:
             result = await attempt
@@ -35,7 +35,7 @@ class SignIns(Collector):
         return result
 
     def collect(self) -> Iterator[Metric]:
-        total = CounterMetricFamily("shop_sign_ins", "Attempts to sign in by outcome.", labels=["outcome"])
+        total = CounterMetricFamily("shop_sign_ins", "Sign-in attempts by outcome.", labels=["outcome"])
         for outcome, count in list(self._outcomes.items()):
             total.add_metric([outcome], count)
         yield total

@@ -1,4 +1,4 @@
-"""What a sign-in takes and gives."""
+"""Models of sign-in, sessions, data export, e-mail verification and password reset."""
 
 from typing import Annotated, Literal, NamedTuple
 
@@ -11,7 +11,7 @@ from shop_api.security.passwords import MAX_CODE_POINTS
 
 
 class Credentials(RequestBody):
-    """A sign-in with JSON."""
+    """Sign-in credentials as JSON."""
 
     username: Annotated[str, Field(min_length=1, max_length=64, examples=["ada"])]
     password: Annotated[
@@ -20,7 +20,7 @@ class Credentials(RequestBody):
 
 
 class PasswordForm(BaseModel):
-    """A sign-in with the OAuth2 password form (RFC 6749 §4.3.2); unknown parameters are ignored, as §3.2 asks."""
+    """The OAuth2 password form (RFC 6749 §4.3.2). Unknown parameters are ignored, as §3.2 requires."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -31,17 +31,17 @@ class PasswordForm(BaseModel):
     ]
 
 
-RefreshTokenText = Annotated[str, Field(min_length=1, max_length=200, description="The newest one of the session.")]
+RefreshTokenText = Annotated[str, Field(min_length=1, max_length=200, description="The session's newest token.")]
 
 
 class Refresh(RequestBody):
-    """A refresh token to spend, as JSON."""
+    """A refresh token to exchange, as JSON."""
 
     refresh_token: RefreshTokenText
 
 
 class RefreshForm(BaseModel):
-    """The OAuth2 refresh form (RFC 6749 §6); unknown parameters are ignored, as §3.2 asks."""
+    """The OAuth2 refresh form (RFC 6749 §6). Unknown parameters are ignored, as §3.2 requires."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -50,7 +50,7 @@ class RefreshForm(BaseModel):
 
 
 class Tokens(Schema):
-    """What a sign-in gives (RFC 6749 §5.1)."""
+    """An access token and a refresh token (RFC 6749 §5.1)."""
 
     access_token: str
     """Send it as `Authorization: Bearer …`."""
@@ -58,11 +58,11 @@ class Tokens(Schema):
     expires_in: Annotated[int, Field(examples=[900])]
     """Seconds until the access token expires."""
     refresh_token: str
-    """For `POST /auth/refresh`, once: each answer has the next one, and a spent one ends the session."""
+    """Valid once, for `POST /auth/refresh`, which returns the next one. Reusing it ends the session."""
 
 
 class PasswordChange(RequestBody):
-    """One's own new password."""
+    """A change of the caller's own password."""
 
     current_password: Annotated[
         SecretStr, Field(min_length=1, max_length=MAX_CODE_POINTS, examples=["correct horse battery"])
@@ -71,15 +71,15 @@ class PasswordChange(RequestBody):
 
 
 class ClientInfo(NamedTuple):
-    """What a request tells of where it comes from."""
+    """The client that sent a request."""
 
     address: str
-    """Of IPv6 the /64 network."""
+    """IP address; for IPv6 the /64 network."""
     user_agent: str | None
 
 
 class Session(Schema):
-    """A sign-in as stored, with hashes of its one unspent refresh token."""
+    """A session as stored, with the hashes of its one unused refresh token."""
 
     id: str
     user_id: str
@@ -93,19 +93,19 @@ class Session(Schema):
 
 
 class SessionOut(Schema):
-    """A sign-in of one's own."""
+    """One of the caller's sessions."""
 
     id: str
     current: bool
-    """Whether this request belongs to it."""
+    """Whether this request belongs to the session."""
     address: str
-    """Where it was last used: at the sign-in or at a refresh. Of IPv6 the /64 network."""
+    """IP address of the sign-in or the latest refresh; for IPv6 the /64 network."""
     user_agent: str | None
-    """As sent there."""
+    """User agent of the sign-in or the latest refresh."""
     created_at: Timestamp
     last_used_at: Timestamp
     expires_at: Timestamp
-    """When it ends unless it is used before."""
+    """When the session ends unless it is refreshed before."""
 
     @classmethod
     def of(cls, session: Session, current_id: str) -> "SessionOut":
@@ -114,22 +114,22 @@ class SessionOut(Schema):
 
 
 class SessionList(Schema):
-    """All sign-ins of one's own that are in force, the newest first."""
+    """The caller's active sessions, newest first."""
 
     items: list[SessionOut]
 
 
 class ExportedEntry(Schema):
-    """What the audit log tells about oneself."""
+    """An audit entry about the exported user's account or actions."""
 
     at: Timestamp
     action: ActionOut
     about_me: bool
-    """Whether it was done to this account."""
+    """Whether the change was made to this account."""
     by_me: bool
-    """Whether it was done by this account."""
+    """Whether this account made the change."""
     address: str | None
-    """Where one's own request came from."""
+    """IP address of the request; null if another account made the change."""
     before: State
     after: State
 
@@ -141,14 +141,14 @@ class ExportedEntry(Schema):
             action=entry.action,
             about_me=entry.is_about_user(user_id),
             by_me=by_me,
-            address=entry.address if by_me else None,  # somebody else's is theirs
+            address=entry.address if by_me else None,  # another actor's address is their personal data
             before=entry.before,
             after=entry.after,
         )
 
 
 class Export(Schema):
-    """Everything that is stored about a user (GDPR art. 15 and 20)."""
+    """All data stored about a user (GDPR art. 15 and 20)."""
 
     exported_at: Timestamp
     user: UserOut
@@ -156,30 +156,30 @@ class Export(Schema):
     audit: list[ExportedEntry]
 
 
-_Token = Annotated[str, Field(min_length=1, max_length=200, description="The token from the mail.")]
+_Token = Annotated[str, Field(min_length=1, max_length=200, description="The token from the e-mail.")]
 
 
 class EmailToken(RequestBody):
-    """What was sent to an address, given back."""
+    """The one-time token from a verification e-mail."""
 
     token: _Token
 
 
 class ResetRequest(RequestBody):
-    """Whose password is forgotten."""
+    """A request for a password reset e-mail."""
 
     email: Email
     """A verified address."""
 
 
 class PasswordReset(RequestBody):
-    """A new password, without the old one."""
+    """A new password, authorised by a one-time token."""
 
     token: _Token
     new_password: NewPassword
 
 
 class Accepted(Schema):
-    """It will be done, if there is anything to do."""
+    """The request is accepted and processed asynchronously."""
 
     status: Literal["accepted"]

@@ -1,4 +1,4 @@
-"""The `one_time_tokens` collection: what was sent by mail to be given back once. Only hashes are stored."""
+"""The `one_time_tokens` collection: single-use tokens sent by e-mail. Only their hashes are stored."""
 
 import secrets
 from collections.abc import Mapping
@@ -28,7 +28,7 @@ ONE_TIME_TOKENS = CollectionSpec(
 
 
 class OneTimeToken(NamedTuple):
-    """One that was given back and is good, as long as its user is as they were when it was sent."""
+    """A stored, unexpired token. Valid only if it `fits` its user."""
 
     id: str
     user_id: str
@@ -36,7 +36,7 @@ class OneTimeToken(NamedTuple):
     password: str
 
     def fits(self, user: User) -> bool:
-        """Whether `user` still has the address it was sent to, and the password of then."""
+        """Return whether the address and password of `user` are unchanged since the token was sent."""
         return self.email == user.email and self.password == secret_digest(user.password_hash)
 
 
@@ -47,7 +47,7 @@ class OneTimeTokens:
         self._clock = clock
 
     async def make(self, purpose: Purpose, user: User) -> str:
-        """A new token (256 bits) in place of the user's earlier ones of this purpose."""
+        """Store and return a new token (256 bits), replacing the user's earlier tokens for this purpose."""
         token = secrets.token_urlsafe(32)
         await self._tokens.delete_many({"user_id": user.id, "purpose": purpose})
         await self._tokens.insert_one(
@@ -63,12 +63,12 @@ class OneTimeTokens:
         return token
 
     async def find(self, purpose: Purpose, token: str) -> OneTimeToken | None:
-        """The token, unless it is spent, expired or invented."""
+        """Return the token, or None if it is used, expired or unknown."""
         stored: Document | None = await self._tokens.find_one({"_id": secret_digest(token)})
         if stored is None or stored["purpose"] != purpose or stored["expires_at"] <= self._clock():
             return None
         return OneTimeToken(stored["_id"], stored["user_id"], stored["email"], stored["password"])
 
     async def spend(self, token: OneTimeToken) -> bool:
-        """Takes it out of the world; of several at once one is True."""
+        """Consume the token. Exactly one of several concurrent calls returns True."""
         return (await self._tokens.delete_one({"_id": token.id})).deleted_count == 1

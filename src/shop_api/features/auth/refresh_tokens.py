@@ -1,7 +1,7 @@
 """Refresh tokens: three random parts, of which only hashes are stored.
 
-`<session>.<family>.<secret>`: the id of the session; 128 bits that all tokens of one session share, so that a spent
-token is told from an invented one; 256 bits that are new in each (RFC 9700 §4.14.2, refresh token rotation).
+`<session>.<family>.<secret>`: the session id; 128 bits shared by all tokens of the session, which distinguish a used
+token from a forged one; 256 bits that are new in each token (RFC 9700 §4.14.2, refresh token rotation).
 """
 
 import re
@@ -15,7 +15,7 @@ _FORM = re.compile(r"([0-9a-f-]{36})\.([A-Za-z0-9_-]{22})\.([A-Za-z0-9_-]{43})")
 
 
 class RefreshToken(NamedTuple):
-    """One refresh token, as its client holds it."""
+    """A refresh token as the client holds it."""
 
     session_id: str
     family: str
@@ -27,14 +27,14 @@ class RefreshToken(NamedTuple):
 
     @classmethod
     def read(cls, text: str) -> "RefreshToken":
-        """The token that is spelt `text`; InvalidRefreshToken if that is none."""
+        """Parse a refresh token. Raises InvalidRefreshToken if `text` does not have its form."""
         parts = _FORM.fullmatch(text)
         if parts is None:
             raise InvalidRefreshToken
         return cls(*parts.groups())
 
     def successor(self) -> "RefreshToken":
-        """The next one of the same session."""
+        """Return the next token of the same session."""
         return self._replace(secret=secrets.token_urlsafe(32))
 
     @property

@@ -1,7 +1,7 @@
-"""The `sessions` collection: where and when each sign-in was, and the hash of its one unspent refresh token.
+"""The `sessions` collection: address and times of each session, and the hash of its one unused refresh token.
 
-Which sessions are live is told by their user's document, which every request reads anyway; this collection only says
-more about them, and what has expired here goes by itself.
+The user's document, which every request reads anyway, lists the active sessions. This collection holds only their
+details, and a TTL index removes expired ones.
 """
 
 from collections.abc import Collection, Sequence
@@ -49,13 +49,13 @@ class SessionRepository:
         return _session(document) if document else None
 
     async def find_many(self, session_ids: Sequence[str]) -> list[Session]:
-        """Those that exist, the newest first."""
+        """Return the sessions that exist, newest first."""
         documents = await self._sessions.find({"_id": {"$in": list(session_ids)}}).to_list(None)
         return sorted(map(_session, documents), key=lambda session: session.created_at, reverse=True)
 
     async def rotate(self, session: Session, secret_hash: str, used_at: datetime, expires_at: datetime) -> bool:
-        """Spends the refresh token with the hash `session.secret_hash` for the next one, and notes where it was used;
-        False if it was spent already. Of several at once one is True."""
+        """Replace the refresh token with hash `session.secret_hash` by the next one, and store the client that used
+        it (compare-and-set). Exactly one of several concurrent calls returns True; False means it was already used."""
         new = {
             "secret_hash": secret_hash,
             "last_used_at": used_at,
@@ -72,7 +72,7 @@ class SessionRepository:
     async def remove_others(
         self, user_id: str, kept: Collection[str] = (), session: mongo.Session | None = None
     ) -> None:
-        """Delete all of a user's, except those with the ids `kept`."""
+        """Delete the sessions of a user, except those with the ids `kept`."""
         if not kept:
             await self._sessions.delete_many({"user_id": user_id}, session=session)
             return

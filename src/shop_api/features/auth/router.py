@@ -1,4 +1,4 @@
-"""/register and /auth: how an account and a session begin, and how a session goes on and ends."""
+"""/register, /auth and /auth/refresh: registration, sign-in and refresh token rotation."""
 
 from typing import Annotated, TypeVar
 from urllib.parse import parse_qsl
@@ -47,7 +47,7 @@ async def register(
     auth: AuthServiceDep,
     response: Response,
 ) -> UserOut:
-    """Adds an account. Anyone can add a user; only an admin another admin."""
+    """Register a user. Anyone can register a user; only an admin can register an admin."""
     user = await auth.register(body, caller, context, new_id)
     response.headers["Location"] = f"/users/{user.username}"
     response.headers["ETag"] = etag(user.version)
@@ -64,7 +64,7 @@ async def _refresh(request: Request) -> Refresh | RefreshForm:
 
 
 async def _either(request: Request, as_json: type[AsJson], as_form: type[AsForm]) -> AsJson | AsForm:
-    """The body, as JSON or as an OAuth2 form."""
+    """Parse the body as JSON or as an OAuth2 form, by its media type."""
     kind, body = media_type(request), await request.body()
     try:
         if kind == JSON:
@@ -98,7 +98,7 @@ async def sign_in(
     auth: AuthServiceDep,
     response: Response,
 ) -> Tokens:
-    """Signs in with a username and a password, as JSON or as the OAuth2 password form (RFC 6749 §4.3)."""
+    """Sign in with username and password, as JSON or as the OAuth2 password form (RFC 6749 §4.3)."""
     response.headers["Cache-Control"] = "no-store"
     return await auth.sign_in(given.username, given.password.get_secret_value(), client)
 
@@ -114,7 +114,7 @@ async def refresh_session(
     auth: AuthServiceDep,
     response: Response,
 ) -> Tokens:
-    """Gives new tokens for a refresh token, which is spent by it, as JSON or as the OAuth2 form (RFC 6749 §6). To try
-    it, fill in the `refresh_token` of a sign-in."""
+    """Exchange a refresh token, valid once, for new tokens, as JSON or as the OAuth2 form (RFC 6749 §6). To try it,
+    fill in the `refresh_token` of a sign-in."""
     response.headers["Cache-Control"] = "no-store"
     return await auth.refresh(given.refresh_token, client)

@@ -1,4 +1,4 @@
-"""Sign-ins: how one begins, goes on by refresh tokens, and ends; and what an access token is worth at this moment."""
+"""Sessions: sign-in, refresh token rotation and sign-out; and authentication of access tokens."""
 
 from collections.abc import Mapping
 from datetime import timedelta
@@ -22,11 +22,11 @@ from shop_api.security.rate_limits import RateLimits
 from shop_api.security.sign_in_delays import SignInDelays
 from shop_api.security.tokens import LIFETIME, AccessTokens
 
-# However they end: each costs a password hash.
+# These count failed and successful requests alike, because each computes a password hash.
 SIGN_INS_PER_ADDRESS = "60 per minute"
 REGISTRATIONS_PER_ADDRESS = "30 per minute"
 REGISTRATIONS_PER_ACCOUNT = "10 per 5 minutes"
-# A session ends when it was not used so long, and at the latest so long after the sign-in.
+# Idle timeout and absolute lifetime of a session.
 IDLE, LONGEST = timedelta(days=30), timedelta(days=180)
 log = structlog.get_logger()
 
@@ -53,7 +53,8 @@ class AuthService:
         self._clock = clock
 
     async def sign_in(self, username: str, password: str, client: ClientInfo) -> Tokens:
-        """A new session; RateLimited after too many attempts, InvalidCredentials whatever else is wrong."""
+        """Start a session and return its tokens. Raises RateLimited after too many attempts, and InvalidCredentials
+        for every other failure."""
         return await self._sign_ins.counted(self._sign_in(username, password, client))
 
     async def _sign_in(self, username: str, password: str, client: ClientInfo) -> Tokens:
@@ -65,7 +66,7 @@ class AuthService:
         await self._delays.succeeded(user.username, client.address)
         token = RefreshToken.first(str(uuid7()))
         now = self._clock()
-        # First what says more about it: killed in between, this leaves a session that nobody can use.
+        # The details come first: a crash before the next write then leaves only a document of no active session.
         await self._sessions.add(
             Session(
                 id=token.session_id,
@@ -86,8 +87,10 @@ class AuthService:
         return self._granted(user.id, token)
 
     async def refresh(self, text: str, client: ClientInfo) -> Tokens:
-        """Spends a refresh token for the next one and an access token; InvalidRefreshToken if it is not good. One
-        that was spent before ends the session: either its owner or a thief has come second."""
+        """Exchange a refresh token for the next one and an access token. Raises InvalidRefreshToken if it is invalid.
+
+        Reuse of a refresh token ends the session, because either its owner or a thief used it second.
+        """
         token = RefreshToken.read(text)
         session, now = await self._sessions.get(token.session_id), self._clock()
         if session is None or session.family_hash != token.family_hash or session.expires_at <= now:
@@ -115,14 +118,14 @@ class AuthService:
         )
 
     async def register(self, body: Registration, caller: Caller | None, context: AuditContext, new_id: str) -> User:
-        """Add a user as `UserService.register` does. Raises RateLimited after too many from one address or for one
-        name."""
+        """Add a user as `UserService.register` does. Raises RateLimited after too many requests from one address or
+        for one username."""
         await self._limits.hit(REGISTRATIONS_PER_ADDRESS, "registration address", context.address)
         await self._limits.hit(REGISTRATIONS_PER_ACCOUNT, "registration account", body.username)
         return await self._users.register(body, caller, context, new_id)
 
     def is_genuine(self, token: str) -> bool:
-        """Whether that is an access token of ours, not expired; whether its session is in force is not looked up."""
+        """Return whether an access token has a valid signature and is not expired. Does not look up its session."""
         try:
             self._tokens.verify(token)
         except InvalidToken:
@@ -130,11 +133,12 @@ class AuthService:
         return True
 
     def session_of(self, token: str) -> str:
-        """The id of the session that an access token belongs to; InvalidToken when it is not ours or expired."""
+        """Return the session id of an access token. Raises InvalidToken if the token is invalid or expired."""
         return self._tokens.verify(token).session_id
 
     async def caller_of(self, token: str) -> Caller:
-        """Who has an access token, as stored now; InvalidToken when its session is not in force."""
+        """Return the caller of an access token, with their stored role. Raises InvalidToken if the token is
+        invalid, its session has ended or the user is disabled."""
         claims = self._tokens.verify(token)
         user = await self._users.active(claims.user_id)
         if user is None or claims.session_id not in user.sessions:
@@ -142,30 +146,31 @@ class AuthService:
         return Caller(user.id, self._roles[user.role], claims.session_id, user)
 
     async def sign_out(self, token: str) -> None:
-        """Ends the session of an access token, unless it has ended; InvalidToken when it is not ours or expired."""
+        """End the session of an access token, if active. Raises InvalidToken if the token is invalid or expired."""
         claims = self._tokens.verify(token)
         await self._end(claims.user_id, claims.session_id)
 
     async def sessions(self, user: User) -> list[Session]:
-        """The sign-ins of `user` that are in force, the newest first."""
+        """Return the active sessions of `user`, newest first."""
         now = self._clock()
         found = await self._sessions.find_many(user.sessions)
         return [session for session in found if session.expires_at > now]
 
     async def end_session(self, user: User, session_id: str) -> None:
-        """Ends one sign-in of `user`'s; SessionNotFound if there is none."""
+        """End one session of `user`. Raises SessionNotFound if it is not active."""
         if not await self._end(user.id, session_id):
             raise SessionNotFound
 
     async def end_sessions(self, user: User) -> None:
-        """Ends all sign-ins of `user`'s."""
+        """End all sessions of `user`."""
         await self._users.end_sessions(user.id)
         await self._sessions.remove_others(user.id)
 
     async def change_password(
         self, user: User, session_id: str, current: SecretStr, new: str, context: AuditContext
     ) -> None:
-        """Gives `user` a new password and ends all other sessions; WrongPassword unless `current` is the old one."""
+        """Set a new password and end all sessions except `session_id`. Raises WrongPassword unless `current` is the
+        current password."""
         await self._users.confirm_password(user, current, context)
         await self._users.set_password(user, new, context, "password_changed", keep=session_id)
 
