@@ -42,7 +42,7 @@ log = structlog.get_logger()
 
 
 def create_app(settings: Settings, features: Sequence[Feature] = FEATURES, clock: Clock = utc_now) -> FastAPI:
-    """Return the service with these features. Nothing is opened before its lifespan starts."""
+    """Return the application with these features. Its lifespan opens all connections."""
     metrics, draining, tracing = Metrics(), Draining(), None
     cache = CacheAccess() if settings.cache == "on" else None
     if settings.otlp_endpoint:
@@ -81,7 +81,7 @@ def create_app(settings: Settings, features: Sequence[Feature] = FEATURES, clock
         docs_url=None,  # served by features/home without a CDN
         redoc_url=None,
         redirect_slashes=False,
-        # Where it is not told, it asks the environment at every request.
+        # Without explicit values, FastAPI reads the environment on every request.
         telemetry=tracing.of_framework if tracing else {"tracing": False, "metrics": False, "logs": False},
         generate_unique_id_function=lambda route: route.name,
     )

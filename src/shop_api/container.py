@@ -1,4 +1,4 @@
-"""What the service is made of: everything that lives as long as the process, opened and put together once."""
+"""The composition root: constructs and wires all objects that live as long as the process."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -59,7 +59,7 @@ from shop_api.storage.redis.client import Redis, open_redis
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """Everything that lives as long as the process."""
+    """All objects that live as long as the process."""
 
     settings: Settings
     clock: Clock
@@ -93,13 +93,15 @@ async def open_services(
     features: Sequence[Feature] = FEATURES,
     metrics: Metrics | None = None,
 ) -> AsyncIterator[Services]:
-    """The shop on the engines that `settings` name, on a database of the schema that `features` need; SchemaError if
-    it has another one. Closed in reverse order. `clock` is what all rules go by; time-outs and delays go by the
-    machine's."""
+    """Open the services on the engines named in `settings`, and close them in reverse order on exit.
+
+    `clock` gives the time to all rules; timeouts and delays use the system clock. Raises SchemaError if the database
+    does not have the schema that `features` declare.
+    """
     mongo_url, redis_url, secret = settings.required()
     metrics = metrics or Metrics()
     async with AsyncExitStack() as stack:
-        # The platform: engines, then what is shared by all features.
+        # The platform: engines, then the objects that all features share.
         database = await stack.enter_async_context(
             mongo.open_database(mongo_url, settings.mongo_db, settings.mongo_driver, metrics.mongo_listeners)
         )
@@ -121,7 +123,7 @@ async def open_services(
         stack.enter_context(
             metrics.with_figures_of(CacheFigures(cache), RateLimitFigures(limits), sign_ins, RedisConnections(redis))
         )
-        # The features, each after those that it calls.
+        # The features, each after the features that it calls.
         notices = Notices(mail_queue, settings.public_url)
         sessions = SessionRepository(database)
         accounts = UserRepository(database, collections)

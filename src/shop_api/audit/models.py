@@ -1,4 +1,4 @@
-"""What the audit log tells: who did what to which resource, when and from where."""
+"""Audit log models: who did what to which resource, when and from where."""
 
 from collections.abc import Mapping
 from typing import Annotated, Literal, NamedTuple
@@ -10,35 +10,35 @@ from shop_api.kernel.pagination import CursorText, Limit, Page
 from shop_api.kernel.schema import Schema, Timestamp, late_enum
 
 Action = str
-"""What was done: one of the `audit_actions` that features declare."""
+"""One of the `audit_actions` that features declare."""
 AUDIT_ACTIONS = "audit_actions"
 ActionOut = Annotated[Action, Field(json_schema_extra=late_enum(AUDIT_ACTIONS))]
 SubjectType = str
-"""What kind of resource it was done to: one of the `audit_subjects` that features declare."""
+"""The type of the changed resource: one of the `audit_subjects` that features declare."""
 AUDIT_SUBJECTS = "audit_subjects"
 SubjectTypeOut = Annotated[SubjectType, Field(json_schema_extra=late_enum(AUDIT_SUBJECTS))]
 USER: Literal["user"] = "user"
-"""The subject of entries that were stored without a type, and the only one that has a name."""
+"""The subject type of entries stored without one, and the only type whose subjects have a username."""
 State = dict[str, str | bool | int]
-"""Fields and their values; never a secret, a name or an address, so that nothing here has to be erased later."""
+"""Field values. Never a secret, a name or an e-mail address, so that erasing a user need not change the log."""
 
 
 class AuditContext(NamedTuple):
     """Who makes a change, and from where."""
 
     actor_id: str
-    """The id of a user. Where none asks, the process: `startup`, or `cli:` and a login name of the machine."""
+    """A user id, or for changes made by a process `startup` or `cli:<login name on the machine>`."""
     address: str
     request_id: str
 
     @classmethod
     def of_process(cls, actor_id: str) -> "AuditContext":
-        """Return the context of changes that no request asks for: those of a command, or of the start."""
+        """Return the context of changes made without a request, by a command or at start-up."""
         return cls(actor_id, "local", str(uuid7()))
 
 
 class AuditEvent(NamedTuple):
-    """A change to one resource, in the words of the feature that makes it."""
+    """A change to one resource, as the feature that makes the change describes it."""
 
     action: Action
     subject_type: SubjectType
@@ -48,13 +48,13 @@ class AuditEvent(NamedTuple):
 
 
 class AuditEntry(Schema):
-    """One change to a resource, as stored. People are named by their ids alone."""
+    """A change to a resource, as stored. Refers to users by id only."""
 
     id: str
     at: Timestamp
     action: Action
     subject_type: SubjectType = USER
-    """Entries from before there were others have none."""
+    """Absent in entries stored before other subject types existed."""
     subject_id: str
     actor_id: str
     address: str
@@ -63,41 +63,41 @@ class AuditEntry(Schema):
     after: State
 
     def is_about_user(self, user_id: str) -> bool:
-        """Return whether that user's account was changed."""
+        """Return whether the entry records a change to the account of this user."""
         return (self.subject_type, self.subject_id) == (USER, user_id)
 
 
 class Person(Schema):
-    """Somebody the log tells about."""
+    """The actor of a change."""
 
     id: str
     username: str | None
-    """As it is now; null once the account is deleted."""
+    """The current username; null once the account is deleted."""
 
 
 class Subject(Schema):
-    """What was changed."""
+    """The changed resource."""
 
     type: SubjectTypeOut
     id: str
     username: str | None
-    """Of a user, as it is now; null once the account is deleted, and for anything else."""
+    """The current username if the subject is a user; null once the account is deleted and for other types."""
 
 
 class AuditEntryOut(Schema):
-    """One change to a resource."""
+    """A change to a resource."""
 
     id: str
     at: Timestamp
     action: ActionOut
     subject: Subject
-    """What was changed."""
+    """The changed resource."""
     actor: Person
-    """Who did it; without a username also where no user did: the start of the service, or a command."""
+    """Who made the change. Has no username if it was made by a command or at start-up."""
     address: str
-    """Where the request came from; of IPv6 the /64 network. `local` if there was none."""
+    """IP address of the client; for IPv6 the /64 network. `local` if there was no request."""
     request_id: str
-    """Finds the request in the log."""
+    """The request id, as in the server's log."""
     before: State
     after: State
 
@@ -112,17 +112,17 @@ class AuditEntryOut(Schema):
 
 
 class AuditPage(Page[AuditEntryOut]):
-    """Changes, the newest first."""
+    """A page of changes, newest first."""
 
 
 class AuditQuery(BaseModel):
-    """Which changes to list."""
+    """Filters and page of a list of changes."""
 
     model_config = ConfigDict(extra="forbid")
 
     action: ActionOut | None = None
     subject_type: SubjectTypeOut | None = None
-    subject_id: Annotated[str | None, Field(max_length=64, description="The id of what was changed.")] = None
+    subject_id: Annotated[str | None, Field(max_length=64, description="The id of the changed resource.")] = None
     actor_id: Annotated[str | None, Field(max_length=64, description="The id of a user.")] = None
     limit: Limit = 20
     cursor: CursorText | None = None

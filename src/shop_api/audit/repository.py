@@ -1,4 +1,4 @@
-"""The `audit` collection: written with the change that it tells about, never changed, never deleted."""
+"""The `audit` collection: append-only, written in the transaction of the change that an entry records."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -42,8 +42,7 @@ class AuditLog:
         self._clock = clock
 
     async def record(self, events: Iterable[AuditEvent], context: AuditContext, session: Session | None) -> None:
-        """Write an entry for each of `events`, in the transaction that makes the changes: there are neither without
-        the others."""
+        """Write an entry for each event, in the transaction of the changes, so that both commit or neither does."""
         for event in events:
             entry = AuditEntry(id=str(uuid7()), at=self._clock(), **event._asdict() | context._asdict())
             document = entry.model_dump()
@@ -51,7 +50,7 @@ class AuditLog:
             await self._entries.insert_one(document, session=session)
 
     async def list_page(self, query: AuditQuery, after: Key | None) -> tuple[list[AuditEntry], Key | None]:
-        """A page of entries, the newest first, and the key of its last one, None when no more follow."""
+        """Return a page of entries, newest first, and the key of its last item, or None on the last page."""
         match = query.model_dump(include={"action", "subject_id", "actor_id"}, exclude_none=True)
         if query.subject_type is not None:
             match["subject_type"] = _stored_types(query.subject_type)
@@ -59,7 +58,7 @@ class AuditLog:
         return [_entry(document) for document in documents], key
 
     async def about(self, user_id: str) -> list[AuditEntry]:
-        """All that concerns a user: what was done to their account, and what they did."""
+        """Return all entries about a user: changes to their account, and changes they made. Oldest first."""
         entries = {}
         for match in ({"subject_id": user_id}, {"actor_id": user_id}):
             async for document in self._entries.find(match):
@@ -70,7 +69,7 @@ class AuditLog:
 
 
 def _stored_types(subject_type: str) -> Any:
-    """Entries about users from before there were other subjects have no type."""
+    """Return the filter for a subject type. Entries about users have none if stored before other types existed."""
     return {"$in": [USER, None]} if subject_type == USER else subject_type
 
 

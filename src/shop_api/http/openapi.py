@@ -16,14 +16,14 @@ from shop_api.kernel.schema import LATE_ENUM
 _DESCRIPTION = """\
 A commerce backend: users, sign-in and products.
 
-- Errors are `application/problem+json` (RFC 9457); `code` is stable, and `type` leads to an explanation.
-- Lists come in pages: give `next_cursor` as `cursor` for the next one.
-- Every resource has a `version`, which is also its `ETag`: send it as `If-Match` with a change, and nobody's work
-  is overwritten unseen.
+- Errors are `application/problem+json` (RFC 9457). `code` is stable, and `type` links to an explanation.
+- Lists are paginated. Send `next_cursor` as `cursor` to get the next page.
+- Every resource has a `version`, which is also its `ETag`. Send it as `If-Match` with a change to prevent lost
+  updates (optimistic concurrency).
 - Money is an integer of minor units and an ISO 4217 code.
 
-Sign in with *Authorize*, as an admin to try everything. The examples work as they are, on an empty shop, from top to
-bottom; where one has to be filled in first, it says so.
+Sign in with *Authorize*, as an admin to try every operation. On an empty shop the examples work unchanged from top to
+bottom; the description of an operation says what to fill in first, if anything.
 """
 # For `openapi_extra=`: a token is welcome but not needed.
 _REF = "#/components/schemas/"

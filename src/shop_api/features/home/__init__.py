@@ -1,1 +1,1 @@
-"""What a browser sees, all of it without the internet."""
+"""Pages for browsers, served without loading anything from the internet."""

@@ -1,4 +1,4 @@
-"""What the home page asks for."""
+"""Dependencies of the home page."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""What the home page and the pages about errors tell."""
+"""Models of the home page and the error pages."""
 
 from typing import Literal
 
@@ -7,7 +7,7 @@ from shop_api.kernel.schema import Schema
 
 
 class Links(Schema):
-    """Where to go next."""
+    """Links to other resources."""
 
     docs: str
     openapi: str
@@ -15,23 +15,23 @@ class Links(Schema):
 
 
 class Home(Schema):
-    """What this is and how it is."""
+    """Name, version, state and size of the service."""
 
     name: str
     version: str
     status: Literal["up", "degraded", "down"]
-    """`degraded` without the cache: all works, more slowly; `down` without the database."""
+    """`degraded` without Redis: everything works, but slower. `down` without the database."""
     mongo: State
     redis: State
     products: int | None
-    """About how many there are; null if the database does not answer."""
+    """Approximate number of products; null if the database does not respond."""
     users: int | None
-    """About how many there are; null if the database does not answer."""
+    """Approximate number of users; null if the database does not respond."""
     links: Links
 
 
 class ProblemKind(Schema):
-    """What one `code` means."""
+    """The meaning of an error `code`."""
 
     code: str
     title: str

@@ -1,4 +1,4 @@
-"""Pages for browsers: templates with everything in them, under a policy that lets them load nothing else."""
+"""HTML pages: self-contained templates, with a Content-Security-Policy that forbids loading anything else."""
 
 import base64
 import hashlib
@@ -13,24 +13,24 @@ from fastapi.responses import HTMLResponse
 
 
 def wanted(request: Request) -> bool:
-    """Whether this is a browser that shows a page."""
+    """Return whether the client accepts HTML, as browsers do."""
     return "text/html" in ",".join(request.headers.getlist("accept"))
 
 
 def hashes(html: str, element: str) -> str:
-    """What a Content-Security-Policy calls the inline `script`s or `style`s of `html` (CSP 3 §2.3.1)."""
+    """Return the Content-Security-Policy hash sources of the inline `script`s or `style`s (CSP 3 §2.3.1)."""
     contents = re.findall(rf"<{element}>(.*?)</{element}>", html, re.DOTALL)
     digests = (base64.b64encode(hashlib.sha256(content.encode()).digest()).decode() for content in contents)
     return " ".join(f"'sha256-{digest}'" for digest in digests)
 
 
 def headers(policy: str, caching: str) -> dict[str, str]:
-    """Of a page. Nobody learns from it which page a link was on."""
+    """Return the headers of a page. Links on the page send no `Referer`."""
     return {"Content-Security-Policy": policy, "Referrer-Policy": "no-referrer", "Cache-Control": caching}
 
 
 class Page:
-    """A template of this package. Its style has to be free of placeholders."""
+    """A template in this package. Its `style` must contain no placeholders, or its hash would not match."""
 
     def __init__(self, name: str) -> None:
         html = files(__package__).joinpath(name).read_text("utf-8")
@@ -41,6 +41,6 @@ class Page:
         )
 
     def filled(self, values: Mapping[str, object]) -> HTMLResponse:
-        """The page with `values` in it, escaped."""
+        """Render the page with `values`, HTML-escaped."""
         html = self._template.substitute({name: escape(str(value)) for name, value in values.items()})
         return HTMLResponse(html, headers={**headers(self._policy, "no-store"), "Vary": "Accept"})

@@ -1,4 +1,4 @@
-"""The home page and the pages about errors: for browsers and for programs."""
+"""The home page and the error pages, as HTML for browsers and JSON for other clients."""
 
 import re
 import secrets
@@ -30,15 +30,17 @@ _HOST = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]+)?")
 async def get_home(
     request: Request, overview: OverviewServiceDep, settings: SettingsDep, response: Response
 ) -> Home | Response:
-    """Says what this is, how it is and how much is in it: a page for browsers, JSON for programs."""
+    """Return name, version, state and size of the service: HTML for browsers, JSON for other clients."""
     response.headers["Vary"] = "Accept"
     home = await overview.get()
     return _home_page(home, _address(request, settings)) if wanted(request) else home
 
 
 def _address(request: Request, settings: Settings) -> str:
-    """As it is set, or this instance as the browser reached it. The line that somebody copies into a terminal must
-    not be able to hold anything but an address, whatever the Host header does."""
+    """Return the public URL if configured, else the URL that the browser used.
+
+    The page shows it in a command to copy into a terminal, so a forged Host header must not inject anything else.
+    """
     host = request.headers.get("host", "")
     if "public_url" in settings.model_fields_set or not _HOST.fullmatch(host):
         return settings.public_url.rstrip("/")
@@ -59,13 +61,13 @@ def _in_words(count: int | None) -> str:
 
 @router.get("/problems/{code}", response_model=ProblemKind, responses=problems(NotFound) | _HTML)
 async def get_problem(
-    code: Annotated[str, Path(description="As an error names it.", examples=["version_conflict"])],
+    code: Annotated[str, Path(description="The `code` of an error.", examples=["version_conflict"])],
     request: Request,
     response: Response,
 ) -> ProblemKind | Response:
-    """Explains a kind of error; the `type` of every error leads here."""
+    """Explain an error code. The `type` of every error links here."""
     response.headers["Vary"] = "Accept"
-    # Looked up now, when all features are imported, and so all kinds are known.
+    # Looked up per request: at import time not all features, and so not all errors, are loaded.
     kind = next((kind for kind in ShopError.kinds() if kind.code == code), None)
     if kind is None:
         raise NotFound

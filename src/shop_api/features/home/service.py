@@ -1,4 +1,4 @@
-"""What there is to say about the service as a whole."""
+"""Overview of the service for the home page."""
 
 import asyncio
 from collections.abc import Awaitable
@@ -20,7 +20,7 @@ class OverviewService:
         self._users = users
 
     async def get(self) -> Home:
-        """How the service is and how much is in it, found out within two seconds."""
+        """Return the overview within two seconds. Values that take longer are unknown or `down`."""
         (mongo, redis), products, users = await asyncio.gather(
             self._health.check(), _if_known(self._products.size()), _if_known(self._users.size())
         )

@@ -1,4 +1,4 @@
-"""Swagger UI from assets in the installed package: it works without the internet."""
+"""Swagger UI, served from assets in an installed package instead of a CDN."""
 
 from fastapi import APIRouter
 from fastapi.openapi.docs import get_swagger_ui_html
@@ -11,7 +11,7 @@ _PARAMETERS = {"persistAuthorization": False, "displayRequestDuration": True}
 
 
 def _page() -> tuple[str, str]:
-    """The page and its Content-Security-Policy. Its addresses are relative, so that it works behind any proxy."""
+    """Return the page and its Content-Security-Policy. Its URLs are relative, so it works under any proxy path."""
     page = get_swagger_ui_html(
         openapi_url="openapi.json",
         title="shop_api",
@@ -34,7 +34,7 @@ router = APIRouter()
 
 @router.get("/docs", include_in_schema=False)
 async def swagger_ui() -> HTMLResponse:
-    """Serves Swagger UI."""
+    """Serve Swagger UI."""
     return HTMLResponse(_HTML, headers=headers(_POLICY, "no-cache"))
 
 

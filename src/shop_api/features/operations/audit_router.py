@@ -1,4 +1,4 @@
-"""GET /audit: what was changed and by whom, for admins."""
+"""GET /audit: the audit log, for admins."""
 
 from typing import Annotated
 
@@ -23,6 +23,6 @@ async def list_audit(
     audit: AuditServiceDep,
     response: Response,
 ) -> AuditPage:
-    """Lists changes to accounts and to the catalogue, the newest first: who, what, when, from where. For admins."""
+    """List changes to accounts and the catalogue, newest first, with actor, time and address. Requires an admin."""
     response.headers["Cache-Control"] = "no-store"
     return await audit.list_page(query)

@@ -1,4 +1,4 @@
-"""What the routers of operations ask for."""
+"""Dependencies of the operations routers."""
 
 from typing import Annotated
 

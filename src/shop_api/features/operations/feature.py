@@ -1,4 +1,4 @@
-"""What whoever runs the service looks at: health, metrics, the audit log. It lists the platform's own collections."""
+"""Health, metrics and the audit log, for operators. Also declares the collections that belong to no feature."""
 
 from shop_api.audit.repository import AUDIT
 from shop_api.features.feature import Feature, Tag
@@ -10,7 +10,7 @@ from shop_api.http.idempotency.repository import IDEMPOTENCY_KEYS
 feature = Feature(
     name="operations",
     routers=(audit_router, router),
-    tags=(Tag("Operations", "For those who run it."),),
+    tags=(Tag("Operations", "Health checks for operators and orchestrators."),),
     collections=(AUDIT, IDEMPOTENCY_KEYS),
     permissions=(AUDIT_READ,),
 )

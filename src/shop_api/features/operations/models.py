@@ -1,4 +1,4 @@
-"""How the service is: what health checks answer."""
+"""Responses of the health checks."""
 
 from typing import Literal, NamedTuple
 
@@ -8,18 +8,18 @@ State = Literal["up", "down"]
 
 
 class Live(Schema):
-    """The process answers."""
+    """The process is running."""
 
     status: Literal["ok"]
 
 
 class Ready(Schema):
-    """What the service stands on."""
+    """The instance can serve requests; with the state of each engine."""
 
     status: Literal["ready"]
     mongo: State
     redis: State
-    """The service works without it, more slowly."""
+    """If `down`, the service still works, but slower."""
 
 
 class Engines(NamedTuple):

@@ -1,4 +1,4 @@
-"""What it takes to see how the service is run."""
+"""Permissions of operations."""
 
 from shop_api.kernel.permissions import Permission
 

@@ -1,4 +1,4 @@
-"""Whether this instance lives, whether it can serve, and its metrics."""
+"""Liveness, readiness and metrics of this instance."""
 
 import asyncio
 
@@ -16,13 +16,14 @@ router = APIRouter(tags=["Operations"], route_class=StrictRoute)
 
 @router.get("/health/live", responses=problems())
 async def get_liveness() -> Live:
-    """Says that the process answers; asks nothing else."""
+    """Report that the process responds. Does not check any dependency."""
     return Live(status="ok")
 
 
 @router.get("/health/ready", responses=problems(NotReady))
 async def get_readiness(health: HealthServiceDep, draining: DrainingDep) -> Ready:
-    """Says whether requests can be served: 503 without the database or when stopping, 200 without Redis."""
+    """Report whether the instance can serve requests: 503 without the database or while draining, else 200, also
+    without Redis."""
     if draining.begun:
         raise NotReady("This instance is draining: it is about to stop.")
     engines = await health.check()
@@ -33,11 +34,11 @@ async def get_readiness(health: HealthServiceDep, draining: DrainingDep) -> Read
 
 @router.get("/metrics", include_in_schema=False)
 async def get_metrics(health: HealthServiceDep, draining: DrainingDep, metrics: MetricsDep) -> Response:
-    """What Prometheus asks for. Not in the document, which is for clients of the API: this is not for the public."""
+    """Return metrics for Prometheus. Not in the OpenAPI document, because the endpoint is not for API clients."""
     engines = await health.check()
     found = metrics.health
     found.engines = {engine: state == "up" for engine, state in engines._asdict().items()}
     found.primary_known = health.knows_primary()
     found.draining, found.ready = draining.begun, engines.mongo == "up" and not draining.begun
-    # In a thread, since nobody should have to wait for it.
+    # Rendered in a thread, so that it does not block the event loop.
     return Response(await asyncio.to_thread(metrics.text), media_type=CONTENT_TYPE)

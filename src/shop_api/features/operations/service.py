@@ -1,4 +1,4 @@
-"""Whether the engines answer, and what the audit log tells."""
+"""Health of the engines, and access to the audit log."""
 
 import asyncio
 from collections.abc import Awaitable, Sequence
@@ -22,7 +22,7 @@ class HealthService:
         self._redis = redis
 
     async def check(self) -> Engines:
-        """Ask both engines whether they answer, for two seconds at most."""
+        """Ping MongoDB and Redis concurrently, with a timeout of two seconds."""
         return Engines(*await asyncio.gather(_state(mongo.ping(self._database)), _state(self._redis.ping())))
 
     def knows_primary(self) -> bool:
@@ -54,8 +54,8 @@ class AuditService:
         self._declared = {"action": actions, "subject_type": subjects}
 
     async def list_page(self, query: AuditQuery) -> AuditPage:
-        """Return a page of entries, the newest first, with the names that their people have now. Raises
-        InvalidRequest for an action or a subject that no feature declares."""
+        """Return a page of entries, newest first, with the current usernames of actors and subjects. Raises
+        InvalidRequest for an action or subject type that no feature declares."""
         self._refuse_undeclared(query)
         scope = query.model_dump_json(exclude={"limit", "cursor"})
         after = self._cursors.decode(scope, query.cursor) if query.cursor else None
