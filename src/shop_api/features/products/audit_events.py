@@ -1,4 +1,4 @@
-"""What the audit log is told of products: prices and statuses."""
+"""Audit events of products: changes of price and status, deletions and imports."""
 
 from shop_api.audit.models import AuditEvent, State
 from shop_api.features.products.models import Product
@@ -9,7 +9,7 @@ AUDIT_ACTIONS = ("price_changed", "status_changed", "product_deleted", "products
 
 
 def changed(before: Product, after: Product) -> list[AuditEvent]:
-    """Return the events of a change, none if it changes neither price nor status."""
+    """Return the audit events of a change, empty if neither price nor status differs."""
     events = []
     if before.price != after.price:
         events.append(AuditEvent("price_changed", PRODUCT, before.product_id, _price(before), _price(after)))

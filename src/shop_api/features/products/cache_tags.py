@@ -1,11 +1,11 @@
-"""Under which tags the HTTP cache keeps answers about products."""
+"""Cache tags of responses about products."""
 
 ONE = "product:{product_id}"
-"""One product. Not also ALL, or a change of any product would be one of this."""
+"""The response for one product. It does not carry ALL, or a change to any product would invalidate it."""
 ALL = "products"
-"""Lists and counts: a change of any product may change them."""
+"""Lists and facets, which a change to any product may affect."""
 
 
 def product_tags(product_id: str) -> tuple[str, str]:
-    """Those that a change of this product concerns."""
+    """Return the tags to invalidate when this product changes."""
     return ONE.format(product_id=product_id), ALL

@@ -1,4 +1,4 @@
-"""What the router of products asks for."""
+"""Dependencies of the products router."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""The catalogue."""
+"""The product catalogue."""
 
 from shop_api.features.feature import Feature, Tag
 from shop_api.features.products.audit_events import AUDIT_ACTIONS, AUDIT_SUBJECTS
@@ -12,7 +12,7 @@ feature = Feature(
     name="products",
     routers=(router,),
     routed_first=True,
-    tags=(Tag("Products", "The catalogue: public to read, for admins to change."),),
+    tags=(Tag("Products", "The product catalogue. Anyone can read it; admins can change it."),),
     collections=(PRODUCTS,),
     cache_tags={PRODUCTS.name: product_tags},
     permissions=(PRODUCTS_WRITE, PRODUCTS_READ_UNPUBLISHED),

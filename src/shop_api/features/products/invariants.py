@@ -1,4 +1,4 @@
-"""What always holds of products as they are stored."""
+"""Invariants of stored products."""
 
 from collections.abc import AsyncIterator
 
@@ -13,9 +13,9 @@ async def _not_indexed(database: Database) -> AsyncIterator[str]:
             stored["name"], stored.get("brand"), stored.get("category"), stored.get("tags") or []
         )
         if any(stored.get(name) != value for name, value in expected.items()):
-            yield f"products: {stored['_id']} is not found by its words, or not sorted by its name"
+            yield f"products: words or name_key of {stored['_id']} do not match its fields"
 
 
 PRODUCTS_ARE_INDEXED = Invariant(
-    "products_are_indexed", "The words and the sort key of a product are those of its fields.", _not_indexed
+    "products_are_indexed", "The search words and sort key of a product match its fields.", _not_indexed
 )

@@ -1,4 +1,4 @@
-"""What a product is: as it comes in, as it is stored, and as it goes out."""
+"""Product models: request, stored document and response; filters, lists and facets."""
 
 from datetime import datetime
 from typing import Annotated, Any, Literal
@@ -48,7 +48,7 @@ _HTTPS = allowed(
     "Give an https address, percent-encoded",
 )
 ImageUrl = Annotated[str, StringConstraints(max_length=2048, pattern=_HTTPS)]
-# No dots, dollars or leading underscores: a name must not mean something to a database or a language.
+# No dots, dollars or leading underscores, which have a meaning in MongoDB and in programming languages.
 _NAME = allowed(
     r"^[^\s.$_\x00-\x1f\x7f][^.$\x00-\x1f\x7f]*$",
     "Use any characters but . $ and control characters for a name, and no space or _ at its beginning",
@@ -72,7 +72,7 @@ AttributeValue = Annotated[
     WrapValidator(_one_of_them),
 ]
 Tags = Annotated[list[Slug], Field(max_length=50), AfterValidator(lambda tags: list(dict.fromkeys(tags)))]
-"""Each once."""
+"""Tags without duplicates."""
 
 _EXAMPLE: dict[str, Any] = {
     "product_id": "tea-assam-250",
@@ -90,7 +90,7 @@ _EXAMPLE: dict[str, Any] = {
 
 
 class _Fields(Schema):
-    """What one can say about a product."""
+    """The fields of a product that clients can set."""
 
     name: Line
     description: Annotated[Text, Field(max_length=10_000)] = ""
@@ -101,7 +101,7 @@ class _Fields(Schema):
     brand: Line | None = None
     tags: Tags = []
     images: Annotated[list[ImageUrl], Field(max_length=20)] = []
-    """https addresses, the main one first."""
+    """HTTPS URLs, the main image first."""
     attributes: Annotated[dict[AttributeName, AttributeValue], Field(max_length=50)] = {}
     status: Status = "active"
     """Only `active` products are public."""
@@ -111,26 +111,26 @@ _SAID = set(_Fields.model_fields)
 
 
 class ProductIn(_Fields, RequestBody):
-    """A product to add, or all of one to replace: what is left out gets its default."""
+    """A product to add, or the replacement of one. Absent members get their defaults."""
 
     product_id: ProductId | None = None
-    """Made if absent. In a replacement it must be the one in the path, or absent."""
+    """Generated if absent. In a replacement it must equal the id in the path, or be absent."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})
 
 
 class MoneyPatch(Patch):
-    """A change of price: what is absent stays."""
+    """A change of price. Absent members stay."""
 
     amount: Annotated[int, Field(ge=0, le=MAX_AMOUNT)] = 0
     currency: Currency = ""
 
 
 class ProductPatch(Patch):
-    """Changes to a product, as a JSON Merge Patch (RFC 7396): what is absent stays, null removes."""
+    """Changes to a product, as a JSON Merge Patch (RFC 7396): absent members stay, null removes a value."""
 
     product_id: ProductId | None = None
-    """Cannot change: the one in the path, or absent."""
+    """Cannot change: must equal the id in the path, or be absent."""
     name: Line = ""
     description: Annotated[Text, Field(max_length=10_000)] | None = None
     price: MoneyPatch = MoneyPatch()
@@ -140,20 +140,20 @@ class ProductPatch(Patch):
     tags: Tags | None = None
     images: Annotated[list[ImageUrl], Field(max_length=20)] | None = None
     attributes: Annotated[dict[AttributeName, AttributeValue | None], Field(max_length=100)] | None = None
-    """null for one attribute removes that one."""
+    """null as the value of an attribute removes the attribute."""
     status: Status = "active"
 
     model_config = ConfigDict(json_schema_extra=with_example({"price": {"amount": 2400}, "stock": 38}))
 
 
 class _Identified(Schema):
-    """First, so that an answer begins with it."""
+    """Holds `product_id` in a base of its own, so that it is the first member of a response."""
 
     product_id: str
 
 
 class ProductOut(_Fields, _Identified):
-    """A product. What was stored under older rules may still be read."""
+    """A product. Products stored under older rules may exceed today's limits."""
 
     name: str
     description: str
@@ -170,25 +170,25 @@ class ProductOut(_Fields, _Identified):
 
 
 class Product(ProductOut):
-    """A product as stored: all of it may go out, and what it had beyond that would not be written."""
+    """A product as stored. It has no fields beyond the response model; a field added here would not be stored."""
 
     @property
     def is_public(self) -> bool:
         return self.status == "active"
 
     def changed(self, given: ProductIn, now: datetime) -> "Product":
-        """The next version, in which all that is said about it is what `given` says."""
+        """Return the next version, with all content replaced by `given`."""
         kept = {"product_id": self.product_id, "version": self.version + 1, "created_at": self.created_at}
         return Product.model_construct(**dict(given) | kept | {"updated_at": now})
 
     def content(self) -> dict[str, Any]:
-        """What one can say about it, as plain values."""
+        """Return the fields that clients can set, as plain values."""
         return self.model_dump(include=_SAID)
 
     def has_same_content(self, fields: dict[str, Any]) -> bool:
-        """Whether that is just what `fields` say."""
+        """Return whether the content equals `fields`."""
         mine = self.content()
-        # 1 == True, but not to those who read the attribute.
+        # In Python 1 == True, but in JSON an attribute 1 differs from true.
         return mine == fields and all(
             isinstance(value, bool) == isinstance(fields["attributes"][name], bool)
             for name, value in mine["attributes"].items()
@@ -196,56 +196,56 @@ class Product(ProductOut):
 
 
 class ProductPage(Page[ProductOut]):
-    """Products, in order."""
+    """A page of products in the requested order."""
 
     total: int | None = None
-    """How many match in all, only when asked for with `include_total=true`. Counted to 10,000, which also stands for
-    more; null when that would take longer than a second."""
+    """Number of matching products, only with `include_total=true`. The count stops at 10,000, which then means 10,000
+    or more; null if counting takes longer than a second."""
 
 
 ProductSort = Literal["newest", "price", "-price", "name", "-name", "relevance"]
 
 
 class ProductFilter(BaseModel):
-    """Which products are meant."""
+    """Filters of products."""
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
     q: Annotated[str | None, Field(min_length=1, max_length=200)] = None
-    """Words that must all occur in name, brand, category or tags; the last one may be incomplete."""
+    """Words that must all occur in name, brand, category or tags. The last one matches as a prefix."""
     category: Slug | None = None
     tag: Slug | None = None
     brand: Line | None = None
     min_price: Annotated[int | None, Field(ge=0, le=MAX_AMOUNT)] = None
-    """In minor units. Compares amounts as they are: give `currency` too if the shop has several."""
+    """In minor units. Amounts are compared without conversion: set `currency` too if the shop has several."""
     max_price: Annotated[int | None, Field(ge=0, le=MAX_AMOUNT)] = None
     """In minor units."""
     currency: Currency | None = None
     in_stock: bool | None = None
-    """True for those with stock, false for those without."""
+    """`true` for products in stock, `false` for products out of stock."""
     status: Status | None = None
-    """Needs an admin. Without it only active products are meant."""
+    """Requires an admin. If absent, only active products match."""
 
 
 class ProductQuery(ProductFilter):
-    """Which products to list, and how."""
+    """Filters, sort order and page of a list of products."""
 
     sort: ProductSort | None = None
-    """`newest` if absent, with `q` `relevance`: matches in the name, then in name and brand, then the others."""
+    """Default: `newest`, or `relevance` with `q`: matches in the name first, then in name and brand, then others."""
     limit: Limit = 20
     cursor: CursorText | None = None
     include_total: IncludeTotal = False
 
 
 class FacetCount(Schema):
-    """How many products have one value."""
+    """The number of products with one value."""
 
     value: str
     count: int
 
 
 class PriceBand(Schema):
-    """How many products of one currency cost at least `min` and less than `max` minor units."""
+    """The number of products of one currency that cost at least `min` and less than `max` minor units."""
 
     currency: str
     min: int
@@ -254,7 +254,7 @@ class PriceBand(Schema):
 
 
 class Facets(Schema):
-    """Counts under the filters, most frequent first, at most 100 of each kind."""
+    """Counts of the products that match the filters: at most 100 values of each kind, most frequent first."""
 
     total: int
     categories: list[FacetCount]

@@ -1,4 +1,4 @@
-"""What it takes to manage the catalogue."""
+"""Permissions of the catalogue."""
 
 from shop_api.kernel.permissions import Permission
 

@@ -1,6 +1,6 @@
 """Filters → MongoDB queries. Pure functions.
 
-Which index serves which of them: docs/catalogue-queries.md.
+docs/catalogue-queries.md lists which index serves which query.
 """
 
 from typing import Any
@@ -13,11 +13,11 @@ from shop_api.storage.mongo.collections import IndexModel
 from shop_api.storage.mongo.keyset import Selection
 
 NEWEST, PRICE, NAME = "created_at", "price.amount", "name_key"
-"""What lists are sorted by."""
+"""Sort fields of lists."""
 
-# The most selective first. Each has an index for each order; without any, the status alone has.
+# Most selective first. Each has an index for each sort order; without any of them, `status` has its own.
 _EQUAL = ("brand", "tags", "category")
-# Equality, sort, id: a page is one walk in order, and both ends of it are known.
+# Equality, sort, id: a page is one bounded index scan in sort order.
 INDEXES = [
     *(
         IndexModel([*((field, 1) for field in equal), ("status", 1), (order, direction), ("_id", direction)])
@@ -32,8 +32,10 @@ _BANDS = [0] + [m * 10**e for e in range(3, 9) for m in (1, 2, 5)]
 
 
 def select(wanted: ProductFilter, order: str | None = None, tier: int | None = None) -> Selection:
-    """The documents that `wanted` means, to be sorted by `order`; with `tier` only those whose words are all found
-    there or at a better place, and not all at a better one."""
+    """Return the selection of the documents that match the filter, for sorting by `order`.
+
+    With `tier`, only documents whose words all occur in this or a better tier, and not all in better tiers.
+    """
     found = _found(words(wanted.q), tier) if wanted.q is not None else []
     given = {"brand": wanted.brand, "tags": wanted.tag, "category": wanted.category}
     equal: list[Document] = [{field: given[field]} for field in _EQUAL if given[field] is not None]
@@ -56,8 +58,8 @@ def select(wanted: ProductFilter, order: str | None = None, tier: int | None = N
 
 
 def _found(wanted: list[str], tier: int | None) -> list[Document]:
-    """Conditions that hold where the words are found, beginning with one to look up; at `tier`, or anywhere."""
-    if not wanted:  # nothing but punctuation: no product has that
+    """Return the conditions that match the words, at `tier` or anywhere. The first one can use the index."""
+    if not wanted:  # only punctuation, which matches no product
         return [{"words": {"$in": []}}]
     if tier is None:
         return _within(wanted, TIERS)
@@ -76,7 +78,7 @@ def _within(wanted: list[str], tiers: tuple[int, ...]) -> list[Document]:
 
 
 def facets(wanted: ProductFilter, most: int) -> list[Document]:
-    """One aggregation that counts all facets, at most `most` values of each."""
+    """Return one aggregation that counts all facets, with at most `most` values of each."""
     return [
         *select(wanted).stages(),
         {
@@ -114,5 +116,5 @@ def _band() -> dict[str, Any]:
 
 
 def bands() -> list[tuple[int, int | None]]:
-    """The price bands: from an amount (included) to another (excluded), the last one open."""
+    """Return the price bands as (inclusive lower, exclusive upper) amounts. The last band has no upper bound."""
     return list(zip(_BANDS, [*_BANDS[1:], None], strict=True))

@@ -45,7 +45,7 @@ _SORTS = {
     "name": keyset.Sort(queries.NAME, 1),
     "-name": keyset.Sort(queries.NAME, -1),
 }
-# What only queries need stays where it is.
+# Excludes `words`, which only queries need, from results.
 _VISIBLE: Document = {"words": 0}
 _MOST_FACETS = 100
 _MOST_COUNTED = 10_000
@@ -61,7 +61,7 @@ class ProductRepository:
         return _product(document) if document else None
 
     async def list_page(self, query: ProductQuery, after: Key | None) -> tuple[list[Product], Key | None]:
-        """A page of products and the key of its last one, None when no more follow."""
+        """Return a page of products and the key of its last item, or None on the last page."""
         if query.sort == "relevance":
             return await self._by_relevance(query, after)
         sort = _SORTS[query.sort or "newest"]
@@ -70,7 +70,7 @@ class ProductRepository:
         return [_product(document) for document in documents], key
 
     async def _by_relevance(self, query: ProductQuery, after: Key | None) -> tuple[list[Product], Key | None]:
-        """Tier by tier, the newest first within each; the key begins with the tier."""
+        """Return a page ordered by tier, newest first within a tier. The key starts with the tier."""
         sort = _SORTS["newest"]
         first, after = (after[0], after[1:]) if after else (0, None)
         found: list[tuple[int, Document]] = []
@@ -86,11 +86,11 @@ class ProductRepository:
         return [_product(document) for _, document in found], None
 
     async def count(self, query: ProductFilter) -> int | None:
-        """How many products are meant, counted to 10,000; None when that takes longer than a second."""
+        """Return the number of matching products, at most 10,000, or None if counting takes longer than a second."""
         return await keyset.count(self._products, queries.select(query), _MOST_COUNTED, _COUNTING_TIMEOUT)
 
     async def size(self) -> int:
-        """About how many there are, as the database knows without counting."""
+        """Return the approximate number of products from collection metadata, without a scan."""
         return await self._products.estimated_document_count()
 
     async def facets(self, wanted: ProductFilter) -> Facets:
@@ -111,8 +111,10 @@ class ProductRepository:
         )
 
     async def add(self, product: Product, new_id: str | None = None) -> Product:
-        """Stores a new product; DuplicateProduct when its id is taken. If that was by an earlier attempt at the same
-        `new_id`, what that has stored is returned as it is now."""
+        """Store a new product. Raises DuplicateProduct if its id is taken.
+
+        If an earlier attempt with the same `new_id` stored it, return that product as currently stored.
+        """
         try:
             await self._products.insert_one({**_document(product), "creation": new_id})
         except mongo.DuplicateKeyError:
@@ -127,27 +129,29 @@ class ProductRepository:
         return await portable.replace_version(self._products, _document(product), session)
 
     async def remove(self, product_id: str, session: Session | None = None) -> bool:
-        """Delete a product. Return whether there was one."""
+        """Delete a product. Return whether it existed."""
         return (await self._products.delete_one({"_id": product_id}, session=session)).deleted_count == 1
 
     async def find_many(self, product_ids: Collection[str]) -> dict[str, Product]:
-        """Those that exist, by id."""
+        """Return products by id, without ids that do not exist."""
         documents = await self._products.find({"_id": {"$in": list(product_ids)}}, _VISIBLE).to_list(None)
         return {document["_id"]: _product(document) for document in documents}
 
     async def put_many(self, new: Sequence[Product], changed: Sequence[Product]) -> set[str]:
-        """Stores `new` products, and `changed` ones in place of the version before; the ids of those that somebody
-        else was faster to write, which are left as they are."""
+        """Insert `new` products, and replace the previous versions of `changed` ones (compare-and-set).
+
+        Return the ids of conflicts, which a concurrent write has added or changed and this call leaves untouched.
+        """
         return await bulk.write(self._products, [*map(_document, new)], [*map(_document, changed)])
 
     async def each(self) -> AsyncIterator[Product]:
-        """Every product, by id."""
+        """Yield every product, ordered by id."""
         async for document in self._products.find({}, _VISIBLE).sort("_id", 1):
             yield _product(document)
 
 
 def search_fields(name: str, brand: str | None, category: str | None, tags: Sequence[str]) -> Document:
-    """What is stored of a product for queries only."""
+    """Return the fields that are stored only for queries."""
     return {"name_key": fold(name), "words": terms(name, brand, [category or "", *tags])}
 
 

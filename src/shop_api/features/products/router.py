@@ -1,4 +1,4 @@
-"""/products: the catalogue."""
+"""/products: the product catalogue."""
 
 from typing import Annotated
 
@@ -47,7 +47,7 @@ _ProductId = Annotated[str, Path(pattern=_ID, description="The product's id.", e
 async def list_products(
     query: Annotated[ProductQuery, Query()], lookup_caller: CallerLookupDep, products: ProductServiceDep
 ) -> ProductPage:
-    """Lists products, page by page. All filters can be combined, with any sort."""
+    """List products, one page at a time. Filters can be combined with each other and with any sort order."""
     found, next_cursor = await products.list_page(query, lookup_caller)
     page = ProductPage(items=list(found), next_cursor=next_cursor)
     if query.include_total:
@@ -60,7 +60,7 @@ async def list_products(
 async def count_facets(
     wanted: Annotated[ProductFilter, Query()], lookup_caller: CallerLookupDep, products: ProductServiceDep
 ) -> Facets:
-    """Counts products by category, brand, tag and price band, under the same filters as the list."""
+    """Count products by category, brand, tag and price band, with the same filters as the list."""
     return await products.facets(wanted, lookup_caller)
 
 
@@ -73,7 +73,7 @@ async def count_facets(
 async def get_product(
     product_id: _ProductId, lookup_caller: CallerLookupDep, products: ProductServiceDep, response: Response
 ) -> ProductOut:
-    """Returns one product. Only an admin sees one that is not active."""
+    """Return a product. Only admins can see products that are not active."""
     return _answer(response, await products.get(product_id, lookup_caller))
 
 
@@ -87,7 +87,7 @@ async def get_product(
 async def add_product(
     given: ProductIn, caller: _Editor, new_id: NewIdDep, products: ProductServiceDep, response: Response
 ) -> ProductOut:
-    """Adds a product, with an id of its own if none is given."""
+    """Add a product. Generates an id if `product_id` is absent."""
     product = await products.add(given, new_id)
     response.headers["Location"] = f"/products/{product.product_id}"
     return _answer(response, product)
@@ -107,7 +107,7 @@ async def replace_product(
     products: ProductServiceDep,
     response: Response,
 ) -> ProductOut:
-    """Replaces all of a product: what is left out gets its default. Nothing changes when nothing differs."""
+    """Replace a product. Absent members get their defaults. If nothing differs, the version stays the same."""
     return _answer(response, await products.replace(product_id, body, expected, context))
 
 
@@ -122,7 +122,7 @@ async def patch_product(
     products: ProductServiceDep,
     response: Response,
 ) -> ProductOut:
-    """Changes parts of a product (JSON Merge Patch, RFC 7396): what is absent stays, null removes."""
+    """Change parts of a product (JSON Merge Patch, RFC 7396): absent members stay, null removes a value."""
     return _answer(response, await products.patch(product_id, patch, expected, context))
 
 
@@ -134,11 +134,11 @@ async def delete_product(
     context: AuditContextDep,
     products: ProductServiceDep,
 ) -> None:
-    """Deletes a product."""
+    """Delete a product."""
     await products.remove(product_id, expected, context)
 
 
 def _answer(response: Response, product: Product) -> ProductOut:
     response.headers["ETag"] = etag(product.version)
-    response.headers["Cache-Control"] = "no-cache"  # may be kept, but is asked for again with its ETag
+    response.headers["Cache-Control"] = "no-cache"  # clients may store it, but must revalidate with its ETag
     return product

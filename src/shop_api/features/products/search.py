@@ -1,4 +1,4 @@
-"""Words as the search sees them: folded for case and accents, and marked with where they occur."""
+"""Search words: folded for case and accents, and prefixed with the tier in which they occur."""
 
 import re
 import unicodedata
@@ -9,22 +9,22 @@ _MAX_WORDS = 200
 _MAX_WORD_LENGTH = 40
 
 TIERS = (0, 1, 2)
-"""Where a word may occur, best first: in the name, in the brand, in category or tags."""
+"""Where a word occurs, best first: in the name, in the brand, in category or tags."""
 
 
 def fold(text: str) -> str:
-    """`text` without case and accents, so that `Crème` and `CREME` are the same."""
+    """Return `text` without case and accents, so that `Crème` and `CREME` are equal."""
     decomposed = unicodedata.normalize("NFKD", text.casefold())
     return "".join(c for c in decomposed if not unicodedata.combining(c)).casefold()
 
 
 def words(text: str) -> list[str]:
-    """The words of `text`, folded, in order, each cut to 40 characters."""
+    """Return the folded words of `text` in order, each truncated to 40 characters."""
     return [word[:_MAX_WORD_LENGTH] for word in _WORD.findall(fold(text))]
 
 
 def terms(name: str, brand: str | None, others: list[str]) -> list[str]:
-    """Each different word once, at the best place where it occurs; at most 200."""
+    """Return at most 200 terms: each distinct word once, with the best tier in which it occurs."""
     best: dict[str, int] = {}
     for tier, texts in zip(TIERS, ([name], [brand or ""], others), strict=True):
         for text in texts:
@@ -34,5 +34,5 @@ def terms(name: str, brand: str | None, others: list[str]) -> list[str]:
 
 
 def term(tier: int, word: str) -> str:
-    """`word` as it is stored and looked for at one place. All with one beginning, there, are one range."""
+    """Return the stored form of `word` in a tier. All words of a tier with the same prefix form one index range."""
     return f"{tier}{word}"

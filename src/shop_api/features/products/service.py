@@ -1,4 +1,4 @@
-"""The rules of the catalogue: who sees what, and how a product changes."""
+"""Catalogue rules: who may see which products, and how a product changes."""
 
 from collections.abc import Callable
 from typing import Any
@@ -43,17 +43,17 @@ class ProductService:
         self._clock = clock
 
     async def get(self, product_id: str, lookup_caller: CallerLookup) -> Product:
-        """The product, if the visitor may see it: others than active ones are for admins."""
+        """Return a product. Raises ProductNotFound if it does not exist, or is not active and the caller no admin."""
         product = await self._products.get(product_id)
         if product is not None and product.is_public:
             return product
-        caller = await lookup_caller()  # in both cases, so that the answer does not tell which it is
+        caller = await lookup_caller()  # in both cases, so that the response does not reveal which one applies
         if product is None or not (caller and caller.may(PRODUCTS_READ_UNPUBLISHED)):
             raise ProductNotFound
         return product
 
     async def list_page(self, query: ProductQuery, lookup_caller: CallerLookup) -> tuple[list[Product], str | None]:
-        """A page of products and the cursor of the next one."""
+        """Return a page of products and the cursor of the next page."""
         await _check_filter(query, lookup_caller)
         query = query.model_copy(update={"sort": query.sort or ("relevance" if query.q else "newest")})
         if query.sort == "relevance" and not query.q:
@@ -68,7 +68,7 @@ class ProductService:
         return await self._products.count(query)
 
     async def size(self) -> int:
-        """About how many there are, whatever their status."""
+        """Return the approximate number of products of any status."""
         return await self._products.size()
 
     async def facets(self, wanted: ProductFilter, lookup_caller: CallerLookup) -> Facets:
@@ -76,8 +76,8 @@ class ProductService:
         return await self._products.facets(wanted)
 
     async def add(self, given: ProductIn, new_id: str | None = None) -> Product:
-        """Adds a product, with an id of its own if none is given; DuplicateProduct if that is taken. However often it
-        is tried with the same `new_id` (a UUID), it happens once."""
+        """Add a product, with a generated id if it has none. Raises DuplicateProduct if the id is taken. Repeated
+        calls with the same `new_id` (a UUID) add one product."""
         new_id = new_id or str(uuid7())
         now = self._clock()
         product = Product(
@@ -94,14 +94,14 @@ class ProductService:
     async def replace(
         self, product_id: str, body: ProductIn, expected: ExpectedVersions, context: AuditContext
     ) -> Product:
-        """Replace all of a product's content. When nothing differs, nothing changes."""
+        """Replace all of a product's content. If nothing differs, the version stays the same."""
         _check_id(product_id, body.product_id)
         return await self._change(product_id, expected, lambda _: body, context)
 
     async def patch(
         self, product_id: str, patch: ProductPatch, expected: ExpectedVersions, context: AuditContext
     ) -> Product:
-        """Change what `patch` names. Concurrent patches of different fields all take effect."""
+        """Apply a merge patch. Concurrent patches of different fields all take effect."""
         _check_id(product_id, patch.product_id)
         changes = patch.changes()
         changes.pop("product_id", None)
@@ -127,7 +127,7 @@ class ProductService:
         new: Callable[[Product], ProductIn],
         context: AuditContext,
     ) -> Product:
-        """Make of the product what `new` returns, again if somebody else changed it meanwhile."""
+        """Replace the product by the result of `new`. Retries after a concurrent change (optimistic concurrency)."""
         while True:
             current = await self._current(product_id, expected)
             changed = current.changed(new(current), self._clock())
@@ -138,7 +138,7 @@ class ProductService:
                 return changed
 
     async def _replace(self, current: Product, changed: Product, context: AuditContext) -> bool:
-        """Write the next version. Only if the audit log is told of it, that takes a transaction."""
+        """Store the next version. Uses a transaction only if the change is audited."""
         events = audit_events.changed(current, changed)
         if not events:
             return await self._products.replace(changed)
@@ -177,7 +177,7 @@ def _check_id(product_id: str, given: str | None) -> None:
 
 
 def _validated(current: Product, changes: dict[str, Any]) -> ProductIn:
-    """`current` after the merge patch `changes`. What they do not name stays, also if today's rules forbid it."""
+    """Return `current` after the merge patch `changes`. Other fields stay, even if validation would reject them."""
     fields = merged(current.content(), changes)
     try:
         return ProductIn.model_validate(fields)

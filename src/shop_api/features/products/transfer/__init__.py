@@ -1,1 +1,1 @@
-"""The catalogue as a file: `shop-api products import` and `export`."""
+"""Import and export of the catalogue: `shop-api products import` and `export`."""

@@ -1,4 +1,4 @@
-"""From loose values, as other programs write them, to a product of ours."""
+"""Conversion of loosely typed values, as other programs write them, to products."""
 
 import json
 import re
@@ -19,20 +19,20 @@ _MOST_REASONS = 5
 
 
 class InvalidRow(Exception):
-    """These values are no product; the message gives the reasons."""
+    """The row does not describe a valid product. The message gives the reasons."""
 
 
 def is_field(name: str) -> bool:
-    """Whether `name` is something one can say about a product.
+    """Return whether `name` is an importable field of a product.
 
-    That is a field of ProductIn; `price.amount` and `price.currency`, its price in minor units, where `price` alone
-    is a decimal in the currency's own unit; or one attribute, such as `attributes.weight_g`.
+    Importable are the fields of ProductIn; `price.amount`, in minor units, and `price.currency`, whereas `price` is a
+    decimal in the currency's main unit; and single attributes, such as `attributes.weight_g`.
     """
     return name in READERS or (name.startswith(ATTRIBUTE) and name.count(".") == 1 and name != ATTRIBUTE)
 
 
 def product_of(values: Mapping[str, Any]) -> ProductIn:
-    """The product that `values`, by field, describe; InvalidRow when they describe none."""
+    """Return the product described by `values`, by field. Raises InvalidRow if they are not valid."""
     fields: dict[str, Any] = {}
     attributes: dict[str, Any] = {}
     problems = []
@@ -70,7 +70,7 @@ def _price(fields: dict[str, Any]) -> dict[str, Any]:
 def _reasons(error: ValidationError) -> list[str]:
     reasons: dict[str, str] = {}
     for problem in error.errors(include_url=False):
-        # Of an attribute there is one problem for each type that it could have had.
+        # Pydantic reports an attribute once for each member of its union; keep one.
         place = ".".join(map(str, problem["loc"][: 2 if problem["loc"][0] == "attributes" else None]))
         scalar = problem["type"] != "missing" and isinstance(problem["input"], str | int | float)
         shown = f", not {problem['input']!r:.60}" if scalar else ""
@@ -78,8 +78,8 @@ def _reasons(error: ValidationError) -> list[str]:
     return [*reasons.values()]
 
 
-# Readers make of a value what its field needs, whether it comes as text or from JSON. What they cannot read at all
-# they leave to the model, which says what is wrong with it.
+# Readers convert a value, from text or JSON, to what its field needs. A value that they cannot convert they return
+# unchanged, and the model's validation reports the error.
 
 
 def _text(value: Any) -> Any:
@@ -125,7 +125,7 @@ def _whole(value: Any) -> Any:
 
 @lru_cache(10_000)
 def _slug_of(text: str) -> str:
-    # An apostrophe belongs to its word: men's is mens, not men-s.
+    # An apostrophe does not split a word: men's becomes mens, not men-s.
     slug = slugify(text, replacements=[("'", ""), ("’", "")], max_length=64)
     if not slug:
         raise ValueError(f"{text[:40]!r} has no letter or digit that a slug could be made of")
@@ -146,7 +146,7 @@ def _tags(value: Any) -> Any:
     if not isinstance(tags, list):
         return tags
     slugs = [_slug(tag) for tag in tags]
-    return slugs if slugs == tags else list(dict.fromkeys(slugs))  # two spellings may have become one
+    return slugs if slugs == tags else list(dict.fromkeys(slugs))  # two spellings may give one slug
 
 
 def _images(value: Any) -> Any:
@@ -154,7 +154,7 @@ def _images(value: Any) -> Any:
 
 
 def _list(value: Any, separator: re.Pattern[str]) -> Any:
-    """Text as a list: a JSON array, or the parts between separators."""
+    """Parse text as a JSON array, or split it at separators."""
     if not isinstance(value, str):
         return value
     text = value.strip()
@@ -195,14 +195,14 @@ _NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,14})(\.[0-9]{0,14}[1-9])?")
 
 
 def guess(text: str) -> Any:
-    """A number or a boolean if `text` is exactly how one is written: 007 and 1.10 stay text."""
+    """Return a number or a boolean if `text` is its canonical form, else `text`: 007 and 1.10 stay text."""
     if _NUMBER.fullmatch(text):
         return float(text) if "." in text else int(text)
     return {"true": True, "false": False}.get(text.lower(), text)
 
 
 def json_or_text(text: str) -> Any:
-    """The value of a JSON text, or `text` itself when it is none."""
+    """Return the value of a JSON text, or `text` itself if it is not JSON."""
     try:
         return json.loads(text, parse_float=Decimal)
     except (ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""The catalogue as a file that can be imported again, unchanged."""
+"""Export of the catalogue to a file that imports again without changes."""
 
 import csv
 import json
@@ -18,7 +18,7 @@ _COLUMNS = (
 
 
 async def export(products: AsyncIterator[Product], form: Format, out: IO[str]) -> int:
-    """Writes each of `products` to `out` as it comes, with the fields of ProductIn and nothing else; how many."""
+    """Stream `products` to `out`, with the fields of ProductIn only. Return the number of products."""
     count = 0
     write_csv = csv.writer(out).writerow
     if form == "csv":
@@ -45,7 +45,7 @@ def _json(value: Any) -> str:
 def _cells(fields: dict[str, Any]) -> list[Any]:
     flat = fields | {f"price.{part}": value for part, value in fields["price"].items()}
     flat["tags"] = ",".join(fields["tags"])
-    # An address can hold a comma, but no space; yet a comma before http would be taken for one between two.
+    # A URL can contain a comma but no space. A comma before http, however, would be read as a separator.
     flat["images"] = _json(fields["images"]) if ",http" in str(fields["images"]) else " ".join(fields["images"])
     flat["attributes"] = _json(fields["attributes"]) if fields["attributes"] else ""
     return [flat[column] for column in _COLUMNS]
@@ -53,7 +53,7 @@ def _cells(fields: dict[str, Any]) -> list[Any]:
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[IO[str]]:
-    """`path`, open for writing; it appears, or replaces what was there, only when all of it has been written."""
+    """Open `path` for writing. The file appears, or replaces an existing one, only once it is written completely."""
     if path.exists() and not path.is_file():  # a pipe or a device
         with path.open("w", encoding="utf-8", newline="") as out:
             yield out

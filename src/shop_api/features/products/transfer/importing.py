@@ -1,6 +1,6 @@
-"""Rows into the catalogue, in batches: new ids are added, products that differ are replaced, others are left alone.
+"""Import of rows into the catalogue, in batches: adds new ids, replaces products that differ, skips the others.
 
-Whatever happened to an import half way, running it again is right: what is stored already is unchanged.
+An interrupted import can be run again: rows that are stored already count as unchanged.
 """
 
 import asyncio
@@ -28,14 +28,14 @@ _BATCH = 1000
 
 @dataclass
 class ImportResult:
-    """How many rows did what."""
+    """Numbers of rows by outcome."""
 
     created: int = 0
     updated: int = 0
     unchanged: int = 0
     rejected: int = 0
     without_id: int = 0
-    """Of those created, how many had no id of their own, so that another import would create them again."""
+    """Created rows that had no id. Importing them again would create them again."""
 
     @property
     def rows(self) -> int:
@@ -43,7 +43,7 @@ class ImportResult:
 
 
 class Rejected(NamedTuple):
-    """A row that was not imported, and why."""
+    """A row that was not imported, and the reason."""
 
     number: int
     product_id: str
@@ -51,14 +51,17 @@ class Rejected(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """How to read one file."""
+    """The rows of a file and their mapping to products."""
 
     rows: Iterator[Row]
     mapping: RowMapping
 
 
 def plan(source: RowFile, preset: Preset | None, columns: Sequence[str], constants: Sequence[str]) -> Plan:
-    """`columns` and `constants` are assignments to fields; MappingError where they make no sense for `source`."""
+    """Return the plan for `source`. `columns` and `constants` are assignments of the form `field=value`.
+
+    Raises MappingError if they are invalid or do not match the columns of `source`.
+    """
     mapping = RowMapping(
         parse_assignments(columns),
         parse_assignments(constants),
@@ -75,7 +78,7 @@ def plan(source: RowFile, preset: Preset | None, columns: Sequence[str], constan
 
 
 class Candidate(NamedTuple):
-    """A row that describes a product."""
+    """A row with a valid product."""
 
     number: int
     product_id: str
@@ -83,14 +86,14 @@ class Candidate(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Some rows, read."""
+    """Up to 1000 rows, converted or rejected."""
 
     candidates: list[Candidate]
     rejected: list[Rejected]
 
 
 class Products(Protocol):
-    """Where an import stores: the repository, or in a dry run the DryRunRepository."""
+    """Storage of an import: the repository, or DryRunRepository in a dry run."""
 
     async def find_many(self, product_ids: Collection[str]) -> dict[str, Product]: ...
 
@@ -98,7 +101,7 @@ class Products(Protocol):
 
 
 class DryRunRepository:
-    """Stores nothing, and behaves as if it had, as far as it remembers: the last 10,000 products."""
+    """Stores nothing in the database, but returns the last 10,000 written products as if they were stored."""
 
     _MOST = 10_000
 
@@ -118,7 +121,7 @@ class DryRunRepository:
 
 
 class Importer:
-    """One run over the rows of one file."""
+    """Imports the rows of one file."""
 
     def __init__(
         self, products: Products, mapping: RowMapping, clock: Clock, reject: Callable[[Rejected], None]
@@ -130,7 +133,7 @@ class Importer:
         self._write_rejected = reject
 
     async def run(self, rows: Iterator[Row], after_batch: Callable[[ImportResult], None]) -> None:
-        """Imports all `rows`. While one batch is stored the next one is read."""
+        """Import all `rows`. Reads the next batch while storing the current one."""
         batch = self._read(rows)
         while batch is not None:
             batch, _ = await asyncio.gather(asyncio.to_thread(self._read, rows), self._store(batch))
@@ -155,7 +158,7 @@ class Importer:
             self._reject(rejected)
         for candidates in _split_duplicate_ids(batch.candidates):
             beaten = await self._put(candidates)
-            # Somebody changed these between our reading and our writing: once more, on top of that change.
+            # A concurrent write changed these between read and write: retry once on top of that change.
             for id_ in await self._put({id_: candidates[id_] for id_ in beaten}):
                 reason = "was changed by others again and again while it was imported; import it once more"
                 self._reject(Rejected(candidates[id_].number, id_, reason))
@@ -165,7 +168,7 @@ class Importer:
         self._write_rejected(rejected)
 
     async def _put(self, candidates: dict[str, Candidate]) -> set[str]:
-        """Stores and counts; returns the ids of those for which somebody else was faster."""
+        """Store `candidates` and count the results. Return the ids that conflicted with a concurrent write."""
         if not candidates:
             return set()
         stored = await self._products.find_many(candidates)
@@ -200,7 +203,7 @@ def _next(candidate: Candidate, before: Product | None, now: datetime) -> Produc
 
 
 def _split_duplicate_ids(candidates: Sequence[Candidate]) -> list[dict[str, Candidate]]:
-    """All candidates by id, in the fewest rounds in which no id occurs twice and the later row comes later."""
+    """Split candidates into the fewest rounds with unique ids. Rows with the same id keep their order."""
     rounds: list[dict[str, Candidate]] = []
     seen: dict[str, int] = {}
     for candidate in candidates:

@@ -1,4 +1,4 @@
-"""Which column of somebody's file is which field of a product."""
+"""Mapping of the columns of a file to the fields of a product."""
 
 import difflib
 from collections.abc import Iterable, Mapping
@@ -15,16 +15,16 @@ from shop_api.features.products.transfer.conversion import (
     product_of,
 )
 
-# What the API says of a product beyond ProductIn, so that its answers can be imported too.
+# Fields of API responses beyond ProductIn, ignored so that responses can be imported.
 _IGNORED = frozenset({"version", "created_at", "updated_at"})
 
 
 class MappingError(Exception):
-    """The mapping itself makes no sense, for any row; the message says why."""
+    """The mapping is invalid for every row. The message gives the reason."""
 
 
 def parse_assignments(given: Iterable[str]) -> dict[str, str]:
-    """`["name=title"]` as a dict; MappingError for what has no `=` or names a field twice."""
+    """Parse `["name=title"]` into a dict. Raises MappingError for a missing `=` or a repeated field."""
     assignments: dict[str, str] = {}
     for text in given:
         field, _, value = text.partition("=")
@@ -37,12 +37,12 @@ def parse_assignments(given: Iterable[str]) -> dict[str, str]:
 
 
 class RowMapping:
-    """Where each field of a product comes from.
+    """The source of each field of a product.
 
-    `columns` gives the columns of fields that have another name in the file, dotted where objects are nested;
-    `constants` gives fields that are the same for every row, as text. A field that neither names takes the column of
-    its own name. With `strict`, a row with a column that means nothing here is no product. When not `typed`, all
-    values are text, and an attribute that reads like a number or a boolean becomes one.
+    `columns` maps fields to columns of another name, dotted for nested objects; `constants` maps fields to a text for
+    every row. Any other field takes the column of its own name. With `strict`, a row with an unknown
+    column is invalid. If not `typed`, all values are text, and an attribute in the form of a number or a boolean is
+    converted to one.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class RowMapping:
             raise MappingError("give either price, a decimal, or price.amount, in minor units")
         self._columns = columns
         self.unseen = set(columns.values())
-        """The columns that no row had so far."""
+        """The mapped columns that no row has had so far."""
         self._constants = _parts(_guessed(constants))
         self._strict = strict
         self._typed = typed
@@ -71,7 +71,7 @@ class RowMapping:
             raise MappingError(str(error)) from None
 
     def check(self, columns: Iterable[str]) -> None:
-        """MappingError unless a file with exactly these columns can be read so."""
+        """Raise MappingError unless the mapping fits a file with exactly these columns."""
         present = [column for column in columns if column]
         for column in self._columns.values():
             if column not in present:
@@ -80,7 +80,7 @@ class RowMapping:
             raise MappingError(reason)
 
     def product(self, row: Mapping[str, Any]) -> ProductIn:
-        """The product that `row` describes; InvalidRow when it describes none."""
+        """Return the product described by `row`. Raises InvalidRow if the row is not valid."""
         if self._strict and (reason := _unknown(row)):
             raise InvalidRow(reason)
         columns = {name: name for name in row if is_field(name)} | dict(self._columns)
@@ -89,12 +89,12 @@ class RowMapping:
             self.unseen -= {column for field, column in self._columns.items() if values[field] is not None}
         found = _parts(values if self._typed else _guessed(values))
         if "product_id" in self._columns and "product_id" not in found:
-            # An id made up instead would make another product of this row with every import.
+            # With a generated id, every import of this row would create another product.
             raise InvalidRow(f"product_id: {self._columns['product_id']} is missing")
         return product_of(found | self._constants)
 
     def id_in(self, row: Mapping[str, Any]) -> str:
-        """The id that `row` gives, as it stands there; empty if it gives none."""
+        """Return the product id of `row` as written in the file, or an empty string if it has none."""
         given = _find(row, self._columns.get("product_id", "product_id"))
         return "" if given is None else str(given)
 
@@ -112,7 +112,7 @@ def _unknown(columns: Iterable[str]) -> str | None:
 
 
 def _find(row: Mapping[str, Any], path: str) -> Any:
-    """The value at `path`: a column of exactly this name, else one inside nested objects; None if there is none."""
+    """Return the value at `path`: of the column with exactly this name, else inside nested objects, else None."""
     if path in row:
         return row[path]
     value: Any = row
@@ -122,8 +122,8 @@ def _find(row: Mapping[str, Any], path: str) -> Any:
 
 
 def _parts(values: Mapping[str, Any]) -> dict[str, Any]:
-    """`values` without those that are null or empty text; objects under price and attributes replaced by their parts,
-    behind which parts that stand alone take precedence."""
+    """Return `values` without nulls and empty texts, with the objects `price` and `attributes` flattened to their
+    parts. A part given as a field of its own takes precedence over the same part of an object."""
     alone: dict[str, Any] = {}
     nested: dict[str, Any] = {}
     for field, value in values.items():

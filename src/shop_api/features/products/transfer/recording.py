@@ -1,4 +1,4 @@
-"""The entry in the audit log that each import leaves."""
+"""The audit entry of an import."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,9 +13,9 @@ from shop_api.features.products.transfer.importing import ImportResult
 
 @asynccontextmanager
 async def recorded(result: ImportResult, file: str, audit: AuditLog, context: AuditContext) -> AsyncIterator[None]:
-    """Leave one entry with the counts of `result` at the end of the block, also when it fails or is interrupted.
+    """Write one audit entry with the counts of `result` on exit, also if the block fails or is interrupted.
 
-    An import is many writes and no transaction, so one that is killed leaves none.
+    An import is not one transaction, so a killed process leaves its writes without an entry.
     """
     try:
         yield

@@ -1,7 +1,7 @@
-"""Files of products as rows: a JSON array, JSON Lines or CSV, read piece by piece, so that size does not matter.
+"""Streaming of rows from files: a JSON array, JSON Lines or CSV, in memory independent of the file's size.
 
-JSON is read with the standard parser, one element of the array at a time: streaming parsers in C crash on a number of
-5,000 digits, and put a question mark for half a surrogate pair.
+JSON is parsed with the standard library, one array element at a time: streaming parsers in C crash on a number of
+5,000 digits, and replace half a surrogate pair by a question mark.
 """
 
 import codecs
@@ -26,17 +26,17 @@ _SPACE = re.compile(r"[ \t\r\n]*")
 
 
 class UnreadableFile(Exception):
-    """The file as a whole cannot be read as what it should be; the message says why."""
+    """The file as a whole is not of the expected format. The message gives the reason."""
 
 
 class Row(NamedTuple):
-    """One row as it stands in the file."""
+    """A row as read from the file."""
 
     number: int
-    """The line it begins on, in a JSON array its place among the elements, from 1."""
+    """The number of its first line, or of its element in a JSON array, from 1."""
     values: dict[str, Any]
     problem: str | None = None
-    """Why it could not be read; then there are no values."""
+    """Why the row could not be read. `values` is then empty."""
 
 
 @dataclass(frozen=True)
@@ -46,22 +46,22 @@ class RowFile:
     rows: Iterator[Row]
     format: Format
     columns: list[str] | None
-    """Of CSV, whose values are all text; an empty cell is an absent value."""
+    """Column names of a CSV file, None for JSON. CSV values are all text; an empty cell is an absent value."""
     size: int
     _file: BinaryIO
 
     @property
     def unit(self) -> str:
-        """What a row's number counts."""
+        """The unit that `Row.number` counts."""
         return "record" if self.format == "json" else "line"
 
     def position(self) -> int:
-        """How many of `size` bytes have been read."""
+        """Return the number of bytes read, 0 if the file is not seekable."""
         return self._file.tell() if self._file.seekable() else 0
 
 
 def format_of(path: Path, given: Format | None = None) -> Format:
-    """The format that was `given`, else the one the suffix of `path` tells; UnreadableFile when that tells none."""
+    """Return `given`, or else the format for the suffix of `path`. Raises UnreadableFile if the suffix is unknown."""
     if found := given or FORMATS.get(path.suffix.lower()):
         return found
     raise UnreadableFile(f"{path} is in no known format: name it {', '.join(FORMATS)}, or give --format")
@@ -69,7 +69,7 @@ def format_of(path: Path, given: Format | None = None) -> Format:
 
 @contextmanager
 def open_rows(path: Path, form: Format) -> Iterator[RowFile]:
-    """The rows of a file, read as they are asked for; UnreadableFile when it is nothing of this format at all."""
+    """Open a file for lazy reading of its rows. Raises UnreadableFile if the file is not of this format."""
     with path.open("rb") as file:
         begin = file.peek(4)[:4]
         if begin.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
@@ -100,7 +100,7 @@ def _json_row(number: int, value: object) -> Row:
 
 
 class _Elements:
-    """The elements of a JSON array in a file, decoded one by one from a window on its text."""
+    """Iterates over the elements of a JSON array in a file, decoding them one by one from a buffer."""
 
     def __init__(self, file: BinaryIO, path: Path) -> None:
         self._file = file
@@ -112,7 +112,7 @@ class _Elements:
         self._at += 1
 
     def __iter__(self) -> Iterator[Any]:
-        """ValueError where the text is no JSON any more; RecursionError where it is nested too deeply."""
+        """Yield the elements. Raises ValueError for invalid JSON, RecursionError if it is nested too deeply."""
         if self._symbol() != "]":
             yield self._element()
             while self._symbol() == ",":
@@ -129,7 +129,7 @@ class _Elements:
         while True:
             try:
                 value, end = _JSON.raw_decode(self._text, self._at)
-            except ValueError:  # broken, or only cut off
+            except ValueError:  # invalid, or truncated at the end of the buffer
                 if len(self._text) - self._at > _LONGEST_ELEMENT or not self._read():
                     raise
             else:
@@ -137,14 +137,17 @@ class _Elements:
                 return value
 
     def _symbol(self) -> str:
-        """The next character that is no white space, without taking it; empty at the end of the file."""
+        """Return the next non-space character without consuming it, or an empty string at the end of the file."""
         while True:
             self._at = _SPACE.match(self._text, self._at).end()  # type: ignore[union-attr]  # matches always
             if self._at < len(self._text) or not self._read():
                 return self._text[self._at : self._at + 1]
 
     def _read(self) -> bool:
-        """Twice as much as is waiting, so that decoding a long element again and again stays cheap."""
+        """Double the buffered text, so that the repeated decoding of a long element takes linear time overall.
+
+        Return False at the end of the file.
+        """
         waiting = self._text[self._at :]
         raw = self._file.read(max(_CHUNK, len(waiting)))
         self._text, self._at = waiting + self._decode(raw, final=not raw), 0
@@ -169,7 +172,7 @@ def _reason(error: Exception) -> str:
 
 
 def _lines(file: BinaryIO) -> Iterator[tuple[int, bytes | None]]:
-    """Numbered lines; None in place of one that is longer than 1 MiB."""
+    """Yield numbered lines, with None in place of a line longer than 1 MiB."""
     number = 0
     while line := file.readline(_LONGEST_LINE):
         number += 1
@@ -192,8 +195,11 @@ def _jsonl_rows(file: BinaryIO) -> Iterator[Row]:
 
 
 class _CsvLines:
-    """Lines for csv.reader, which takes several for one row. Those of a broken row can be given back but the first:
-    without that, one quotation mark too many would swallow the rows after it."""
+    """Lines for csv.reader, which may take several for one row.
+
+    The lines of an invalid row, except the first, can be pushed back: otherwise a stray quotation mark would swallow
+    the rows that follow.
+    """
 
     def __init__(self, file: BinaryIO) -> None:
         self._lines = _lines(file)
@@ -244,7 +250,7 @@ def _csv_rows(lines: _CsvLines, columns: list[str], delimiter: str) -> Iterator[
             continue
         if cells is None:
             return
-        if any(cells):  # else it is a blank line, also as spreadsheets write it: ,,,
+        if any(cells):  # skips blank lines, which spreadsheets write as ,,,
             yield _csv_row(lines.taken[0][0], columns, cells)
 
 

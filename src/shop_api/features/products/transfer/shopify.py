@@ -1,16 +1,16 @@
-"""Shopify's product export (CSV), where a product has a row for each variant and for each further image.
+"""Conversion of Shopify's product export (CSV), which has a row for each variant and each additional image.
 
-(Source: Shopify Help Center, "Using CSV files to import and export products".) What becomes of it:
+Source: Shopify Help Center, "Using CSV files to import and export products". Conversion rules:
 
-- Every variant is a product of its own. Its id is the SKU; without one, the handle, and from the product's second
-  variant on the handle with the variant's place: `assam`, `assam-2`.
+- Every variant becomes a product. Its id is the SKU, or else the handle, with the variant's position appended from
+  the second variant on: `assam`, `assam-2`.
 - Its name is the title with the options, as Shopify shows it in an order: `Assam - 250 g / Tin`. Each option becomes
-  an attribute, as text, and the handle another, by which the variants of a product are found together.
-- Description, vendor, type, tags and status stand only in the first row of a handle and hold for all its variants.
-  The description becomes plain text. The category is the type, else the last part of the product category.
-- The variant's image comes first, then those of all rows of the handle, 20 in all.
-- Stock below zero, which Shopify writes for what is oversold, is 0. What is active but not published is a draft.
-- The file names no currency: give `--set price.currency=USD`. Further columns can be mapped by their own names:
+  a text attribute, and so does the handle, which links the variants of a Shopify product.
+- Description, vendor, type, tags and status appear only in the first row of a handle and apply to all its variants.
+  The description becomes plain text. The category is the type, or else the last part of the product category.
+- The variant's image comes first, then the images of all rows of the handle, at most 20.
+- Negative stock, which Shopify writes for oversold variants, becomes 0. An active but unpublished product is a draft.
+- The file contains no currency: pass `--set price.currency=USD`. Other columns can be mapped by name:
   `--map "attributes.weight_g=Variant Grams"`.
 """
 
@@ -22,14 +22,14 @@ from typing import Any
 from shop_api.features.products.transfer.rows import Row
 
 COLUMNS = ("Handle", "Title", "Variant Price")
-"""Without these a file is no such export."""
+"""Columns that identify a file as a Shopify export."""
 
 _MOST_IMAGES = 20
 _OF_ONE_ROW = ("Variant", "Option", "Image")
 
 
 def variants(rows: Iterator[Row]) -> Iterator[Row]:
-    """The rows of an export as one row per variant, which has the fields of a product beside Shopify's columns."""
+    """Yield one row per variant, with the fields of a product in addition to Shopify's columns."""
     group: list[Row] = []
     for row in rows:
         if row.problem:
@@ -79,7 +79,7 @@ def _own_fields(row: Mapping[str, str], first: Mapping[str, str], place: int, im
     stock = row.get("Variant Inventory Qty", "0")
     pictures = dict.fromkeys([row["Variant Image"], *images] if "Variant Image" in row else images)
     return {
-        # Shopify puts an apostrophe before a SKU that a spreadsheet would take for a number.
+        # Shopify prefixes a SKU with an apostrophe if a spreadsheet would read it as a number.
         "product_id": row.get("Variant SKU", "").lstrip("'") or (handle if place == 1 else f"{handle}-{place}"),
         "name": " - ".join(filter(None, [first.get("Title"), " / ".join(options.values())])),
         "price": row.get("Variant Price"),
@@ -90,7 +90,7 @@ def _own_fields(row: Mapping[str, str], first: Mapping[str, str], place: int, im
 
 
 class _Text(HTMLParser):
-    """Collects the text of an HTML fragment, a line for each block."""
+    """Extracts the text of an HTML fragment, one line for each block."""
 
     _BLOCKS = frozenset({"br", "div", "h1", "h2", "h3", "h4", "h5", "h6", "li", "ol", "p", "table", "tr", "ul"})
     _HIDDEN = frozenset({"script", "style"})
