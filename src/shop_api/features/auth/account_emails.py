@@ -13,8 +13,8 @@ class AccountEmails:
     def verification(self, user: User, token: str) -> Email:
         request = self._do("verify-email", token, "/auth/email/verification", "")
         text = (
-            f"This address was given for the account {user.username} at {self._api}.\n"
-            "If it was not you, do nothing.\n\n"
+            f"This address was entered for the account {user.username} at {self._api}.\n"
+            "If it was not you, ignore this e-mail.\n\n"
             f"To confirm that the address is yours, within 24 hours {request}"
         )
         return Email(user.email or "", "Confirm your address", text)
@@ -22,8 +22,8 @@ class AccountEmails:
     def reset(self, user: User, token: str) -> Email:
         request = self._do("reset-password", token, "/auth/password/reset/confirm", ', "new_password": "…"')
         text = (
-            f"A new password was asked for, for the account {user.username} at {self._api}.\n"
-            "If it was not you, do nothing: the password stays as it is.\n\n"
+            f"A password reset was requested for the account {user.username} at {self._api}.\n"
+            "If it was not you, ignore this e-mail: your password stays the same.\n\n"
             f"To choose a new password, within 30 minutes {request}"
         )
         return Email(user.email or "", "Choose a new password", text)

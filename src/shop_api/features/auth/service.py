@@ -103,7 +103,7 @@ class AuthService:
         expires_at = min(now + IDLE, session.created_at + LONGEST)
         if not await self._sessions.rotate(held, following.secret_hash, now, expires_at):
             log.warning(
-                "a spent refresh token was used: the session is ended", user_id=user.id, session_id=session.id
+                "a refresh token was reused: its session has been ended", user_id=user.id, session_id=session.id
             )
             await self._end(user.id, session.id)
             raise InvalidRefreshToken

@@ -16,16 +16,16 @@ class Notices:
     def password_changed(self, user: User) -> None:
         text = (
             f"The password of the account {user.username} at {self._api} was changed.\n"
-            "All other sign-ins were ended.\n"
-            "If it was not you, ask for a new password at once.\n"
+            "All other sessions were ended.\n"
+            "If it was not you, reset your password immediately.\n"
         )
         self._send(user, "Your password was changed", text)
 
     def address_changed(self, before: User) -> None:
         """Notify the previous address that the account now has another one."""
         text = (
-            f"The account {before.username} at {self._api} has another e-mail address now.\n"
-            "If it was not you, change the password at once, and tell the shop.\n"
+            f"The e-mail address of the account {before.username} at {self._api} was changed.\n"
+            "If it was not you, change your password immediately and contact the shop.\n"
         )
         self._send(before, "Your address was changed", text)
 

@@ -1,4 +1,4 @@
-"""What it takes to manage accounts other than one's own."""
+"""Permissions to manage other users' accounts."""
 
 from shop_api.kernel.permissions import Permission
 

@@ -128,7 +128,7 @@ def _slug_of(text: str) -> str:
     # An apostrophe does not split a word: men's becomes mens, not men-s.
     slug = slugify(text, replacements=[("'", ""), ("’", "")], max_length=64)
     if not slug:
-        raise ValueError(f"{text[:40]!r} has no letter or digit that a slug could be made of")
+        raise ValueError(f"{text[:40]!r} has no letter or digit to make a slug from")
     return slug
 
 
@@ -171,7 +171,7 @@ def _attribute(value: Any) -> Any:
     if isinstance(value, Decimal):
         value = float(value)
     if value in (float("inf"), float("-inf")) or (isinstance(value, int) and abs(value) > MAX_STOCK):
-        raise ValueError("is too large a number; as text it would do")
+        raise ValueError("is too large for a number; write it as text")
     return value
 
 

@@ -160,7 +160,7 @@ class Importer:
             beaten = await self._put(candidates)
             # A concurrent write changed these between read and write: retry once on top of that change.
             for id_ in await self._put({id_: candidates[id_] for id_ in beaten}):
-                reason = "was changed by others again and again while it was imported; import it once more"
+                reason = "was changed by others twice during the import; import it again"
                 self._reject(Rejected(candidates[id_].number, id_, reason))
 
     def _reject(self, rejected: Rejected) -> None:

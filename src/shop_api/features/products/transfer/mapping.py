@@ -107,7 +107,7 @@ def _near(name: str, known: Iterable[str]) -> str:
 def _unknown(columns: Iterable[str]) -> str | None:
     for name in columns:
         if not is_field(name) and name not in _IGNORED:
-            return f"{name} is not a field of a product{_near(name, READERS)}; with any --map others are ignored"
+            return f"{name} is not a field of a product{_near(name, READERS)}; with --map, others are ignored"
     return None
 
 
