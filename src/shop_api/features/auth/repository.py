@@ -55,7 +55,7 @@ class SessionRepository:
 
     async def rotate(self, session: Session, secret_hash: str, used_at: datetime, expires_at: datetime) -> bool:
         """Replace the refresh token with hash `session.secret_hash` by the next one, and store the client that used
-        it (compare-and-set). Exactly one of several concurrent calls returns True; False means it was already used."""
+        it (compare-and-set). Exactly one of several concurrent calls returns True; False means it was used before."""
         new = {
             "secret_hash": secret_hash,
             "last_used_at": used_at,
