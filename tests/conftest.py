@@ -29,7 +29,7 @@ from shop_api.settings import Settings
 from shop_api.storage.mongo import client as mongo
 from shop_api.storage.mongo.client import Database
 from shop_api.storage.mongo.collections import CollectionSpec
-from shop_api.storage.redis.fallback import _LONGEST as REDIS_LONGEST
+from shop_api.storage.redis.fallback import _MAX_SECONDS as REDIS_LONGEST
 from support import signals
 from support.factories import TEST_SECRET, a_user
 from support.processes import PATIENCE
@@ -74,14 +74,14 @@ def _signals() -> Iterator[None]:
 def _patience() -> Iterator[None]:
     """Redis is not given up because the machine is busy: each process would count for itself then."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("shop_api.storage.redis.fallback._LONGEST", PATIENCE)
+        patch.setattr("shop_api.storage.redis.fallback._MAX_SECONDS", PATIENCE)
         yield
 
 
 @pytest.fixture
 def quick_redis(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is given up as in service."""
-    monkeypatch.setattr("shop_api.storage.redis.fallback._LONGEST", REDIS_LONGEST)
+    monkeypatch.setattr("shop_api.storage.redis.fallback._MAX_SECONDS", REDIS_LONGEST)
 
 
 @pytest.fixture(scope="session")

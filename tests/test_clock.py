@@ -69,16 +69,16 @@ async def test_an_access_token_ends_after_its_lifetime(client: Client, clock: Ma
 
 async def test_a_session_that_is_not_used_ends(client: Client, clock: ManualClock) -> None:
     issued = await sign_in(client)
-    clock.advance(service.IDLE - MOMENT)
+    clock.advance(service.IDLE_TIMEOUT - MOMENT)
     answered, issued = await refresh(client, issued)
     assert answered == 200
-    clock.advance(service.IDLE)
+    clock.advance(service.IDLE_TIMEOUT)
     assert (await refresh(client, issued))[0] == 401
 
 
 async def test_a_session_ends_however_often_it_is_used(client: Client, clock: ManualClock) -> None:
-    issued, step = await sign_in(client), service.IDLE - MOMENT
-    for _ in range(service.LONGEST // step):
+    issued, step = await sign_in(client), service.IDLE_TIMEOUT - MOMENT
+    for _ in range(service.ABSOLUTE_LIFETIME // step):
         clock.advance(step)
         answered, issued = await refresh(client, issued)
         assert answered == 200
@@ -88,7 +88,7 @@ async def test_a_session_ends_however_often_it_is_used(client: Client, clock: Ma
 
 async def test_an_ended_session_is_not_listed(client: Client, clock: ManualClock) -> None:
     await sign_in(client)
-    clock.advance(service.IDLE)
+    clock.advance(service.IDLE_TIMEOUT)
     await sign_in(client)
     assert len((await client.get("/users/me/sessions")).json()["items"]) == 1
 

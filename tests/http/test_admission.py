@@ -17,7 +17,7 @@ async def test_one_too_many_is_refused_at_once_and_health_checks_are_not():
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b""})
 
-    transport = httpx.ASGITransport(ConcurrencyLimitMiddleware(slow, most=1))
+    transport = httpx.ASGITransport(ConcurrencyLimitMiddleware(slow, limit=1))
     async with httpx.AsyncClient(transport=transport, base_url="http://shop.test") as client:
         first = asyncio.create_task(client.get("/slow"))
         await inside.wait()
@@ -35,6 +35,6 @@ async def test_a_request_that_fails_leaves_its_place():
     async def fails(scope, receive, send):
         raise ZeroDivisionError
 
-    transport = httpx.ASGITransport(ConcurrencyLimitMiddleware(fails, most=1), raise_app_exceptions=False)
+    transport = httpx.ASGITransport(ConcurrencyLimitMiddleware(fails, limit=1), raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://shop.test") as client:
         assert [(await client.get("/")).status_code for _ in range(3)] == [500] * 3

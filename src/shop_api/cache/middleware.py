@@ -50,8 +50,8 @@ class CacheAccess:
 
     def wants_fresh(self, token: bytes, control: bytes) -> bool:
         """Whether the database's answer is asked for, by somebody who may."""
-        scheme, _, given = token.decode("latin-1").partition(" ")
-        return b"no-cache" in control.lower() and scheme.lower() == "bearer" and self._is_genuine(given)
+        scheme, _, access_token = token.decode("latin-1").partition(" ")
+        return b"no-cache" in control.lower() and scheme.lower() == "bearer" and self._is_genuine(access_token)
 
 
 class CacheMiddleware:

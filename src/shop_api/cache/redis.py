@@ -33,7 +33,7 @@ _SECONDS = 300
 _TOKEN_BYTES = 8
 # In place of an answer that was asked for once. Shorter than any token.
 _EXPECTED = b"?"
-_MOST_WAITING = 10_000
+_MAX_WAITING = 10_000
 _RETRY_SECONDS = 1.0
 _SOON = 0.005
 
@@ -186,7 +186,7 @@ class RedisTier:
 
     def _tell(self, commands: Sequence[Command]) -> None:
         """Sends them with whatever is sent next, or soon."""
-        if len(self._waiting) < _MOST_WAITING:
+        if len(self._waiting) < _MAX_WAITING:
             self._waiting.append((commands, None))
             asyncio.get_running_loop().call_later(_SOON, self._send)
 

@@ -27,9 +27,9 @@ class CachedResponse:
     def header(self, name: bytes) -> bytes | None:
         return next((value for key, value in self.headers if key == name), None)
 
-    def with_headers(self, **given: bytes) -> "CachedResponse":
+    def with_headers(self, **new_headers: bytes) -> "CachedResponse":
         """The same with these headers, instead of those of the same name; underscores stand for dashes."""
-        new = {name.replace("_", "-").encode(): value for name, value in given.items()}
+        new = {name.replace("_", "-").encode(): value for name, value in new_headers.items()}
         kept = [(name, value) for name, value in self.headers if name not in new]
         return CachedResponse(self.status, [*kept, *new.items()], self.body)
 

@@ -14,7 +14,7 @@ log = structlog.get_logger()
 
 # Seconds before each further delivery attempt.
 _PAUSES = (1, 5)
-_MOST_WAITING = 1000
+_MAX_WAITING = 1000
 _WORKERS = 2
 # Seconds that shutdown waits for queued email.
 _LAST_SECONDS = 5
@@ -44,7 +44,7 @@ class MailQueue:
 
     def __init__(self, mailer: Mailer) -> None:
         self._mailer = mailer
-        self._jobs: asyncio.Queue[Job] = asyncio.Queue(_MOST_WAITING)
+        self._jobs: asyncio.Queue[Job] = asyncio.Queue(_MAX_WAITING)
 
     def put(self, job: Job) -> None:
         """Queue `job`; its emails are delivered in the background."""

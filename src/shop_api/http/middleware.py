@@ -76,18 +76,18 @@ class UnroutedMiddleware:
 
 
 class ConcurrencyLimitMiddleware:
-    """Refuses a request at once when `most` are being carried out: waiting in line behind them, all would come too
+    """Refuses a request at once when `limit` are being carried out: waiting in line behind them, all would come too
     late. Health checks always get in, or an instance would be restarted because it is busy."""
 
-    def __init__(self, app: ASGIApp, most: int) -> None:
+    def __init__(self, app: ASGIApp, limit: int) -> None:
         self.app = app
-        self._most = most
+        self._limit = limit
         self._inside = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["path"] in _ALWAYS:
             return await self.app(scope, receive, send)
-        if self._inside >= self._most:
+        if self._inside >= self._limit:
             request_state(scope).overloaded = True
             return await problem_response(Overloaded(retry_after=1), scope)(scope, receive, send)
         self._inside += 1

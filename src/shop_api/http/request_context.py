@@ -135,8 +135,8 @@ class RequestContextMiddleware:
 def _request_id(scope: Scope) -> str:
     for name, value in scope["headers"]:
         if name == b"x-request-id":
-            given: str = value.decode("latin-1")
-            return given if _SANE_ID.fullmatch(given) else str(uuid7())
+            request_id: str = value.decode("latin-1")
+            return request_id if _SANE_ID.fullmatch(request_id) else str(uuid7())
     return str(uuid7())
 
 

@@ -49,10 +49,10 @@ class Cursors:
     def decode(self, query: str, cursor: str) -> Key:
         """Return the key in `cursor`. Raise InvalidRequest if it is malformed or belongs to another query."""
         try:
-            given = cursor.encode()
-            payload = base64.urlsafe_b64decode(given + b"=" * (-len(given) % 4))[_SIGNATURE_BYTES:]
+            raw = cursor.encode()
+            payload = base64.urlsafe_b64decode(raw + b"=" * (-len(raw) % 4))[_SIGNATURE_BYTES:]
             # Compare the whole text, since several base64 texts decode to the same bytes.
-            genuine = hmac.compare_digest(self._sealed(query, payload).encode(), given)
+            genuine = hmac.compare_digest(self._sealed(query, payload).encode(), raw)
         except ValueError:
             genuine = False
         if not genuine:

@@ -62,10 +62,10 @@ class RedisConnections(Collector):
         self._client = client
 
     def collect(self) -> Iterator[Metric]:
-        idle, used, most = _connections(self._client)
+        idle, used, maximum = _connections(self._client)
         yield GaugeMetricFamily("shop_redis_connections", "Open connections to Redis.", idle + used)
         yield GaugeMetricFamily("shop_redis_connections_in_use", "Connections to Redis in use.", used)
-        yield GaugeMetricFamily("shop_redis_connections_max", "Maximum number of connections to Redis.", most)
+        yield GaugeMetricFamily("shop_redis_connections_max", "Maximum number of connections to Redis.", maximum)
 
 
 def _connections(client: Redis | RedisCluster) -> tuple[int, int, int]:

@@ -33,7 +33,7 @@ ACCOUNT = Rule("account", 100, 60)
 # Seconds for which failures are remembered after the last one; longer than any delay.
 _MEMORY = 3600
 _KNOWN_FOR = timedelta(days=30)
-_MOST_REMEMBERED = 10_000
+_MAX_REMEMBERED = 10_000
 
 # Counts each attempt as a failure when it begins, so that a hundred concurrent attempts are not all free. Uses the
 # clock of Redis, since instances' clocks differ. Returns the seconds to wait, as text since Redis truncates numbers.
@@ -128,7 +128,7 @@ class LocalCounters:
         failures = failures + 1 if now < open_at + _MEMORY else 1
         wait = min(2 ** (failures - rule.free - 1), rule.longest) if failures > rule.free else 0
         self._counted[key] = failures, now + wait
-        if len(self._counted) > _MOST_REMEMBERED:
+        if len(self._counted) > _MAX_REMEMBERED:
             self._counted.popitem(last=False)
         return 0
 

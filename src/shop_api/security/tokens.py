@@ -28,7 +28,7 @@ _OPTIONS = {f"require_{claim}": True for claim in ("iat", "sub", "aud", "iss", "
 _OPTIONS |= {"verify_exp": False, "verify_nbf": False}
 LEEWAY = 5
 """Seconds of clock skew between instances: a token from one must not be "not yet valid" on another."""
-_MOST_REMEMBERED = 4096
+_MAX_REMEMBERED = 4096
 
 
 class Claims(NamedTuple):
@@ -74,7 +74,7 @@ class AccessTokens:
         self._keys = self._symmetric
         self._clock = clock
         # Clients send the same token repeatedly, and its claims do not change.
-        self._signed = lru_cache(_MOST_REMEMBERED)(self._read)
+        self._signed = lru_cache(_MAX_REMEMBERED)(self._read)
         self._look()
 
     def issue(self, user_id: str, session_id: str) -> str:

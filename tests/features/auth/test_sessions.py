@@ -9,7 +9,7 @@ from conftest import client_of, running_app
 from shop_api.features.auth.errors import InvalidCredentials
 from shop_api.features.auth.models import ClientInfo
 from shop_api.features.auth.refresh_tokens import RefreshToken
-from shop_api.features.auth.service import IDLE, LONGEST
+from shop_api.features.auth.service import ABSOLUTE_LIFETIME, IDLE_TIMEOUT
 from shop_api.features.users.repository import UserRepository
 from shop_api.kernel.clock import utc_now
 from support.factories import PASSWORD, a_user
@@ -123,12 +123,12 @@ class TestRefresh:
     async def test_ends_when_it_is_not_used_and_at_the_latest_after_half_a_year(self, anyone, signed_in, shop):
         tokens = await signed_in()
         stored = await shop.database["sessions"].find_one({})
-        assert stored["expires_at"] - stored["created_at"] == IDLE
-        began = utc_now() - LONGEST + timedelta(hours=1)
+        assert stored["expires_at"] - stored["created_at"] == IDLE_TIMEOUT
+        began = utc_now() - ABSOLUTE_LIFETIME + timedelta(hours=1)
         await shop.database["sessions"].update_one({}, {"$set": {"created_at": began}})
         tokens = (await refreshed(anyone, tokens)).json()
         stored = await shop.database["sessions"].find_one({})
-        assert stored["expires_at"] - stored["created_at"] == LONGEST
+        assert stored["expires_at"] - stored["created_at"] == ABSOLUTE_LIFETIME
         await shop.database["sessions"].update_one({}, {"$set": {"expires_at": utc_now()}})
         assert (await refreshed(anyone, tokens)).status_code == 401
 

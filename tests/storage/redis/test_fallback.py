@@ -49,7 +49,7 @@ async def test_then_one_finds_out_whether_it_is_back(monkeypatch: pytest.MonkeyP
 
 
 async def test_no_answer_in_time_is_a_failure(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(fallback, "_LONGEST", 0.01)
+    monkeypatch.setattr(fallback, "_MAX_SECONDS", 0.01)
     shared = RedisWithFallback("counts")
     assert await shared.call(asyncio.Event().wait) is None
     assert shared.fallbacks == 1

@@ -113,8 +113,8 @@ def _lines(path: Path) -> Iterator[bytes]:
     except (gzip.BadGzipFile, zlib.error) as error:
         raise BadArchive(f"{path} is damaged, or no backup: {error}") from None
     try:
-        said = json.loads(last)
-        whole = said["documents"] == count and said["sha256"] == digest.hexdigest()
+        trailer = json.loads(last)
+        whole = trailer["documents"] == count and trailer["sha256"] == digest.hexdigest()
     except (ValueError, KeyError, TypeError):
         whole = False
     if not whole:

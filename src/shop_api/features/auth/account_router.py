@@ -35,14 +35,14 @@ async def request_verification(user: CurrentUserDep, email: EmailServiceDep) -> 
 
 @router.put("/users/me/password", status_code=204, responses=problems(*SIGNED_IN, *BODY, WrongPassword, RateLimited))
 async def change_password(
-    given: PasswordChange,
+    body: PasswordChange,
     user: CurrentUserDep,
     token: TokenDep,
     context: AuditContextDep,
     auth: AuthServiceDep,
 ) -> None:
     """Change the caller's password and end all their other sessions. To try it, fill in your password."""
-    current, new = given.current_password, given.new_password.get_secret_value()
+    current, new = body.current_password, body.new_password.get_secret_value()
     await auth.change_password(user, auth.session_of(token), current, new, context)
 
 

@@ -20,7 +20,7 @@ from shop_api.http.dependencies import (
 )
 from shop_api.security.signing_keys.store import SigningKeyStore
 
-_LONGEST_USER_AGENT = 500
+_MAX_USER_AGENT_LENGTH = 500
 
 
 async def _auth(request: Request) -> AuthService:
@@ -59,7 +59,7 @@ CurrentUserDep = Annotated[User, Depends(_current_user)]
 
 async def _client_info(request: Request) -> ClientInfo:
     user_agent = request.headers.get("user-agent")
-    return ClientInfo(await client_address(request), user_agent[:_LONGEST_USER_AGENT] if user_agent else None)
+    return ClientInfo(await client_address(request), user_agent[:_MAX_USER_AGENT_LENGTH] if user_agent else None)
 
 
 ClientInfoDep = Annotated[ClientInfo, Depends(_client_info)]

@@ -24,9 +24,9 @@ async def verify_email(
 
 
 @router.post("/auth/password/reset", status_code=202, responses=problems(*BODY, RateLimited))
-async def request_password_reset(given: ResetRequest, address: AddressDep, email: EmailServiceDep) -> Accepted:
+async def request_password_reset(body: ResetRequest, address: AddressDep, email: EmailServiceDep) -> Accepted:
     """Send a password reset token to a verified e-mail address. The response is the same if no user has it."""
-    await email.ask_reset(given.email, address)
+    await email.ask_reset(body.email, address)
     return _ANSWER
 
 
@@ -34,7 +34,7 @@ async def request_password_reset(given: ResetRequest, address: AddressDep, email
     "/auth/password/reset/confirm", status_code=204, responses=problems(*BODY, InvalidOneTimeToken, RateLimited)
 )
 async def reset_password(
-    given: PasswordReset, address: AddressDep, email: EmailServiceDep, request_id: RequestIdDep
+    body: PasswordReset, address: AddressDep, email: EmailServiceDep, request_id: RequestIdDep
 ) -> None:
     """Set a new password and end all sessions. To try it, fill in the token from the e-mail."""
-    await email.reset(given.token, given.new_password.get_secret_value(), address, request_id)
+    await email.reset(body.token, body.new_password.get_secret_value(), address, request_id)

@@ -93,14 +93,14 @@ def _form(body: bytes) -> dict[str, str]:
     openapi_extra=request_body({JSON: Credentials, FORM: PasswordForm}),
 )
 async def sign_in(
-    given: Annotated[Credentials | PasswordForm, Depends(_credentials)],
+    body: Annotated[Credentials | PasswordForm, Depends(_credentials)],
     client: ClientInfoDep,
     auth: AuthServiceDep,
     response: Response,
 ) -> Tokens:
     """Sign in with username and password, as JSON or as the OAuth2 password form (RFC 6749 §4.3)."""
     response.headers["Cache-Control"] = "no-store"
-    return await auth.sign_in(given.username, given.password.get_secret_value(), client)
+    return await auth.sign_in(body.username, body.password.get_secret_value(), client)
 
 
 @router.post(
@@ -109,7 +109,7 @@ async def sign_in(
     openapi_extra=request_body({JSON: Refresh, FORM: RefreshForm}),
 )
 async def refresh_session(
-    given: Annotated[Refresh | RefreshForm, Depends(_refresh)],
+    body: Annotated[Refresh | RefreshForm, Depends(_refresh)],
     client: ClientInfoDep,
     auth: AuthServiceDep,
     response: Response,
@@ -117,4 +117,4 @@ async def refresh_session(
     """Exchange a refresh token, valid once, for new tokens, as JSON or as the OAuth2 form (RFC 6749 §6). To try it,
     fill in the `refresh_token` of a sign-in."""
     response.headers["Cache-Control"] = "no-store"
-    return await auth.refresh(given.refresh_token, client)
+    return await auth.refresh(body.refresh_token, client)

@@ -27,7 +27,7 @@ SIGN_INS_PER_ADDRESS = "60 per minute"
 REGISTRATIONS_PER_ADDRESS = "30 per minute"
 REGISTRATIONS_PER_ACCOUNT = "10 per 5 minutes"
 # Idle timeout and absolute lifetime of a session.
-IDLE, LONGEST = timedelta(days=30), timedelta(days=180)
+IDLE_TIMEOUT, ABSOLUTE_LIFETIME = timedelta(days=30), timedelta(days=180)
 log = structlog.get_logger()
 
 
@@ -75,7 +75,7 @@ class AuthService:
                 secret_hash=token.secret_hash,
                 created_at=now,
                 last_used_at=now,
-                expires_at=now + IDLE,
+                expires_at=now + IDLE_TIMEOUT,
                 address=client.address,
                 user_agent=client.user_agent,
             )
@@ -100,7 +100,7 @@ class AuthService:
             raise InvalidRefreshToken
         following = token.successor()
         held = session.model_copy(update={"secret_hash": token.secret_hash, **client._asdict()})
-        expires_at = min(now + IDLE, session.created_at + LONGEST)
+        expires_at = min(now + IDLE_TIMEOUT, session.created_at + ABSOLUTE_LIFETIME)
         if not await self._sessions.rotate(held, following.secret_hash, now, expires_at):
             log.warning(
                 "a refresh token was reused: its session has been ended", user_id=user.id, session_id=session.id

@@ -12,7 +12,7 @@ from fastapi import Request
 from fastapi.responses import HTMLResponse
 
 
-def wanted(request: Request) -> bool:
+def accepts_html(request: Request) -> bool:
     """Return whether the client accepts HTML, as browsers do."""
     return "text/html" in ",".join(request.headers.getlist("accept"))
 

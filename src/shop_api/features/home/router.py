@@ -8,7 +8,7 @@ from fastapi import APIRouter, Path, Request, Response
 
 from shop_api.features.home.dependencies import OverviewServiceDep, SettingsDep
 from shop_api.features.home.models import Home, ProblemKind
-from shop_api.features.home.pages import Page, wanted
+from shop_api.features.home.pages import Page, accepts_html
 from shop_api.http.problems import problems
 from shop_api.http.routing import StrictRoute
 from shop_api.kernel.errors import NotFound, ShopError
@@ -33,7 +33,7 @@ async def get_home(
     """Return name, version, state and size of the service: HTML for browsers, JSON for other clients."""
     response.headers["Vary"] = "Accept"
     home = await overview.get()
-    return _home_page(home, _address(request, settings)) if wanted(request) else home
+    return _home_page(home, _address(request, settings)) if accepts_html(request) else home
 
 
 def _address(request: Request, settings: Settings) -> str:
@@ -72,4 +72,4 @@ async def get_problem(
     if kind is None:
         raise NotFound
     problem = ProblemKind(code=code, title=kind.title, status=kind.status, description=kind.description())
-    return _PROBLEM.filled(problem.model_dump()) if wanted(request) else problem
+    return _PROBLEM.filled(problem.model_dump()) if accepts_html(request) else problem

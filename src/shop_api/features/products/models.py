@@ -176,10 +176,10 @@ class Product(ProductOut):
     def is_public(self) -> bool:
         return self.status == "active"
 
-    def changed(self, given: ProductIn, now: datetime) -> "Product":
-        """Return the next version, with all content replaced by `given`."""
+    def changed(self, new: ProductIn, now: datetime) -> "Product":
+        """Return the next version, with all content replaced by `new`."""
         kept = {"product_id": self.product_id, "version": self.version + 1, "created_at": self.created_at}
-        return Product.model_construct(**dict(given) | kept | {"updated_at": now})
+        return Product.model_construct(**dict(new) | kept | {"updated_at": now})
 
     def content(self) -> dict[str, Any]:
         """Return the fields that clients can set, as plain values."""

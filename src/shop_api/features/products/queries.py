@@ -31,62 +31,62 @@ INDEXES = [
 _BANDS = [0] + [m * 10**e for e in range(3, 9) for m in (1, 2, 5)]
 
 
-def select(wanted: ProductFilter, order: str | None = None, tier: int | None = None) -> Selection:
+def select(filters: ProductFilter, order: str | None = None, tier: int | None = None) -> Selection:
     """Return the selection of the documents that match the filter, for sorting by `order`.
 
     With `tier`, only documents whose words all occur in this or a better tier, and not all in better tiers.
     """
-    found = _found(words(wanted.q), tier) if wanted.q is not None else []
-    given = {"brand": wanted.brand, "tags": wanted.tag, "category": wanted.category}
-    equal: list[Document] = [{field: given[field]} for field in _EQUAL if given[field] is not None]
-    status = {"status": wanted.status or "active"}
+    found = _found(words(filters.q), tier) if filters.q is not None else []
+    equalities = {"brand": filters.brand, "tags": filters.tag, "category": filters.category}
+    equal: list[Document] = [{field: equalities[field]} for field in _EQUAL if equalities[field] is not None]
+    status = {"status": filters.status or "active"}
     bounds: Document = {}
-    if wanted.min_price is not None:
-        bounds["$gte"] = wanted.min_price
-    if wanted.max_price is not None:
-        bounds |= portable.at_most(wanted.max_price)
+    if filters.min_price is not None:
+        bounds["$gte"] = filters.min_price
+    if filters.max_price is not None:
+        bounds |= portable.at_most(filters.max_price)
     prices: list[Document] = [{PRICE: bounds}] if bounds else []
     others: list[Document] = []
-    if wanted.currency is not None:
-        others.append({"price.currency": wanted.currency})
-    if wanted.in_stock is not None:
-        others.append({"stock": {"$gt": 0} if wanted.in_stock else 0})
+    if filters.currency is not None:
+        others.append({"price.currency": filters.currency})
+    if filters.in_stock is not None:
+        others.append({"stock": {"$gt": 0} if filters.in_stock else 0})
     if found and not equal:
         return Selection(found[0], [status, *found[1:], *prices, *others], ordered=False)
     walk = {field: value for part in (*equal[:1], status, *prices) for field, value in part.items()}
     return Selection(walk, [*equal[1:], *found, *others], ordered=not prices or order == PRICE)
 
 
-def _found(wanted: list[str], tier: int | None) -> list[Document]:
+def _found(query_words: list[str], tier: int | None) -> list[Document]:
     """Return the conditions that match the words, at `tier` or anywhere. The first one can use the index."""
-    if not wanted:  # only punctuation, which matches no product
+    if not query_words:  # only punctuation, which matches no product
         return [{"words": {"$in": []}}]
     if tier is None:
-        return _within(wanted, TIERS)
-    not_better = [{"$nor": [{"$and": _within(wanted, TIERS[:tier])}]}] if tier else []
-    if len(wanted) > 1:
-        return [*_within(wanted, TIERS[: tier + 1]), *not_better]
-    here = portable.range_of_prefix(term(tier, wanted[0]))
+        return _within(query_words, TIERS)
+    not_better = [{"$nor": [{"$and": _within(query_words, TIERS[:tier])}]}] if tier else []
+    if len(query_words) > 1:
+        return [*_within(query_words, TIERS[: tier + 1]), *not_better]
+    here = portable.range_of_prefix(term(tier, query_words[0]))
     return [*portable.element_within("words", here), *not_better]
 
 
-def _within(wanted: list[str], tiers: tuple[int, ...]) -> list[Document]:
-    *whole, last = wanted
+def _within(query_words: list[str], tiers: tuple[int, ...]) -> list[Document]:
+    *whole, last = query_words
     begun = [{"words": {"$elemMatch": portable.range_of_prefix(term(tier, last))}} for tier in tiers]
     whole.sort(key=len, reverse=True)  # the longest is likely to be the rarest
     return [*({"words": {"$in": [term(tier, word) for tier in tiers]}} for word in whole), {"$or": begun}]
 
 
-def facets(wanted: ProductFilter, most: int) -> list[Document]:
-    """Return one aggregation that counts all facets, with at most `most` values of each."""
+def facets(filters: ProductFilter, limit: int) -> list[Document]:
+    """Return one aggregation that counts all facets, with at limit `most` values of each."""
     return [
-        *select(wanted).stages(),
+        *select(filters).stages(),
         {
             "$facet": {
                 "total": [{"$count": "count"}],
-                "categories": _counts("$category", most),
-                "brands": _counts("$brand", most),
-                "tags": [{"$unwind": "$tags"}, *_counts("$tags", most)],
+                "categories": _counts("$category", limit),
+                "brands": _counts("$brand", limit),
+                "tags": [{"$unwind": "$tags"}, *_counts("$tags", limit)],
                 "price_bands": [
                     {
                         "$group": {
@@ -101,12 +101,12 @@ def facets(wanted: ProductFilter, most: int) -> list[Document]:
     ]
 
 
-def _counts(value: str, most: int) -> list[Document]:
+def _counts(value: str, limit: int) -> list[Document]:
     return [
         {"$match": {value[1:]: {"$ne": None}}},
         {"$group": {"_id": value, "count": {"$sum": 1}}},
         {"$sort": {"count": -1, "_id": 1}},
-        {"$limit": most},
+        {"$limit": limit},
     ]
 
 

@@ -47,8 +47,8 @@ _SORTS = {
 }
 # Excludes `words`, which only queries need, from results.
 _VISIBLE: Document = {"words": 0}
-_MOST_FACETS = 100
-_MOST_COUNTED = 10_000
+_MAX_FACETS = 100
+_MAX_COUNTED = 10_000
 _COUNTING_TIMEOUT = 1.0
 
 
@@ -87,14 +87,14 @@ class ProductRepository:
 
     async def count(self, query: ProductFilter) -> int | None:
         """Return the number of matching products, at most 10,000, or None if counting takes longer than a second."""
-        return await keyset.count(self._products, queries.select(query), _MOST_COUNTED, _COUNTING_TIMEOUT)
+        return await keyset.count(self._products, queries.select(query), _MAX_COUNTED, _COUNTING_TIMEOUT)
 
     async def size(self) -> int:
         """Return the approximate number of products from collection metadata, without a scan."""
         return await self._products.estimated_document_count()
 
-    async def facets(self, wanted: ProductFilter) -> Facets:
-        [counted] = await mongo.aggregate(self._products, queries.facets(wanted, _MOST_FACETS))
+    async def facets(self, filters: ProductFilter) -> Facets:
+        [counted] = await mongo.aggregate(self._products, queries.facets(filters, _MAX_FACETS))
         above = dict(queries.bands())
         return Facets.model_validate(
             {

@@ -58,10 +58,10 @@ async def list_products(
 @router.get("/facets", responses=_PUBLIC_LIST, openapi_extra=PUBLIC)
 @cacheable(cache_tags.ALL)
 async def count_facets(
-    wanted: Annotated[ProductFilter, Query()], lookup_caller: CallerLookupDep, products: ProductServiceDep
+    filters: Annotated[ProductFilter, Query()], lookup_caller: CallerLookupDep, products: ProductServiceDep
 ) -> Facets:
     """Count products by category, brand, tag and price band, with the same filters as the list."""
-    return await products.facets(wanted, lookup_caller)
+    return await products.facets(filters, lookup_caller)
 
 
 @router.get(
@@ -85,10 +85,10 @@ async def get_product(
 )
 @body_limit(_MAX_BODY_BYTES)
 async def add_product(
-    given: ProductIn, caller: _Editor, new_id: NewIdDep, products: ProductServiceDep, response: Response
+    body: ProductIn, caller: _Editor, new_id: NewIdDep, products: ProductServiceDep, response: Response
 ) -> ProductOut:
     """Add a product. Generates an id if `product_id` is absent."""
-    product = await products.add(given, new_id)
+    product = await products.add(body, new_id)
     response.headers["Location"] = f"/products/{product.product_id}"
     return _answer(response, product)
 

@@ -71,18 +71,18 @@ class ProductService:
         """Return the approximate number of products of any status."""
         return await self._products.size()
 
-    async def facets(self, wanted: ProductFilter, lookup_caller: CallerLookup) -> Facets:
-        await _check_filter(wanted, lookup_caller)
-        return await self._products.facets(wanted)
+    async def facets(self, filters: ProductFilter, lookup_caller: CallerLookup) -> Facets:
+        await _check_filter(filters, lookup_caller)
+        return await self._products.facets(filters)
 
-    async def add(self, given: ProductIn, new_id: str | None = None) -> Product:
+    async def add(self, body: ProductIn, new_id: str | None = None) -> Product:
         """Add a product, with a generated id if it has none. Raises DuplicateProduct if the id is taken. Repeated
         calls with the same `new_id` (a UUID) add one product."""
         new_id = new_id or str(uuid7())
         now = self._clock()
         product = Product(
-            **given.model_dump(exclude={"product_id"}),
-            product_id=given.product_id or new_id,
+            **body.model_dump(exclude={"product_id"}),
+            product_id=body.product_id or new_id,
             version=first_version(now),
             created_at=now,
             updated_at=now,
@@ -160,18 +160,18 @@ class ProductService:
         return product
 
 
-async def _check_filter(wanted: ProductFilter, lookup_caller: CallerLookup) -> None:
-    if wanted.status is not None:
+async def _check_filter(filters: ProductFilter, lookup_caller: CallerLookup) -> None:
+    if filters.status is not None:
         caller = await lookup_caller()
         if not (caller and caller.may(PRODUCTS_READ_UNPUBLISHED)):
             raise Forbidden("Only an admin can filter by status.") if caller else Unauthenticated
-    if wanted.min_price is not None and wanted.max_price is not None and wanted.min_price > wanted.max_price:
+    if filters.min_price is not None and filters.max_price is not None and filters.min_price > filters.max_price:
         message = "must not be above max_price"
         raise InvalidRequest([FieldError(("query", "min_price"), "empty_range", message)])
 
 
-def _check_id(product_id: str, given: str | None) -> None:
-    if given is not None and given != product_id:
+def _check_id(product_id: str, body: str | None) -> None:
+    if body is not None and body != product_id:
         message = "must be the one in the path, or absent"
         raise InvalidRequest([FieldError(("body", "product_id"), "different_id", message)])
 

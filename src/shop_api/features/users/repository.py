@@ -52,7 +52,7 @@ USERS = CollectionSpec(
 # created at start-up, because a transaction cannot create a collection.
 GUARDS = CollectionSpec(name="guards", documents=({"_id": "admins", "changes": 0},))
 # One more session ends the oldest.
-_MOST_SESSIONS = 100
+_MAX_SESSIONS = 100
 _ACTIVE_ADMIN = {"role": "admin", "disabled": False}
 _SORTS = {
     "newest": keyset.Sort("created_at", -1),
@@ -137,7 +137,7 @@ class UserRepository:
         been deleted or disabled: such a change also ends a sign-in that is still in progress."""
         as_checked = {"password_hash": user.password_hash, "disabled": False}
         return await portable.compare_and_push(
-            self._users, user.id, as_checked, "sessions", session_id, limit=_MOST_SESSIONS
+            self._users, user.id, as_checked, "sessions", session_id, limit=_MAX_SESSIONS
         )
 
     async def end_session(self, user_id: str, session_id: str) -> bool:

@@ -33,9 +33,9 @@ async def write(collection: Collection, new: Sequence[Document], changed: Sequen
     if done["writeConcernErrors"] or not {_DUPLICATE_KEY, _REPLACED_BY_NOTHING}.issuperset(refused.values()):
         raise BulkWriteError(done)
     documents = [*new, *changed]
-    beaten = {documents[index]["_id"] for index in refused}
-    replaced = [document for document in changed if document["_id"] not in beaten]
-    return beaten if done["nMatched"] == len(replaced) else beaten | await _not_stored(collection, replaced)
+    conflicts = {documents[index]["_id"] for index in refused}
+    replaced = [document for document in changed if document["_id"] not in conflicts]
+    return conflicts if done["nMatched"] == len(replaced) else conflicts | await _not_stored(collection, replaced)
 
 
 def _replacement(document: Document) -> UpdateOne:

@@ -92,8 +92,8 @@ async def open_database(
     """Open the database `name` with journaled majority writes, and close the client after the block.
 
     `listeners` receive the driver's events (pymongo.monitoring). Options in the URL override the defaults here."""
-    said = mongo_url.options(url)
-    options = {option: value for option, value in _OPTIONS.items() if option.lower() not in said}
+    url_options = mongo_url.options(url)
+    options = {option: value for option, value in _OPTIONS.items() if option.lower() not in url_options}
     if driver == "motor":
         # Motor reads this when imported. Its default is five threads per core; while the database hangs, operations
         # would queue for a thread before their time-outs begin.

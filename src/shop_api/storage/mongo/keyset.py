@@ -88,11 +88,11 @@ def parts(selection: Selection, sort: Sort, after: Key | None) -> list[Selection
     ]
 
 
-async def count(collection: Collection, selection: Selection, most: int, seconds: float) -> int | None:
-    """Count the documents, up to `most`. Return None if that takes longer than `seconds`."""
+async def count(collection: Collection, selection: Selection, limit: int, seconds: float) -> int | None:
+    """Count the documents, up to `limit`. Return None if that takes longer than `seconds`."""
     try:
         with pymongo.timeout(seconds):
-            counted = await mongo.aggregate(collection, [*selection.stages(), {"$limit": most}, {"$count": "found"}])
+            counted = await mongo.aggregate(collection, [*selection.stages(), {"$limit": limit}, {"$count": "found"}])
     except mongo.PyMongoError as error:
         if not error.timeout:
             raise

@@ -15,7 +15,7 @@ log = structlog.get_logger()
 # Seconds that the circuit stays open after a failure, so that not every request waits for a time-out.
 _PAUSE = 1.0
 # Seconds for one call in all: with several servers, one failure may follow another.
-_LONGEST = 2.0
+_MAX_SECONDS = 2.0
 
 
 class RedisWithFallback:
@@ -35,7 +35,7 @@ class RedisWithFallback:
             if self._again_at:  # half-open: one call probes Redis, the others do not wait
                 self._again_at = now + _PAUSE
             try:
-                async with asyncio.timeout(_LONGEST):
+                async with asyncio.timeout(_MAX_SECONDS):
                     answer = await question()
             except (self._failure, TimeoutError) as error:
                 self._again_at = time.monotonic() + _PAUSE

@@ -82,7 +82,7 @@ class Candidate(NamedTuple):
 
     number: int
     product_id: str
-    given: ProductIn
+    product: ProductIn
 
 
 class Batch(NamedTuple):
@@ -103,7 +103,7 @@ class Products(Protocol):
 class DryRunRepository:
     """Stores nothing in the database, but returns the last 10,000 written products as if they were stored."""
 
-    _MOST = 10_000
+    _MAX_REMEMBERED = 10_000
 
     def __init__(self, products: ProductRepository) -> None:
         self._products = products
@@ -115,7 +115,7 @@ class DryRunRepository:
 
     async def put_many(self, new: Sequence[Product], changed: Sequence[Product]) -> set[str]:
         self._written |= {product.product_id: product for product in (*new, *changed)}
-        for id_ in list(self._written)[: -self._MOST]:
+        for id_ in list(self._written)[: -self._MAX_REMEMBERED]:
             del self._written[id_]
         return set()
 
@@ -146,20 +146,20 @@ class Importer:
                 batch.rejected.append(Rejected(row.number, "", row.problem))
                 continue
             try:
-                given = self._mapping.product(row.values)
+                product = self._mapping.product(row.values)
             except InvalidRow as error:
                 batch.rejected.append(Rejected(row.number, self._mapping.id_in(row.values), str(error)))
             else:
-                batch.candidates.append(Candidate(row.number, given.product_id or str(uuid7()), given))
+                batch.candidates.append(Candidate(row.number, product.product_id or str(uuid7()), product))
         return batch if batch.candidates or batch.rejected else None
 
     async def _store(self, batch: Batch) -> None:
         for rejected in batch.rejected:
             self._reject(rejected)
         for candidates in _split_duplicate_ids(batch.candidates):
-            beaten = await self._put(candidates)
+            conflicts = await self._put(candidates)
             # A concurrent write changed these between read and write: retry once on top of that change.
-            for id_ in await self._put({id_: candidates[id_] for id_ in beaten}):
+            for id_ in await self._put({id_: candidates[id_] for id_ in conflicts}):
                 reason = "was changed by others twice during the import; import it again"
                 self._reject(Rejected(candidates[id_].number, id_, reason))
 
@@ -182,17 +182,17 @@ class Importer:
                 new.append(after)
             elif not before.has_same_content(after.content()):
                 changed.append(after)
-        beaten = await self._products.put_many(new, changed)
-        self.result.created += sum(product.product_id not in beaten for product in new)
-        self.result.updated += sum(product.product_id not in beaten for product in changed)
+        conflicts = await self._products.put_many(new, changed)
+        self.result.created += sum(product.product_id not in conflicts for product in new)
+        self.result.updated += sum(product.product_id not in conflicts for product in changed)
         self.result.unchanged += len(candidates) - len(new) - len(changed)
-        self.result.without_id += sum(candidate.given.product_id is None for candidate in candidates.values())
-        return beaten
+        self.result.without_id += sum(candidate.product.product_id is None for candidate in candidates.values())
+        return conflicts
 
 
 def _next(candidate: Candidate, before: Product | None, now: datetime) -> Product:
     return Product.model_construct(
-        **dict(candidate.given)
+        **dict(candidate.product)
         | {
             "product_id": candidate.product_id,
             "version": before.version + 1 if before else first_version(now),

@@ -23,10 +23,10 @@ class MappingError(Exception):
     """The mapping is invalid for every row. The message gives the reason."""
 
 
-def parse_assignments(given: Iterable[str]) -> dict[str, str]:
+def parse_assignments(value: Iterable[str]) -> dict[str, str]:
     """Parse `["name=title"]` into a dict. Raises MappingError for a missing `=` or a repeated field."""
     assignments: dict[str, str] = {}
-    for text in given:
+    for text in value:
         field, _, value = text.partition("=")
         if not field or not value:
             raise MappingError(f"{text!r} is not of the form field=value")
@@ -95,8 +95,8 @@ class RowMapping:
 
     def id_in(self, row: Mapping[str, Any]) -> str:
         """Return the product id of `row` as written in the file, or an empty string if it has none."""
-        given = _find(row, self._columns.get("product_id", "product_id"))
-        return "" if given is None else str(given)
+        value = _find(row, self._columns.get("product_id", "product_id"))
+        return "" if value is None else str(value)
 
 
 def _near(name: str, known: Iterable[str]) -> str:

@@ -60,9 +60,9 @@ class RowFile:
         return self._file.tell() if self._file.seekable() else 0
 
 
-def format_of(path: Path, given: Format | None = None) -> Format:
-    """Return `given`, or else the format for the suffix of `path`. Raises UnreadableFile if the suffix is unknown."""
-    if found := given or FORMATS.get(path.suffix.lower()):
+def format_of(path: Path, text: Format | None = None) -> Format:
+    """Return `text`, or else the format for the suffix of `path`. Raises UnreadableFile if the suffix is unknown."""
+    if found := text or FORMATS.get(path.suffix.lower()):
         return found
     raise UnreadableFile(f"{path} is in no known format: name it {', '.join(FORMATS)}, or give --format")
 
