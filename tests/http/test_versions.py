@@ -81,7 +81,9 @@ class TestAUserWhoComesBack:
 
 
 async def registered(shop) -> User:
-    user: User = await shop.users.register(Registration(username="mallory", password=SecretStr(PASSWORD)), None)
+    user: User = await shop.users.register(
+        Registration(username="mallory", password=SecretStr(PASSWORD)), None, AuditContext.of_process("test")
+    )
     return user
 
 

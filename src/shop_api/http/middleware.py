@@ -54,9 +54,9 @@ def _preflight(headers: Headers, scope: Scope) -> Response:
         "Access-Control-Max-Age": "600",
         "Vary": "Access-Control-Request-Method, Access-Control-Request-Headers",
     }
-    if wanted := headers.get("access-control-request-headers"):
+    if requested := headers.get("access-control-request-headers"):
         # Any: a token is the only credential, and it is no cookie that a page could abuse.
-        allowed["Access-Control-Allow-Headers"] = wanted
+        allowed["Access-Control-Allow-Headers"] = requested
     return Response(status_code=200, headers=allowed)
 
 

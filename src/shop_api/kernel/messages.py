@@ -46,18 +46,18 @@ def in_words(error: Mapping[str, Any]) -> str:
             return _WORDS.get(kind) or _PREFIX.sub("", error["msg"])
 
 
-def place(loc: Sequence[str | int], given: object) -> tuple[str | int, ...]:
-    """Return the path into `given` that pydantic's `loc` describes, without the parts that are not keys or indexes,
+def place(loc: Sequence[str | int], value: object) -> tuple[str | int, ...]:
+    """Return the path into `value` that pydantic's `loc` describes, without the parts that are not keys or indexes,
     such as the members of a union."""
     path: list[str | int] = []
     for part in loc:
-        match given:
-            case dict() if part in given:
-                given = given[part]
-            case list() if isinstance(part, int) and part < len(given):
-                given = given[part]
+        match value:
+            case dict() if part in value:
+                value = value[part]
+            case list() if isinstance(part, int) and part < len(value):
+                value = value[part]
             case dict() if part == loc[-1] and part != "[key]":  # a missing field
-                given = None
+                value = None
             case _:
                 continue
         path.append(part)

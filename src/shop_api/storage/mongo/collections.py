@@ -105,11 +105,11 @@ async def plan_indexes(
     With `adopt`, existing declared indexes count as created by the service."""
     existing = await database[spec.name].index_information()
     same = {name: _identity(index["key"], index) for name, index in existing.items()}
-    wanted = {str(model.document["name"]): model for model in spec.indexes}
-    missing = [model for model in wanted.values() if _identity_of(model) not in same.values()]
+    declared_indexes = {str(model.document["name"]): model for model in spec.indexes}
+    missing = [model for model in declared_indexes.values() if _identity_of(model) not in same.values()]
     replaced = {str(model.document["name"]) for model in missing}
-    drop = [name for name in existing if name in ours and (name in replaced or name not in wanted)]
-    kept = {name for name in existing if name in wanted and (adopt or name in ours)}
+    drop = [name for name in existing if name in ours and (name in replaced or name not in declared_indexes)]
+    kept = {name for name in existing if name in declared_indexes and (adopt or name in ours)}
     # A conflicting index of another owner makes the creation fail, and must not count as ours afterwards.
     created = {name for name in replaced if name not in existing or name in ours}
     return IndexPlan(missing, drop, kept | created)
@@ -121,8 +121,8 @@ def _identity_of(model: IndexModel) -> tuple[Any, ...]:
 
 def _identity(key: Iterable[tuple[str, Any]], options: Mapping[str, Any]) -> tuple[Any, ...]:
     """Return the identity of an index, independent of its name."""
-    given = {name: options[name] for name in _INDEX_OPTIONS if name in options and options[name] is not False}
-    return list(key), given
+    set_options = {name: options[name] for name in _INDEX_OPTIONS if name in options and options[name] is not False}
+    return list(key), set_options
 
 
 async def apply_indexes(database: Database, spec: CollectionSpec, plan: IndexPlan) -> None:
