@@ -42,7 +42,7 @@ async def echo(scope, receive, send) -> None:
 @asynccontextmanager
 async def serving(requests: Requests) -> AsyncIterator[int]:
     """The port of an instance with two places."""
-    bodies_read = RequestBodyMiddleware(ConcurrencyLimitMiddleware(echo, most=2), [])
+    bodies_read = RequestBodyMiddleware(ConcurrencyLimitMiddleware(echo, limit=2), [])
     app = RequestContextMiddleware(CorsMiddleware(UnroutedMiddleware(bodies_read), [PAGE]), requests, Draining())
     port = free_port()
     server = uvicorn.Server(
