@@ -1,5 +1,5 @@
-"""The shared HTTP cache: public reads at the price of a dictionary, never older than one second.
+"""The shared HTTP cache: serves public reads from memory or Redis, at most one second old unless MongoDB is down.
 
-`marking` says which routes take part, `middleware` speaks ASGI, `cache` decides, `memory` and `redis` hold, and
-`follower` learns of changes that were made elsewhere. Terms are those of RFC 9111 and RFC 9211.
+`marking` selects the routes, `middleware` is the ASGI layer, `cache` runs the fills, `memory` and `redis` store
+responses, and `follower` reads the changes made elsewhere. Terms are those of RFC 9111 and RFC 9211.
 """

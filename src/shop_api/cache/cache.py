@@ -1,7 +1,8 @@
-"""What is answered from where: memory, then Redis, then the one fill that all others wait for.
+"""Single-flight fills: each looks in Redis and, on a miss, calls the application.
 
-The promises are those of docs/decisions/0003. Every entry carries the time at which the read that made it began;
-a change fences what was read before it, in the memory by the flights it marks and in Redis by tokens.
+The middleware reads memory before it starts a fill. docs/decisions/0003 states the guarantees. Every stored response
+carries the time at which its read began. A change fences earlier reads: it marks the running fills, whose responses
+are then not stored, and replaces the tokens in Redis.
 """
 
 import asyncio
@@ -17,13 +18,14 @@ from shop_api.cache.response import CachedResponse, Key
 from shop_api.kernel.errors import DatabaseUnavailable
 
 LIFE = 1.0
-"""Seconds for which an answer may be given after the read that made it began: the bound of staleness."""
+"""Seconds for which a response may be served after its read began: the bound on staleness."""
 STALE_IF_ERROR = 30.0
-"""Seconds for which Redis may answer in place of a database that does not, after the last moment up to which all
-changes are known here."""
-# After the database did not answer. Longer than an operation takes to give up, so that one at a time finds out.
+"""Seconds after `HttpCache.seen_through` for which a response from Redis may replace one from a database that does
+not answer (RFC 5861)."""
+# Seconds for which stored responses are served without querying a database that did not answer. Longer than the
+# timeout of a database operation, so that not every request waits for it.
 _SPARED = 6.0
-# Answers that may be kept and given to everyone.
+# Statuses of responses that may be stored and served to everyone.
 _SHARED = frozenset({200, 404})
 _UNAVAILABLE = b'"%s"' % DatabaseUnavailable.code.encode()
 
@@ -33,13 +35,13 @@ Load = Callable[[], Awaitable[CachedResponse]]
 class FetchedResponse(NamedTuple):
     response: CachedResponse
     born: float
-    """When it was made, by this process's monotonic clock."""
+    """Start of its age, by this process's monotonic clock."""
     status: bytes
-    """The members of Cache-Status (RFC 9211)."""
+    """The parameters of Cache-Status (RFC 9211)."""
 
 
 class Fill:
-    """One fill under way."""
+    """A running fill. Requests join it within one second of its start, unless a change has fenced it."""
 
     __slots__ = ("fenced", "started", "tags", "task")
 
@@ -56,38 +58,41 @@ class HttpCache:
         self.redis = redis
         self.counters = counters
         self.seen_through = float("-inf")
-        """All changes acknowledged before this moment, wherever they were made, have been taken into account."""
+        """All changes acknowledged before this moment, on any instance, are known and applied (monotonic time)."""
         self._gone_until = float("-inf")
-        """Until then it is taken for granted that the database does not answer."""
+        """Until this moment the database is assumed not to answer (monotonic time)."""
         self._fills: dict[Key, Fill] = {}
         self._fenceable: dict[str, set[Fill]] = {}
 
     async def fetch(
         self, key: Key, tags: tuple[str, ...], route: object, load: Load, *, fresh: bool = False
     ) -> FetchedResponse:
-        """The answer from Redis or, if it is not there or has to be `fresh`, from `load`, which runs once for all who
-        ask meanwhile."""
+        """Return the response from Redis, or from `load` if Redis has none or `fresh` is set.
+
+        A request joins a running fill for `key` that is not fenced and started less than a second ago; a `fresh` one
+        starts its own. If a fill ends in anything but a 200 or 404, each request that joined calls its own `load`.
+        """
         fill = None if fresh else self._fills.get(key)
         if fill is None or fill.fenced or time.monotonic() >= fill.started + LIFE:
             fill = self._start_fill(key, tags, route, load, fresh)
             return await asyncio.shield(fill.task)
         self.counters.waits += 1
-        with suppress(Exception):  # its own request is told of it
+        with suppress(Exception):  # raised to the request that started the fill
             fetched = await asyncio.shield(fill.task)
             if fetched.response.status in _SHARED:
                 return fetched._replace(status=b"fwd=uri-miss; collapsed")
-        # Why it failed may have to do with the one request that it was made for.
+        # The cause may lie in the request that started the fill.
         return FetchedResponse(await load(), time.monotonic(), b"fwd=uri-miss")
 
     async def invalidate(self, tags: Collection[str]) -> None:
-        """To be awaited after a change was committed and before it is acknowledged."""
+        """Invalidate `tags` in memory and Redis. Await after a change is committed, before it is acknowledged."""
         self.counters.invalidations += 1
         self.forget(tags)
         await self.redis.invalidate(tags)
-        self.forget(tags)  # what was found in Redis while it did not know yet
+        self.forget(tags)  # responses read from Redis before its tokens were replaced
 
     def clear(self) -> None:
-        """Gives up all that is held, here and in Redis: changes may have been missed."""
+        """Invalidate every response in memory and Redis, because changes may have been missed."""
         for fill in self._fills.values():
             fill.fenced = True
         self._fills.clear()
@@ -95,7 +100,7 @@ class HttpCache:
         self.redis.distrust("changes may have been missed")
 
     def forget(self, tags: Collection[str]) -> None:
-        """What this process has read so far is not given to anybody who asks from now on."""
+        """Drop the responses with these tags from memory, and fence the running fills for them."""
         self.memory.invalidate(tags)
         for tag in tags:
             for fill in self._fenceable.get(tag, ()):
@@ -118,9 +123,10 @@ class HttpCache:
             if not self._fenceable[tag]:
                 del self._fenceable[tag]
         if not fill.task.cancelled():
-            fill.task.exception()  # those who wait have it; they may all be gone
+            fill.task.exception()  # marks it as retrieved: no request may be left to receive it
 
     async def _run_fill(self, fill: Fill, key: Key, route: object, load: Load, fresh: bool) -> FetchedResponse:
+        # Redis is trusted only while changes are known up to less than a second ago.
         behind = fill.started >= self.seen_through + LIFE
         write_token, stored = await self.redis.lookup(key, fill.tags)
         stale = None
@@ -129,7 +135,7 @@ class HttpCache:
             fetched = FetchedResponse(response, time.monotonic() - age, b"hit; detail=redis")
             if not behind:
                 self.counters.redis_hits += 1
-                # Whoever made a change may have failed to tell Redis; what this process knows of goes only so far.
+                # A writer may have failed to replace tokens; changes are known only up to `seen_through`.
                 expires = min(fill.started, self.seen_through) + LIFE
                 self._keep(fill, key, Entry(response, fill.tags, route, fetched.born, expires))
                 return fetched

@@ -1,4 +1,4 @@
-"""What the cache has done since the process began."""
+"""Counts of cache events since the process started."""
 
 from dataclasses import dataclass
 
@@ -8,14 +8,14 @@ class Counters:
     memory_hits: int = 0
     redis_hits: int = 0
     misses: int = 0
-    """Answers that neither tier had."""
+    """Requests that neither tier could serve."""
     fills: int = 0
-    """How often an answer was made: one for all who waited for it."""
+    """Fills that called the application, each for all requests that waited for it."""
     waits: int = 0
-    """Requests that waited for the fill of another one."""
+    """Requests that joined a fill started by another request."""
     bypasses: int = 0
-    """Requests whose answer was made for them alone."""
+    """Requests with a token that got a response of their own."""
     invalidations: int = 0
     redis_failures: int = 0
     epochs: int = 0
-    """How often all that Redis held was given up."""
+    """Epochs started, each of which invalidates every response in Redis."""

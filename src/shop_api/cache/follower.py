@@ -1,5 +1,5 @@
-"""Learns of every change to the followed collections, whoever made it - another instance, the import command, a
-shell - and invalidates for it here and in Redis."""
+"""Reads every change to the followed collections from the change stream - made by another instance, the import
+command or a shell - and invalidates its tags in memory and Redis."""
 
 import asyncio
 import time
@@ -14,14 +14,15 @@ from shop_api.kernel import tasks
 from shop_api.storage.mongo import client as mongo
 from shop_api.storage.mongo.client import Change, Changes, Database, PyMongoError
 
-# So often it asks how far it is when changes leave no pause in which it would be sure to have seen all.
+# Lag of `seen_through` at which the server's operation time is requested: a steady flow of changes leaves no empty
+# reply, which would prove that all have been read.
 _ASK_SECONDS = 0.2
-# When it is so far behind, as beside an import, it gives up all that is held instead of following each change.
+# Lag, as during an import, at which the cache is cleared instead of applying each change.
 _BEHIND_SECONDS = 3.0
 _PAUSE_SECONDS = 0.5
 
 TagsOf = Callable[[str], Sequence[str]]
-"""The tags that a change of the document with this id concerns."""
+"""Maps the id of a changed document to the tags to invalidate."""
 log = structlog.get_logger()
 
 
@@ -31,12 +32,12 @@ class _FarBehind(Exception):
 
 @asynccontextmanager
 async def following(cache: HttpCache, database: Database, tags_of: Mapping[str, TagsOf]) -> AsyncIterator[None]:
-    """Keeps `cache` true to the collections that `tags_of` names, and in touch with Redis, until the end of the
-    block."""
+    """Apply changes to the collections in `tags_of` to `cache`, and keep its Redis tier usable, until the block
+    ends."""
     follower = Follower(cache, database, tags_of)
 
     async def trust() -> None:
-        await follower.opened.wait()  # nothing counts before
+        await follower.opened.wait()  # changes before this are unknown
         await cache.redis.keep_trusted()
 
     under_way = [asyncio.create_task(follower.run()), asyncio.create_task(trust())]
@@ -48,7 +49,7 @@ async def following(cache: HttpCache, database: Database, tags_of: Mapping[str, 
 
 
 class Follower:
-    """Says in `cache.seen_through` how far it has come."""
+    """Applies the change stream to the cache and advances `cache.seen_through`."""
 
     def __init__(self, cache: HttpCache, database: Database, tags_of: Mapping[str, TagsOf]) -> None:
         self._cache = cache
@@ -62,14 +63,17 @@ class Follower:
         self._mark: tuple[Any, float] | None = None
 
     async def run(self) -> None:
-        """Until it is cancelled. After a failure it goes on where it was; where that is not possible, it gives up all
-        that is held and begins anew."""
+        """Follow changes until cancelled.
+
+        If MongoDB is unavailable, resume at the last position. After any other failure, clear the cache and start
+        from now.
+        """
         position = None
         while True:
             try:
                 async with mongo.watch(self._database, list(self._tags_of), position) as changes:
                     await self._follow(changes, anew=position is None)
-            except Exception as error:  # whatever it is, it must not end here unseen
+            except Exception as error:  # any failure is logged and retried: this task must not end
                 lasting = not (isinstance(error, PyMongoError) and mongo.unavailable(error))
                 position = None if lasting else self._position
                 log.warning("changes are not being followed", reason=f"{type(error).__name__}: {error}"[:300])
@@ -79,7 +83,7 @@ class Follower:
         while True:
             asked = time.monotonic()
             change = await changes.next()
-            if anew:  # only now is it open: what was held before may have missed something
+            if anew:  # the stream is open only now: earlier responses may have missed a change
                 self._cache.clear()
                 self.opened.set()
                 anew = False
@@ -105,7 +109,7 @@ class Follower:
             self._mark = (await mongo.current_operation_time(self._database), now)
 
     def _apply(self, through: float) -> None:
-        """Invalidates for what has changed; after that, all before `through` has been taken into account."""
+        """Invalidate the tags changed so far, then set `cache.seen_through` to `through`."""
         self._seen_through = through
         if self._applying is None or self._applying.done():
             self._applying = asyncio.create_task(self._apply_all())

@@ -1,4 +1,4 @@
-"""How a route takes part: by its decorator `@cacheable("product:{product_id}")`."""
+"""The decorator that makes a route cacheable, as in `@cacheable("product:{product_id}")`."""
 
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -11,10 +11,10 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def cacheable(*tags: str) -> Callable[[F], F]:
-    """Marks the handler of a GET route whose answer to somebody without a token may be kept and given to everyone,
-    until one of `tags` is invalidated. Names in braces stand for parameters of the path.
+    """Mark the handler of a GET route as cacheable: its response to a request without a token is stored and served to
+    everyone until one of `tags` is invalidated. Names in braces are path parameters.
 
-    The tags are known before the answer is made, so that a change in the meantime is not missed. They are sent as
+    The tags are known before the response is made, so a change in the meantime can fence it. They are sent as
     Surrogate-Key, by which CDNs purge.
     """
 
@@ -27,18 +27,18 @@ def cacheable(*tags: str) -> Callable[[F], F]:
 
 class CacheableRoute(NamedTuple):
     path: str
-    """With its parameters in braces, as in the routes of the framework."""
+    """The path template, with parameters in braces."""
     pattern: re.Pattern[str]
     tags: tuple[str, ...]
 
     def tags_of(self, path: str) -> tuple[str, ...] | None:
-        """The tags of the answer at `path`; None if this is not its route."""
+        """Return the tags of the response at `path`, or None if this route does not match it."""
         found = self.pattern.match(path)
         return tuple(tag.format_map(found.groupdict()) for tag in self.tags) if found else None
 
 
 def cacheable_routes(routes: Sequence[BaseRoute]) -> Iterator[CacheableRoute]:
-    """Those that are marked, in the order in which they are tried."""
+    """Yield the cacheable routes in matching order."""
     for route in iter_route_contexts(routes):
         tags = getattr(route.endpoint, "cache_tags", None)
         if tags and route.path:

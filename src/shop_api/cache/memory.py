@@ -1,4 +1,4 @@
-"""The tier in this process: answers ready to send, bounded in bytes, each for about a second."""
+"""The tier in this process's memory: responses ready to send, each for at most one second, bounded in bytes."""
 
 from collections import OrderedDict, deque
 from collections.abc import Iterable
@@ -6,14 +6,14 @@ from collections.abc import Iterable
 from shop_api.cache.response import CachedResponse, Key, without_content
 from shop_api.http.hit import Headers
 
-# What Python needs around the bytes of one answer, measured with tracemalloc in tests/cache/test_memory.py.
+# Memory per entry besides its body, measured with tracemalloc in tests/cache/test_memory.py.
 OVERHEAD_BYTES = 2_600
-# Of a key; so much is in the above.
+# Key size that OVERHEAD_BYTES includes.
 _USUAL_KEY_BYTES = 100
 
 
 class Entry:
-    """A stored answer with the headers it goes out with."""
+    """A stored response and the headers to send with it."""
 
     __slots__ = (
         "_age",
@@ -47,7 +47,7 @@ class Entry:
         self._bodiless: Headers = []
 
     def headers(self, now: float, *, bodiless: bool = False) -> Headers:
-        """Those of a hit in this tier, of a 304 without those about the content; not to be changed."""
+        """Return the headers of a hit; if `bodiless`, those of a 304. Callers must not modify the list."""
         age = int(now - self.born)
         if age != self._age:
             self._age = age
@@ -58,7 +58,7 @@ class Entry:
 
 
 class MemoryTier:
-    """Entries by key, the least recently used ones given up first when they take more than `max_bytes`."""
+    """Entries by key; beyond `max_bytes` in total, the least recently used ones are evicted."""
 
     def __init__(self, max_bytes: int) -> None:
         self.max_bytes = max_bytes
@@ -103,7 +103,7 @@ class MemoryTier:
         self.bytes = 0
 
     def _drop_expired(self, now: float) -> None:
-        # Nearly in order, since all live about as long.
+        # Expiries are nearly in order, since all entries have about the same TTL.
         while self._expiries and self._expiries[0][0] <= now:
             _, key = self._expiries.popleft()
             entry = self._entries.get(key)

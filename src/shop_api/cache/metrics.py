@@ -1,4 +1,4 @@
-"""What the cache has counted of itself, as metrics."""
+"""Prometheus metrics of the cache."""
 
 from collections.abc import Iterator
 
@@ -9,7 +9,7 @@ from shop_api.cache.cache import HttpCache
 
 
 class CacheFigures(Collector):
-    """The tiers of the cache. Nothing is counted for this: an answer out of memory pays for one counter, its own."""
+    """Exports the cache's own counters at each scrape, so a hit in memory increments only one counter."""
 
     def __init__(self, cache: HttpCache) -> None:
         self._cache = cache
@@ -18,7 +18,7 @@ class CacheFigures(Collector):
         counters, memory = self._cache.counters, self._cache.memory
         requests = CounterMetricFamily(
             "shop_cache_requests",
-            "Requests for what can be cached, by where the answer was found.",
+            "Requests to cacheable routes, by where the response was found.",
             labels=["result"],
         )
         results = {
@@ -31,13 +31,13 @@ class CacheFigures(Collector):
         for result, count in results.items():
             requests.add_metric([result], count)
         yield requests
-        yield _counter("shop_cache_fills", "Answers made for all who waited for them.", counters.fills)
-        yield _counter("shop_cache_invalidations", "Changes that made answers invalid.", counters.invalidations)
-        yield _counter("shop_cache_redis_failures", "How often Redis was no longer trusted.", counters.redis_failures)
-        yield _counter("shop_cache_epochs", "How often all that Redis held was given up.", counters.epochs)
-        yield GaugeMetricFamily("shop_cache_memory_bytes", "Size of the answers in memory.", memory.bytes)
-        yield GaugeMetricFamily("shop_cache_memory_max_bytes", "What they may take.", memory.max_bytes)
-        yield GaugeMetricFamily("shop_cache_memory_entries", "Answers in memory.", len(memory))
+        yield _counter("shop_cache_fills", "Fills that called the application.", counters.fills)
+        yield _counter("shop_cache_invalidations", "Invalidations of tags after changes.", counters.invalidations)
+        yield _counter("shop_cache_redis_failures", "Failures that suspended use of Redis.", counters.redis_failures)
+        yield _counter("shop_cache_epochs", "Epochs started, each invalidating all of Redis.", counters.epochs)
+        yield GaugeMetricFamily("shop_cache_memory_bytes", "Size of the responses in memory.", memory.bytes)
+        yield GaugeMetricFamily("shop_cache_memory_max_bytes", "Limit on the size of responses.", memory.max_bytes)
+        yield GaugeMetricFamily("shop_cache_memory_entries", "Responses in memory.", len(memory))
 
 
 def _counter(name: str, meaning: str, value: int) -> Metric:

@@ -1,4 +1,4 @@
-"""The cache in front of the router."""
+"""The ASGI layer that serves cacheable routes from the cache."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -14,28 +14,31 @@ from shop_api.http.etags import none_match
 from shop_api.http.hit import Headers, Hit
 from shop_api.http.request_state import request_state
 
-# Anybody may keep it, and has to ask each time whether it is still current: nobody but us learns of changes.
+# Clients may store the response but must revalidate it, because invalidations do not reach them.
 _PUBLIC = b"public, no-cache"
 _PRIVATE = b"private, no-cache"
-# All that an answer for everyone is made from, besides its address. What else one client sends must change nothing.
+# The only request headers passed on to make a shared response: no other header of one client may influence it.
 _SHARED = frozenset({b"host", b"traceparent", b"tracestate"})
 _REFUSALS = frozenset({401, 403, 404})
 
 
 class CacheAccess:
-    """The cache while the app runs. It is made before the app starts, since the layers that ask it are."""
+    """Gives the layers access to the cache. Created before the app starts, as the layers are; opened at startup."""
 
     def __init__(self) -> None:
         self.cache: HttpCache
         self._is_genuine: Callable[[str], bool]
 
     def open(self, cache: HttpCache, is_genuine: Callable[[str], bool]) -> None:
-        """Give it the cache, and the check whether an access token is ours and not expired. To be called before the
-        first request."""
+        """Set the cache, and the function that checks an access token's signature and times. Call it before the first
+        request."""
         self.cache, self._is_genuine = cache, is_genuine
 
     def in_memory(self, scope: Scope) -> Hit | None:
-        """The answer, if it only has to be sent; for the outermost layer, since each one between costs as much."""
+        """Return the 200 or 304 for this request if memory holds the response, else None.
+
+        The outermost layer calls this, because each layer in between would cost as much as the hit itself.
+        """
         if scope["method"] not in ("GET", "HEAD"):
             return None
         known, token, control, origin = _asked(scope)
@@ -49,16 +52,16 @@ class CacheAccess:
         return _hit(scope, entry, known, now)
 
     def wants_fresh(self, token: bytes, control: bytes) -> bool:
-        """Whether the database's answer is asked for, by somebody who may."""
+        """Return whether the request sends `no-cache` with a genuine access token, and so skips stored responses."""
         scheme, _, access_token = token.decode("latin-1").partition(" ")
         return b"no-cache" in control.lower() and scheme.lower() == "bearer" and self._is_genuine(access_token)
 
 
 class CacheMiddleware:
-    """Answers GET and HEAD of `routes`.
+    """Serves GET and HEAD requests to `routes` from memory, or else through `HttpCache.fetch`.
 
-    What is kept is made as for somebody without a token, and serves everyone. Somebody with a token gets past it in
-    two cases: with `Cache-Control: no-cache`, if the token is good, and where the public answer is a refusal.
+    Stored responses are made without a token and served to everyone. A request with a token skips them in two cases:
+    with `Cache-Control: no-cache`, if the token is genuine, and if the public response is 401, 403 or 404.
     """
 
     def __init__(self, app: ASGIApp, routes: Sequence[CacheableRoute], access: CacheAccess) -> None:
@@ -110,7 +113,7 @@ class CacheMiddleware:
         return await _respond(scope, send, found, known)
 
     async def _public_response(self, scope: Scope, tags: Sequence[str]) -> CachedResponse:
-        """What the service answers to somebody without a token who holds nothing yet."""
+        """Return the application's response to an unconditional request without a token."""
         headers = [header for header in scope["headers"] if header[0] in _SHARED]
         messages: list[Message] = []
 
@@ -131,7 +134,7 @@ class CacheMiddleware:
 
 
 def _asked(scope: Scope) -> tuple[bytes | None, bytes | None, bytes | None, bytes | None]:
-    """If-None-Match, Authorization, Cache-Control and Origin."""
+    """Return the values of If-None-Match, Authorization, Cache-Control and Origin."""
     known = token = control = origin = None
     for name, value in scope["headers"]:
         if name == b"if-none-match":
@@ -152,7 +155,7 @@ def _hit(scope: Scope, entry: Entry, known: bytes | None, now: float) -> Hit:
 
 
 def _key(scope: Scope) -> Key:
-    # The order of parameters means nothing; a repeated one is refused by the routes.
+    # The order of parameters has no meaning, and the routes reject repeated ones.
     query: bytes = scope["query_string"]
     return scope["path"], b"&".join(sorted(query.split(b"&"))) if b"&" in query else query
 
@@ -180,7 +183,7 @@ def _matches(known: bytes, etag: bytes | None) -> bool:
 
 
 def _private(send: Send) -> Send:
-    """Marks an answer that was made for one caller."""
+    """Wrap `send` to mark the response as private to one caller."""
 
     async def marked(message: Message) -> None:
         if message["type"] == "http.response.start":

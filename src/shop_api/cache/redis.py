@@ -1,11 +1,11 @@
-"""The tier that all instances share.
+"""The tier in Redis, which all instances share.
 
-An answer is stored with the tokens that the epoch and each of its tags have at that moment, and counts only while
-they are the same. To invalidate is to give a tag another token, whatever number of answers that concerns.
+A response is stored with the current tokens of the epoch and of each of its tags, and is valid only while these
+tokens are unchanged. Replacing a tag's token therefore invalidates every response with that tag.
 
-Every command has 0.2 seconds. After a failure, and whenever it had to connect again (it may be another server, or one
-with old data), this instance trusts nothing in Redis until it has started a new epoch. Commands that are asked for at
-one moment travel together.
+Each batch of commands times out after 0.2 seconds. After any failure or reconnection (to another server, perhaps, or
+one with old data), this instance does not use Redis until it has started a new epoch. Concurrent commands are sent
+together.
 """
 
 import asyncio
@@ -26,12 +26,12 @@ from shop_api.observability.command_metrics import CommandMetrics
 from shop_api.storage.redis.client import RedisError, connection
 
 _TIMEOUT = 0.2
-# Nobody waits for that. Which server it is may have to be found out first.
+# No request waits for a connection. Includes the time to find the server.
 _CONNECT_TIMEOUT = 1.0
-# Of answers and tokens alike: what an expired token permitted is worth nothing, since the next one is another.
+# TTL of responses and tokens. Responses stored under an expired token stay invalid, as its successor differs.
 _SECONDS = 300
 _TOKEN_BYTES = 8
-# In place of an answer that was asked for once. Shorter than any token.
+# Placeholder for a response requested once. Shorter than a token, so never taken for a stored response.
 _EXPECTED = b"?"
 _MAX_WAITING = 10_000
 _RETRY_SECONDS = 1.0
@@ -44,7 +44,7 @@ Asked = tuple[Sequence[Command], "asyncio.Future[list[Any]] | None"]
 
 
 class WriteToken(NamedTuple):
-    """The tokens under which an answer may be stored that is made after they were read."""
+    """Fencing token: permits storing a response whose read began after these tokens were read."""
 
     generation: int
     tag_tokens: bytes
@@ -52,7 +52,7 @@ class WriteToken(NamedTuple):
 
 class RedisTier:
     def __init__(self, url: str, namespace: str, counters: Counters, metrics: CommandMetrics) -> None:
-        # In braces, so that a Redis Cluster keeps all of it in one slot and MGET can reach it.
+        # The braces make a Redis Cluster keep all keys in one slot, as MGET requires.
         self._prefix = f"{{{namespace}}}:{__version__}:"
         self._connection = connection(url, key=self._prefix, timeout=_CONNECT_TIMEOUT)
         self._epoch = self._prefix + "epoch"
@@ -70,8 +70,11 @@ class RedisTier:
     async def lookup(
         self, key: Key, tags: Collection[str]
     ) -> tuple[WriteToken | None, tuple[CachedResponse, float] | None]:
-        """What permits to store an answer, None if Redis is not trusted or has not been told to `expect` it; and the
-        answer it holds, with its age."""
+        """Return a write token, and the stored response with its age in seconds.
+
+        The token is None if Redis is not trusted or the response was not announced by `expect`; the response is None
+        if Redis holds no valid one.
+        """
         if not self._trusted:
             return None, None
         generation = self._generation
@@ -97,8 +100,10 @@ class RedisTier:
             return WriteToken(generation, tag_tokens), None
 
     def expect(self, key: Key, tags: Collection[str]) -> None:
-        """Permit the next miss of this key to store its answer. What nobody asks for again is not stored: a stranger
-        could fill Redis with pages that differ in nothing but their address."""
+        """Permit the next miss of this key to store its response.
+
+        A response requested only once is not stored, so that a client cannot fill Redis with invented URLs.
+        """
         if self._trusted:
             names = (self._prefix + tag for tag in tags)
             commands: list[Command] = [
@@ -109,16 +114,16 @@ class RedisTier:
             self._tell(commands)
 
     def store(self, key: Key, write_token: WriteToken, response: CachedResponse, born: float) -> None:
-        """Sends the answer on its way, to be found under the tokens of `write_token`."""
+        """Store the response under the tokens of `write_token`, without waiting for Redis."""
         if write_token.generation == self._generation and self._trusted:
             made_at = time.time() - (time.monotonic() - born)
             value = write_token.tag_tokens + response.encode(made_at)
             self._tell([("SET", self._name(key), value, "EX", _SECONDS)])
 
     async def invalidate(self, tags: Collection[str]) -> None:
-        """Takes at most 0.2 seconds, also when Redis does not answer."""
+        """Replace the tokens of `tags`. Returns within 0.2 seconds, even if Redis does not answer."""
         if not self._trusted:
-            self._missed += 1  # an epoch being started right now may be too old already
+            self._missed += 1  # an epoch that is being started may precede this change
             return
         generation = self._generation
         commands = [("SET", self._prefix + tag, os.urandom(_TOKEN_BYTES), "EX", _SECONDS) for tag in tags]
@@ -131,23 +136,23 @@ class RedisTier:
             self.distrust("an invalidation was not confirmed")
 
     def distrust(self, reason: str) -> None:
-        """Nothing in Redis counts until a new epoch has begun."""
+        """Stop using Redis until a new epoch has started."""
         if self._trusted:
-            log.warning("the cache does without Redis", reason=reason)
+            log.warning("the cache has stopped using Redis", reason=reason)
             self._counters.redis_failures += 1
         self._trusted = False
         self._generation += 1
         self._distrusted.set()
 
     async def keep_trusted(self) -> None:
-        """Starts a new epoch whenever that is needed, as soon as Redis answers."""
+        """Start a new epoch at startup and after each `distrust`, retrying until Redis answers."""
         while True:
             await self._distrusted.wait()
             if not await self._renew():
                 await asyncio.sleep(_RETRY_SECONDS)
 
     async def close(self) -> None:
-        """Says good-bye to Redis, for good."""
+        """Disconnect permanently."""
         self._closed, self._trusted = True, False
         self._generation += 1
         if self._sender is not None:
@@ -158,7 +163,7 @@ class RedisTier:
         generation, missed = self._generation, self._missed
         done = await self._ask([("SET", self._epoch, os.urandom(_TOKEN_BYTES))])
         if generation != self._generation or missed != self._missed:
-            return bool(done)  # it connected, or somebody changed something: once more
+            return bool(done)  # it has reconnected or a change came in between: repeat
         if not done:
             return False
         self._counters.epochs += 1
@@ -172,7 +177,7 @@ class RedisTier:
         return self._prefix + "answer:" + blake2b(url, digest_size=16).hexdigest()
 
     async def _ask(self, commands: Sequence[Command]) -> list[Any]:
-        """The reply to each command; empty if Redis did not answer, or refused one."""
+        """Return the reply to each command, or an empty list if Redis did not answer or rejected one."""
         if self._closed:
             return []
         future: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
@@ -180,12 +185,12 @@ class RedisTier:
         started = time.perf_counter()
         self._send()
         replies = await future
-        # Timed here, not where it is sent: that happens for many at once.
+        # Timed here, because `_exchange` sends many commands at once.
         self._metrics.ended(commands[0][0], time.perf_counter() - started, None if replies else "no reply")
         return replies
 
     def _tell(self, commands: Sequence[Command]) -> None:
-        """Sends them with whatever is sent next, or soon."""
+        """Send the commands with the next batch, or after 5 ms, without waiting for replies."""
         if len(self._waiting) < _MAX_WAITING:
             self._waiting.append((commands, None))
             asyncio.get_running_loop().call_later(_SOON, self._send)
@@ -205,7 +210,7 @@ class RedisTier:
             except (RedisError, OSError, TimeoutError) as error:
                 self.distrust(str(error) or type(error).__name__)
                 await self._disconnect()
-            finally:  # also when this is the end
+            finally:  # also on cancellation
                 for commands, future in asked:
                     mine, replies = replies[: len(commands)], replies[len(commands) :]
                     if future is not None and not future.done():
@@ -216,11 +221,11 @@ class RedisTier:
             await self._connection.disconnect()
 
     async def _exchange(self, commands: Sequence[Command]) -> list[Any]:
-        # On the bare connection: a client's pipeline costs more than the commands in it.
+        # Uses the connection directly, because the client's pipeline costs more than the commands in it.
         if not self._connection.is_connected:
             async with asyncio.timeout(_CONNECT_TIMEOUT):
                 await self._connection.connect()  # type: ignore[no-untyped-call]
-            self.distrust("the connection is a new one")
+            self.distrust("the connection is new")
         async with asyncio.timeout(_TIMEOUT):
             packed = self._connection.pack_commands(commands)
             await self._connection.send_packed_command(packed, check_health=False)
@@ -228,7 +233,7 @@ class RedisTier:
 
 
 def _has_query(key: Key) -> bool:
-    """Whether a client has made up a part of this key. Without one there are as many as there are things stored."""
+    """Return whether the key contains a query, which clients can invent. The stored data limits other keys."""
     return key[1] != b""
 
 

@@ -1,4 +1,4 @@
-"""An answer as the cache keeps it: status, headers and body, made for nobody in particular."""
+"""The response that the cache stores: status, headers and body, independent of any caller."""
 
 import json
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ _PROBLEM = b"application/problem+json"
 
 
 def without_content(headers: Headers) -> Headers:
-    """Those of a 304 in place of an answer with these."""
+    """Return the headers of a 304 that replaces a response with `headers`."""
     return [header for header in headers if header[0] not in _ABOUT_CONTENT]
 
 
@@ -28,13 +28,13 @@ class CachedResponse:
         return next((value for key, value in self.headers if key == name), None)
 
     def with_headers(self, **new_headers: bytes) -> "CachedResponse":
-        """The same with these headers, instead of those of the same name; underscores stand for dashes."""
+        """Return a copy in which these headers replace those of the same name; underscores stand for dashes."""
         new = {name.replace("_", "-").encode(): value for name, value in new_headers.items()}
         kept = [(name, value) for name, value in self.headers if name not in new]
         return CachedResponse(self.status, [*kept, *new.items()], self.body)
 
     def of_request(self, request_id: str) -> "CachedResponse":
-        """As sent to that request: a problem names the request that it answers."""
+        """Return the response for one request: a problem gets its `request_id`, anything else is unchanged."""
         if self.header(b"content-type") != _PROBLEM:
             return self
         problem: dict[str, Any] = json.loads(self.body) | {"request_id": request_id}
@@ -42,23 +42,23 @@ class CachedResponse:
         return CachedResponse(self.status, self.headers, body).with_headers(content_length=str(len(body)).encode())
 
     def encode(self, made_at: float) -> bytes:
-        """As bytes, with the time when it was made, in seconds since 1970."""
+        """Return the response as bytes, with the time it was made, in seconds since 1970 (`time.time()`)."""
         headers = [[name.decode("latin-1"), value.decode("latin-1")] for name, value in self.headers]
         head = [self.status, round(made_at, 3), headers]
         return json.dumps(head, separators=(",", ":")).encode() + b"\n" + self.body
 
 
 def decode(raw: bytes) -> tuple[CachedResponse, float]:
-    """What `Answer.encode` made of an answer and a time; ValueError if it is anything else."""
+    """Return the response and the time from the bytes of `CachedResponse.encode`. Raise ValueError if malformed."""
     head, separator, body = raw.partition(b"\n")
     try:
         status, made_at, headers = json.loads(head)
         found = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
     except (TypeError, AttributeError, RecursionError) as error:
-        raise ValueError("not a stored answer") from error
+        raise ValueError("not a stored response") from error
     if not separator or status not in (200, 404) or not isinstance(made_at, int | float):
-        raise ValueError("not a stored answer")
+        raise ValueError("not a stored response")
     response = CachedResponse(status, found, body)
     if response.header(b"content-length") != b"%d" % len(body):
-        raise ValueError("not all of a stored answer")
+        raise ValueError("incomplete stored response")
     return response, made_at
