@@ -1,4 +1,4 @@
-"""Request bodies, each read in full before its request takes a place, within a limit and in time."""
+"""Reads request bodies in full, within size and time limits, before the concurrency limit applies."""
 
 import asyncio
 import re
@@ -16,18 +16,18 @@ from shop_api.http.request_state import REFUSAL, request_state
 from shop_api.kernel.errors import BodyTooLarge, Overloaded, RequestTimeout, ShopError
 
 MAX_BYTES = 16 * 1024
-"""Of a body where its route does not say anything else."""
+"""Body size limit of routes without `body_limit`."""
 ARRIVAL_SECONDS = 10.0
 MIN_BYTES_PER_SECOND = 16 * 1024
-"""A body has ARRIVAL_SECONDS, and more only while it arrives at this rate: a deadline of progress for large ones."""
+"""A body must arrive within ARRIVAL_SECONDS plus the time that the bytes received so far take at this rate."""
 MAX_BUFFERED_BYTES = 64 * 1024 * 1024
-"""Of all bodies that this process holds at the same time."""
+"""Limit on the total size of all bodies that this process holds at the same time."""
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 def body_limit(max_bytes: int) -> Callable[[F], F]:
-    """Mark the handler of a route that takes larger or smaller bodies than MAX_BYTES."""
+    """Decorate a route handler to accept bodies of up to `max_bytes` instead of MAX_BYTES."""
 
     def mark(handler: F) -> F:
         handler.max_body_bytes = max_bytes  # type: ignore[attr-defined]
@@ -37,7 +37,7 @@ def body_limit(max_bytes: int) -> Callable[[F], F]:
 
 
 class BodyLimit(NamedTuple):
-    """How long a body a route takes."""
+    """The body size limit of a route."""
 
     methods: frozenset[str]
     pattern: re.Pattern[str]
@@ -45,7 +45,7 @@ class BodyLimit(NamedTuple):
 
 
 def body_limits(routes: Sequence[BaseRoute]) -> Iterator[BodyLimit]:
-    """The limits of the routes that are marked."""
+    """Yield the limits of all routes decorated with `body_limit`."""
     for route in iter_route_contexts(routes):
         max_bytes = getattr(route.endpoint, "max_body_bytes", None)
         if max_bytes and route.path:
@@ -53,8 +53,8 @@ def body_limits(routes: Sequence[BaseRoute]) -> Iterator[BodyLimit]:
 
 
 class RequestBodyMiddleware:
-    """Reads the body, so that what stands behind it never waits for a client. Bodies that are too large, that arrive
-    too slowly or for which there is no memory are refused; a client that leaves gets no answer."""
+    """Reads the whole body, so that the inner layers never wait for a client. Rejects bodies that are too large,
+    arrive too slowly, or exceed MAX_BUFFERED_BYTES together with others. Sends nothing to a disconnected client."""
 
     def __init__(self, app: ASGIApp, limits: Sequence[BodyLimit]) -> None:
         self.app = app
@@ -85,7 +85,7 @@ class RequestBodyMiddleware:
         return MAX_BYTES
 
     async def _read(self, reading: "_Reading", headers: Headers) -> bytes | None:
-        """Return the body, or None if the client has left."""
+        """Return the body, or None if the client disconnected."""
         length = headers.get("content-length", "")
         if length.isdecimal() and int(length[:20]) > reading.max_bytes:
             raise BodyTooLarge(reading.max_bytes)
@@ -106,7 +106,7 @@ class RequestBodyMiddleware:
 
 
 class _Reading:
-    """A body as far as it has arrived."""
+    """A body that is being received."""
 
     def __init__(self, max_bytes: int, scope: Scope, receive: Receive) -> None:
         self.max_bytes = max_bytes
@@ -118,11 +118,11 @@ class _Reading:
         self._complete = False
 
     async def next(self) -> bool:
-        """Wait for the next part. Return False if the body is complete or the client has left."""
+        """Wait for the next part. Return False if the body is complete or the client disconnected."""
         if self._complete:
             return False
         message = await self._receive()
-        if REFUSAL in self._scope:  # since then
+        if REFUSAL in self._scope:  # set by the protocol while the body was arriving
             raise self._scope[REFUSAL]
         if message["type"] == "http.disconnect":
             self.client_left = True
@@ -141,7 +141,7 @@ def _has_body(headers: Headers) -> bool:
 
 
 def _replayed(body: bytes, receive: Receive) -> Receive:
-    """The messages of a request whose body has been read."""
+    """Return a `receive` that first returns `body` as one message, then delegates to `receive`."""
     first = True
 
     async def next_message() -> Message:

@@ -1,6 +1,6 @@
-"""The `…Dep` names for what every router may ask of a request: who sends it, from where, and what it expects.
+"""Dependencies that all routers share: the caller, the client's address, preconditions and ids of a request.
 
-The service itself is at `app.state.services`; of it, only `authenticate` and `idempotency_keys` are known in http/.
+The services are at `app.state.services`; http/ uses only its `authenticate` and `idempotency_keys`.
 """
 
 from functools import partial
@@ -18,11 +18,11 @@ from shop_api.kernel.errors import Forbidden, Unauthenticated
 from shop_api.kernel.permissions import Authenticate, Caller, CallerLookup, Permission
 from shop_api.kernel.versions import ExpectedVersions
 
-# All of these are coroutines, also where nothing waits, since the framework runs others in threads. And each asks the
-# request itself, since every step between two of them is paid for at every request.
+# All dependencies are coroutines, even without an await, because the framework runs plain functions in threads. Each
+# reads what it can from the request itself, because every nested dependency costs time on every request.
 
 bearer_token = OAuth2PasswordBearer(
-    tokenUrl="auth", auto_error=False, description="Sign in with a username and a password, and leave the rest empty."
+    tokenUrl="auth", auto_error=False, description="Enter a username and a password; leave the other fields empty."
 )
 _BearerToken = Annotated[str | None, Depends(bearer_token)]
 
@@ -46,7 +46,7 @@ async def _caller_lookup(request: Request, token: _BearerToken) -> CallerLookup:
 
 
 CallerLookupDep = Annotated[CallerLookup, Depends(_caller_lookup)]
-"""Who asks, looked up only when it is asked for: most public reads are the same for everybody."""
+"""A function that looks up the caller. Most public reads do not depend on the caller and never call it."""
 
 
 async def _token(request: Request, token: _BearerToken) -> str:
@@ -56,7 +56,7 @@ async def _token(request: Request, token: _BearerToken) -> str:
 
 
 TokenDep = Annotated[str, Depends(_token)]
-"""The access token of a request that has to have one; it is not checked yet."""
+"""The access token, not yet verified. Raises Unauthenticated if none was sent."""
 
 
 async def _caller(caller: OptionalCallerDep) -> Caller:
@@ -66,23 +66,23 @@ async def _caller(caller: OptionalCallerDep) -> Caller:
 
 
 CallerDep = Annotated[Caller, Depends(_caller)]
-"""The caller: a signed-in user, as stored now."""
+"""The authenticated caller, as currently stored. Raises Unauthenticated if no token was sent."""
 
 
 class Requirement:
-    """A dependency that lets only callers with `permission` pass."""
+    """A dependency that returns the caller, or raises Forbidden if they lack `permission`."""
 
     def __init__(self, permission: Permission) -> None:
         self.permission = permission
 
     async def __call__(self, caller: CallerDep) -> Caller:
         if not caller.may(self.permission):
-            raise Forbidden("This needs an admin.")
+            raise Forbidden("Only an admin is allowed to do this.")
         return caller
 
 
-def Requires(permission: Permission) -> Any:  # noqa: N802  # reads as a part of the signature, like Depends
-    """For the signature of a handler: `caller: Annotated[Caller, Requires(PRODUCTS_WRITE)]`."""
+def Requires(permission: Permission) -> Any:  # noqa: N802  # capitalized like Depends
+    """Require a permission in a handler's signature: `caller: Annotated[Caller, Requires(PRODUCTS_WRITE)]`."""
     return Depends(Requirement(permission))
 
 
@@ -92,7 +92,7 @@ async def _expected(
         str | None,
         Header(
             max_length=1000,
-            description='The `ETag` of the version to change, such as `"3"`; 412 if there is another by now.',
+            description='The `ETag` of the version to change, such as `"3"`; 412 if it is no longer current.',
             json_schema_extra={"pattern": IF_MATCH_PATTERN},
         ),
     ] = None,
@@ -100,7 +100,7 @@ async def _expected(
         str | None,
         Header(
             max_length=1000,
-            description="The opposite: 412 if one of these `ETag`s is current; with `*`, if there is one at all.",
+            description="412 if one of these `ETag`s is current, or with `*` if the resource exists.",
             json_schema_extra={"pattern": IF_MATCH_PATTERN},
         ),
     ] = None,
@@ -112,7 +112,7 @@ async def _expected(
 
 
 ExpectedVersionsDep = Annotated[ExpectedVersions, Depends(_expected)]
-"""The versions that If-Match and If-None-Match allow the change to apply to."""
+"""The versions that If-Match and If-None-Match require or exclude."""
 
 
 async def _new_id(request: Request) -> str:
@@ -120,23 +120,23 @@ async def _new_id(request: Request) -> str:
 
 
 NewIdDep = Annotated[str, Depends(_new_id)]
-"""Names what this request creates: with an `Idempotency-Key` the same each time it is tried, so that what an attempt
-before has made is found."""
+"""The id of the resource to create. All attempts with one `Idempotency-Key` get the same id, so that a later attempt
+finds the resource of an earlier one."""
 
 
 async def client_address(request: Request) -> str:
-    """Return the client's address: the peer, or what a trusted proxy says of it; of IPv6 the /64 network."""
+    """Return the address of the peer, or the one that a trusted proxy reports. For IPv6, return the /64 network."""
     host = request.client.host if request.client else "unknown"
     try:
         address = ip_address(host)
     except ValueError:
         return host
-    # One household or server has a whole /64 of IPv6, and could take a new address for every attempt.
+    # One household or server has a whole /64 network, and could use a new address for every attempt.
     return host if address.version == 4 else str(ip_network((address, 64), strict=False))
 
 
 AddressDep = Annotated[str, Depends(client_address)]
-"""Where the request comes from: the peer, or what a trusted proxy says of it; of IPv6 the /64 network."""
+"""The address of the peer, or the one that a trusted proxy reports; for IPv6, the /64 network."""
 
 
 async def _request_id(request: Request) -> str:
@@ -144,7 +144,7 @@ async def _request_id(request: Request) -> str:
 
 
 RequestIdDep = Annotated[str, Depends(_request_id)]
-"""Names the request in the log."""
+"""The id that identifies the request in the log."""
 
 
 async def _audit_context(request: Request, caller: CallerDep) -> AuditContext:
@@ -152,4 +152,4 @@ async def _audit_context(request: Request, caller: CallerDep) -> AuditContext:
 
 
 AuditContextDep = Annotated[AuditContext, Depends(_audit_context)]
-"""Who asks, and from where, for the audit log."""
+"""The caller, their address and the request id, for the audit log."""

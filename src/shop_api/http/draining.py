@@ -1,7 +1,7 @@
-"""Whether this instance is about to stop."""
+"""The flag for an instance that is about to stop."""
 
 
 class Draining:
-    """From its beginning on an instance is not ready and asks clients to connect elsewhere, but still answers."""
+    """Once `begun`, the instance reports not ready and closes connections after their response. It still serves."""
 
     begun = False

@@ -1,4 +1,4 @@
-"""An answer that only has to be sent."""
+"""A response that is ready to send."""
 
 from typing import NamedTuple
 
@@ -6,10 +6,10 @@ Headers = list[tuple[bytes, bytes]]
 
 
 class Hit(NamedTuple):
-    """An answer from memory, found before any other layer ran."""
+    """A cached response from memory, found before any inner layer ran."""
 
     route: object
     status: int
     headers: Headers
-    """Not to be changed."""
+    """Shared between requests; do not modify."""
     body: bytes

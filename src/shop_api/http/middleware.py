@@ -1,4 +1,4 @@
-"""What happens around every request, whatever it asks for: plain ASGI, put together in stack.py."""
+"""Middleware that applies to every route, as plain ASGI. stack.py orders it."""
 
 from collections.abc import Sequence
 
@@ -17,9 +17,9 @@ _EXPOSED = "Age, Cache-Status, ETag, Idempotent-Replayed, Location, Retry-After,
 
 
 class CorsMiddleware:
-    """Lets pages from `origins` call the API (Fetch §3.2). For all others it is as if it were not there: no header
-    that allows anything, and a preflight is answered like any other request that no route takes. That answers differ
-    by Origin is said of all of them, in RequestContextMiddleware."""
+    """Lets web pages from `origins` call the API (Fetch §3.2). Requests from other origins pass through unchanged:
+    they get no CORS headers, and their preflights are handled as ordinary OPTIONS requests. RequestContextMiddleware
+    adds `Vary: Origin` to every response."""
 
     def __init__(self, app: ASGIApp, origins: Sequence[str]) -> None:
         self.app = app
@@ -46,22 +46,22 @@ class CorsMiddleware:
 def _preflight(headers: Headers, scope: Scope) -> Response:
     method = headers["access-control-request-method"]
     if method not in METHODS:
-        return problem_response(PreflightRefused(f"Pages may use {', '.join(METHODS)}."), scope)
+        return problem_response(PreflightRefused(f"The allowed methods are {', '.join(METHODS)}."), scope)
     if "access-control-request-private-network" in headers:
-        return problem_response(PreflightRefused("Pages of a public network may not call a private one."), scope)
+        return problem_response(PreflightRefused("A page from a public network may not call a private one."), scope)
     allowed = {
         "Access-Control-Allow-Methods": ", ".join(METHODS),
         "Access-Control-Max-Age": "600",
         "Vary": "Access-Control-Request-Method, Access-Control-Request-Headers",
     }
     if requested := headers.get("access-control-request-headers"):
-        # Any: a token is the only credential, and it is no cookie that a page could abuse.
+        # Any header is allowed: the only credential is a token, which a browser, unlike a cookie, never adds itself.
         allowed["Access-Control-Allow-Headers"] = requested
     return Response(status_code=200, headers=allowed)
 
 
 class UnroutedMiddleware:
-    """Answers what no route could: requests that the protocol refuses, and `OPTIONS *` (RFC 9110 §9.3.7)."""
+    """Handles requests that never reach a route: those the protocol rejected, and `OPTIONS *` (RFC 9110 §9.3.7)."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -76,8 +76,8 @@ class UnroutedMiddleware:
 
 
 class ConcurrencyLimitMiddleware:
-    """Refuses a request at once when `limit` are being carried out: waiting in line behind them, all would come too
-    late. Health checks always get in, or an instance would be restarted because it is busy."""
+    """Rejects requests immediately once `limit` are in flight (load shedding). Queueing them would only make all of
+    them miss their deadline. Health checks and metrics are exempt, so that a busy instance is not restarted."""
 
     def __init__(self, app: ASGIApp, limit: int) -> None:
         self.app = app
@@ -98,7 +98,7 @@ class ConcurrencyLimitMiddleware:
 
 
 class HeadMiddleware:
-    """Answers HEAD as GET without the body (RFC 9110 §9.3.2), so that no route has to."""
+    """Handles HEAD as GET and drops the body (RFC 9110 §9.3.2), so that routes define only GET."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -113,7 +113,7 @@ class HeadMiddleware:
                 message = {**message, "body": b""}
             await send(message)
 
-        # A copy, since the server frames its answer by the method in the scope that it gave.
+        # A copy, because the server frames the response by the method in its own scope.
         as_get = {**scope, "method": "GET"}
         try:
             await self.app(as_get, receive, send_without_body)
@@ -122,7 +122,7 @@ class HeadMiddleware:
 
 
 class NotModifiedMiddleware:
-    """Answers GET with 304 when the client already holds what it would get, by the ETag that the route has set."""
+    """Replaces a 200 to GET with 304 if `If-None-Match` matches the ETag that the route set (RFC 9110 §13.1.2)."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app

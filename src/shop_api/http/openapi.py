@@ -1,4 +1,4 @@
-"""What the OpenAPI document says beyond what FastAPI reads off the routes."""
+"""The parts of the OpenAPI document that FastAPI cannot derive from the routes."""
 
 import copy
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,16 +25,16 @@ A commerce backend: users, sign-in and products.
 Sign in with *Authorize*, as an admin to try every operation. On an empty shop the examples work unchanged from top to
 bottom; the description of an operation says what to fill in first, if anything.
 """
-# For `openapi_extra=`: a token is welcome but not needed.
 _REF = "#/components/schemas/"
 _BOUNDS = {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"}
 _INT32, _LARGE = 2**31 - 1, 2**63
+# For `openapi_extra=`: the token is optional.
 PUBLIC: dict[str, Any] = {"security": [{}]}
 
 _ETAG_HEADER = {
     "ETag": {"description": "The version, quoted.", "schema": {"type": "string"}, "example": '"1769851800000"'}
 }
-_LOCATION_HEADER = {"Location": {"description": "Its address.", "schema": {"type": "string"}}}
+_LOCATION_HEADER = {"Location": {"description": "The path of the new resource.", "schema": {"type": "string"}}}
 
 # For `responses=`.
 ETAG: dict[str, Any] = {"headers": _ETAG_HEADER}
@@ -46,7 +46,7 @@ NOT_MODIFIED: dict[str, Any] = {"description": "What `If-None-Match` names is st
 
 
 def request_body(models: dict[str, type[BaseModel]]) -> dict[str, Any]:
-    """For `openapi_extra=`: a body in one of several media types, each with its own model."""
+    """Return an `openapi_extra=` for a body in one of several media types, each with its own model."""
     content = {kind: {"schema": {"$ref": f"#/components/schemas/{model.__name__}"}} for kind, model in models.items()}
     return {"requestBody": {"required": True, "content": content}}
 
@@ -57,8 +57,8 @@ def describe(
     models: Sequence[type[BaseModel]],
     enums: Mapping[str, Sequence[str]],
 ) -> None:
-    """Makes `app` serve the finished document, with these sections in this order. `models` are those that no route
-    names as its own body or response, `enums` the values of each `late_enum`."""
+    """Make `app` serve the complete document, with the sections `tags` in this order. `models` are the models that no
+    route declares as its body or response, `enums` the values of each `late_enum`."""
     document: dict[str, Any] = {}
 
     def openapi() -> dict[str, Any]:
@@ -67,7 +67,7 @@ def describe(
             _fill_enums(document, enums)
         return document
 
-    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way
+    app.openapi = openapi  # type: ignore[method-assign]  # the extension point that FastAPI documents
 
 
 def _fill_enums(part: Any, enums: Mapping[str, Sequence[str]]) -> None:
@@ -108,8 +108,8 @@ def _document(app: FastAPI, tags: Sequence[Mapping[str, str]], models: Sequence[
 
 
 def _integers(part: Any) -> None:
-    """Make bounds of integers integers, and say of what may not fit into 32 bits, which generators assume, that it is
-    `int64`."""
+    """Convert the bounds of integers to integers, and mark integers that may exceed 32 bits as `int64`, because code
+    generators assume 32 bits."""
     if isinstance(part, dict):
         if part.get("type") == "integer":
             for bound in _BOUNDS & part.keys():
@@ -123,8 +123,8 @@ def _integers(part: Any) -> None:
 
 
 def _open_responses(document: dict[str, Any]) -> None:
-    """What is answered may have more fields one day, which must break no client made from this. What is both sent and
-    answered is two schemas: the open one, and a closed one with In behind its name."""
+    """Allow additional properties in responses, so that new fields do not break generated clients. A schema that is
+    used in requests and responses becomes two: the open one, and a closed one with the suffix `In`."""
     schemas = document["components"]["schemas"]
     operations = [operation for path in document["paths"].values() for operation in path.values()]
     answered = _reachable([operation.get("responses") for operation in operations], schemas)
@@ -171,7 +171,7 @@ def _rename(part: Any, names: Mapping[str, str]) -> None:
 
 
 def _drop_null(parameter: dict[str, Any]) -> None:
-    """An optional parameter is absent, never null: there is no way to write that in a URL or a header."""
+    """Remove null from the types of an optional parameter, because URLs and headers cannot express null."""
     schema = parameter["schema"]
     kinds = [kind for kind in schema.pop("anyOf", []) if kind != {"type": "null"}]
     if len(kinds) == 1:

@@ -1,4 +1,4 @@
-"""Errors → `application/problem+json` (RFC 9457), for every answer that is not 2xx or 3xx."""
+"""Problem responses: every 4xx and 5xx as `application/problem+json` (RFC 9457)."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -41,34 +41,34 @@ log = structlog.get_logger()
 
 
 class ProblemField(Schema):
-    """One thing wrong with the request."""
+    """One invalid value in the request."""
 
     loc: list[str | int]
-    """Where: `["body", "price", "amount"]`, `["query", "limit"]`."""
+    """The location of the value, such as `["body", "price", "amount"]` or `["query", "limit"]`."""
     code: str
-    """A stable name for programs."""
+    """The stable, machine-readable name of the error."""
     message: str
-    """In words, for people."""
+    """A human-readable explanation."""
 
 
 class Problem(Schema):
-    """What went wrong, as RFC 9457 has it."""
+    """An error response (RFC 9457)."""
 
     type: str = Field(examples=["/problems/not_found"])
-    """Names the kind of problem; resolves to a page that explains it."""
+    """The problem type, as the path of a page that explains it."""
     title: str
     status: int
     detail: str
     instance: str
-    """The path that was asked for."""
+    """The path of the request."""
     code: str
-    """The kind of problem as a stable name for programs."""
+    """The stable, machine-readable name of the problem type."""
     request_id: str
-    """Finds this request in the log."""
+    """Identifies the request in the log."""
     current_version: int | None = None
-    """With `version_conflict`: the version that the resource has now."""
+    """The current version of the resource. Only with `version_conflict`."""
     errors: list[ProblemField] | None = None
-    """With `invalid_request`: each thing that is wrong."""
+    """The invalid values of the request. Only with `invalid_request` and its more specific types."""
 
 
 def problem_response(error: ShopError, scope: Scope) -> JSONResponse:
@@ -93,7 +93,7 @@ SIGNED_IN = (Unauthenticated, InvalidToken)
 
 
 def problems(*errors: type[ShopError]) -> dict[int | str, dict[str, Any]]:
-    """The `responses=` of a route: an entry for each status, naming the codes it may carry. `ANY` is included."""
+    """Return the `responses=` of a route: one entry per status, with the codes it can carry. Includes `ANY`."""
     by_status: dict[int, list[type[ShopError]]] = {}
     kinds: tuple[type[ShopError], ...] = (*errors, *ANY)
     for error in kinds:
@@ -133,7 +133,7 @@ def _example(kind: type[ShopError]) -> Mapping[str, object]:
 
 
 def add_problem_handlers(app: FastAPI) -> None:
-    """Makes `app` answer every error with a problem."""
+    """Register exception handlers that turn every error in `app` into a problem response."""
 
     @app.exception_handler(ShopError)
     async def known(request: Request, error: ShopError) -> JSONResponse:
@@ -157,11 +157,11 @@ def add_problem_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     async def unexpected(request: Request, error: Exception) -> JSONResponse:
-        return problem_response(InternalError(), request.scope)  # the cause is logged around all this
+        return problem_response(InternalError(), request.scope)  # RequestContextMiddleware logs the cause
 
 
 def field_errors(errors: Iterable[Mapping[str, Any]], *prefix: str) -> list[FieldError]:
-    """Pydantic's findings without the rejected input, which may be a password."""
+    """Return Pydantic's errors, at most MAX_ERRORS, without the rejected input, which may be a password."""
     found: dict[tuple[str | int, ...], FieldError] = {}
     for error in errors:
         loc = (*prefix, *map(_short, error["loc"]))
@@ -177,7 +177,7 @@ def _place(loc: tuple[str | int, ...], body: object) -> tuple[str | int, ...]:
 
 
 def _short(part: str | int) -> str | int:
-    return part[:100] if isinstance(part, str) else part  # a hostile key can be as long as the body
+    return part[:100] if isinstance(part, str) else part  # a malicious key can be as long as the body
 
 
 def _from_framework(error: HTTPException, request: Request) -> ShopError:
@@ -195,7 +195,7 @@ def _from_framework(error: HTTPException, request: Request) -> ShopError:
 
 
 def _allowed(request: Request) -> list[str]:
-    """All methods of this path. The framework's own answer lists only those of the first route that fits."""
+    """Return all methods of this path. The framework's own `Allow` lists only those of the first matching route."""
     scope: Scope = dict(request.scope) | {"path_params": {}}
     fitting = [r for r in iter_route_contexts(request.app.routes) if r.matches(scope)[0] is not Match.NONE]
     exact = [route for route in fitting if route.path == scope["path"]]

@@ -1,18 +1,18 @@
-"""HTTP/1.1 as this service speaks it: uvicorn's protocol, with what it leaves out.
+"""The HTTP/1.1 protocol: uvicorn's, with limits and fixes.
 
-- The head of an answer waits for the body. uvicorn writes them one after the other. From an instance that is killed
-  in between, nginx has the beginning of an answer and cannot ask another instance any more; and of what a hit of the
-  cache costs, a write is a good part.
-- The head of a request is bounded in bytes, in header lines and in time, and so is what frames a body (sizes of
-  chunks, trailers). uvicorn bounds none of them.
-- An upgrade is ignored (RFC 9110 §7.8), but for that to WebSocket, which is refused. llhttp takes what follows a head
-  with `Upgrade: h2c` for another protocol, and uvicorn drops it: the body of every request of a Java client.
-- What is not HTTP, or too much, is refused with a problem, in its turn behind the requests before it.
+- Head and body of a response are written together. uvicorn writes them separately: if the instance is killed in
+  between, nginx has part of a response and can no longer retry on another instance. A write is also a large part of
+  the cost of a cache hit.
+- The head of a request is limited in bytes, header lines and time, and so is the framing of a body (chunk sizes,
+  trailers). uvicorn limits none of them.
+- Upgrades are ignored (RFC 9110 §7.8), except to WebSocket, which is rejected. llhttp treats everything after a head
+  with `Upgrade: h2c` as another protocol, and uvicorn drops it, including the body of every request of a Java client.
+- Malformed and oversized requests are rejected with a problem response, sent after the responses to earlier requests.
 - A URL in raw UTF-8, as curl sends it, is read as if it were percent-encoded.
-- A request has exactly one Host (RFC 9112 §3.2).
+- A request must have exactly one Host (RFC 9112 §3.2).
 
-Written for uvicorn 0.54 and httptools 0.9; nothing else knows what is inside them. tests/http/test_protocol.py fails
-when another version is installed, and then says what to look at again.
+Written for uvicorn 0.54 and httptools 0.9. This is the only file that uses internals of uvicorn's protocol and of
+httptools. tests/http/test_protocol.py fails if another version is installed, and names what to check again.
 """
 
 import asyncio
@@ -31,14 +31,14 @@ MAX_HEAD_BYTES = 32 * 1024
 MAX_HEADERS = 100
 MAX_URL_BYTES = 8 * 1024
 HEAD_SECONDS = 10.0
-# Bytes of framing that are allowed for each byte of a body: a chunk of one byte has five more around it.
+# Bytes of framing allowed per byte of body. A chunk of one byte has five bytes of framing.
 _FRAMING = 8
-# From so many bytes on, each head is measured until all that has arrived is read.
+# `_count_down` never goes below this, so that after a large read every further head in it is measured.
 _MEASURED = MAX_URL_BYTES + 1
 _HOST = re.compile(rb"([A-Za-z0-9._~!$&'()*+,;=%-]*|\[[0-9A-Fa-f:.]+\])(:[0-9]*)?")
 _REQUEST_LINE = re.compile(rb"[\r\n]*[A-Z]+ ([^ \r\n]+) HTTP/")
 _NOT_ASCII = re.compile(rb"[\x80-\xff]")
-# Of a head that is refused: who asks from which page, and under which id.
+# Headers of a rejected head that the outer layers still need, for CORS and the request id.
 _KEPT = frozenset({b"origin", b"x-request-id"})
 
 
@@ -46,9 +46,9 @@ class HttpProtocol(HttpToolsProtocol):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._size = 0
-        """Of what has arrived and belongs to no complete message, without bodies; more by short heads before it."""
+        """Bytes received for the incomplete message, without its body; may include short earlier heads."""
         self._timer: asyncio.TimerHandle | None = None
-        """Ends the wait for a head."""
+        """The deadline of the head that is being received."""
         self._too_much: ShopError | None = None
         self._websocket = False
 
@@ -61,7 +61,7 @@ class HttpProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        # Each call here is paid for by every request: hence no override of a callback where this one can look.
+        # Every overridden callback costs each request, so this method checks all that it can.
         self._size += len(data)
         if self.timeout_keep_alive_task is not None:
             self._unset_keepalive_if_required()
@@ -86,7 +86,7 @@ class HttpProtocol(HttpToolsProtocol):
         except httptools.HttpParserUpgrade as upgrade:
             self._ignore_upgrade(data[upgrade.args[0] :])
         except httptools.HttpParserError as error:
-            # Only if it is certain that `data` begins with the request line: else a body could pass for a request.
+            # Only if `data` is certain to begin with a request line; otherwise a body could be parsed as a request.
             invalid_url = starts_message and isinstance(error, httptools.HttpParserInvalidURLError)
             encoded = _encoded(data) if invalid_url else None
             if encoded is None:
@@ -96,7 +96,7 @@ class HttpProtocol(HttpToolsProtocol):
                 self._feed_again(encoded)
 
     def _feed_again(self, data: bytes) -> None:
-        """Feed what begins with a request that has been begun already."""
+        """Parse `data`, which repeats a request whose parsing has begun, from its first byte."""
         self.scope = None  # type: ignore[assignment]
         self._feed(data)
 
@@ -106,8 +106,8 @@ class HttpProtocol(HttpToolsProtocol):
         return parser
 
     def _should_upgrade(self) -> bool:
-        # Asked only where the parser says that what follows is another protocol. Then nothing is begun: the same
-        # request comes again without its upgrade.
+        # Called only if the parser treats the bytes that follow as another protocol. True prevents uvicorn from
+        # starting a task: `_ignore_upgrade` feeds the same request again, without its upgrade.
         return True
 
     def _ignore_upgrade(self, rest: bytes) -> None:
@@ -152,12 +152,12 @@ class HttpProtocol(HttpToolsProtocol):
         elif len(self.headers) > MAX_HEADERS or size > MAX_HEAD_BYTES:
             self._too_much = HeadersTooLarge()
         if self._too_much is not None:
-            raise self._too_much  # the parser stops with an error of its own
-        if not self.parser.should_upgrade():  # else it comes again
+            raise self._too_much  # the parser reports it as an HttpParserError
+        if not self.parser.should_upgrade():  # otherwise the head is fed again
             self._count_down(size + len(self.url))
 
     def _check_unfinished(self) -> None:
-        """Look at a message that has not arrived in full, or at the first one, or at empty lines instead of one."""
+        """Apply limits and deadlines to an incomplete message, a first message, or empty lines before a message."""
         if self.transport.is_closing() or isinstance(self.parser, _Deaf):
             return self._stop_timer()
         in_head = self.scope is not None and "method" not in self.scope
@@ -167,7 +167,7 @@ class HttpProtocol(HttpToolsProtocol):
             self._await_head()
         else:
             self._stop_timer()
-            if self.cycle.response_complete:  # nobody reads the rest of the body, which may never come
+            if self.cycle.response_complete:  # the rest of the body is not needed and may never arrive
                 return self.transport.close()
         if self._size > MAX_URL_BYTES + MAX_HEAD_BYTES or (self.headers and len(self.headers) > MAX_HEADERS):
             self._refuse(UriTooLong() if in_head and len(self.url) > MAX_URL_BYTES else HeadersTooLarge())
@@ -189,32 +189,32 @@ class HttpProtocol(HttpToolsProtocol):
         if self._is_between_messages():
             self.transport.close()
         elif self.cycle is not None and not self.cycle.response_complete:
-            self._await_head()  # the requests before it have held it up
+            self._await_head()  # delayed by the requests before it
         else:
             self._refuse(RequestTimeout())
 
     def _check(self, hosts: list[bytes]) -> None:
-        """Mark a request as refused if it is not what it should be. Its task has not begun."""
+        """Mark an invalid request as rejected. Called before its task starts."""
         if self.parser.should_upgrade():
-            return  # it comes again
+            return  # the head is fed again
         if not (hosts or self.scope["http_version"] == "1.0") or len(hosts) > 1 or not all(map(_is_host, hosts)):
-            self._mark(BadRequest("There must be exactly one Host."))
+            self._mark(BadRequest("Exactly one Host header is required."))
         elif self._websocket:
-            self._mark(BadRequest("There are no WebSockets here."))
+            self._mark(BadRequest("WebSocket is not supported."))
         elif self.url == b"*" and self.scope["method"] != "OPTIONS":
-            self._mark(BadRequest("Only OPTIONS takes * in place of a path."))
+            self._mark(BadRequest("Only OPTIONS can have the target *."))
         self._websocket = False
 
     def _mark(self, error: ShopError) -> None:
         cast(dict[str, object], self.scope)[REFUSAL] = error
 
     def _refuse(self, error: ShopError) -> None:
-        """Answer what cannot be read, after all that has come before it, and read no more."""
+        """Reject the current message once earlier requests have their responses, and stop parsing the connection."""
         self.parser = cast(httptools.HttpRequestParser, _Deaf())
         self._stop_timer()
         self._mark(error)
         earlier = self.cycle
-        if earlier is not None and earlier.scope is self.scope:  # its body
+        if earlier is not None and earlier.scope is self.scope:  # the error is in its body
             earlier.keep_alive = earlier.more_body = False
             earlier.message_event.set()
             if earlier.response_complete:
@@ -248,7 +248,7 @@ class HttpProtocol(HttpToolsProtocol):
 
 
 class _Deaf:
-    """In place of the parser, where nothing more is to be read."""
+    """Replaces the parser of a connection whose further input is ignored."""
 
     def feed_data(self, data: bytes) -> None:
         pass
@@ -260,7 +260,7 @@ def _is_host(value: bytes) -> bool:
 
 
 def _encoded(data: bytes) -> bytes | None:
-    """`data` with its request line in ASCII; None if it is that already, or has none."""
+    """Return `data` with its URL percent-encoded, or None if the URL is ASCII or there is no request line."""
     line = _REQUEST_LINE.match(data)
     if line is None or line[1].isascii():
         return None

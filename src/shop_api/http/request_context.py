@@ -1,4 +1,4 @@
-"""The outermost layer around every request: its id, its line in the log, its figures."""
+"""The outermost layer: request id, log line and metrics of every request."""
 
 import re
 import time
@@ -24,18 +24,18 @@ _NO_SNIFFING = (b"x-content-type-options", b"nosniff")
 _VARY = (b"vary", b"Origin")
 _CLOSE = (b"connection", b"close")
 _SANE_ID = re.compile(r"[A-Za-z0-9._:/=+-]{1,128}")
-# Machines ask for these all the time; while all is well they say nothing new.
+# Polled constantly by machines. Successful polls are logged only every `log_every` times.
 _ROUTINE = frozenset({"/health/live", "/health/ready", "/metrics"})
 log = structlog.get_logger()
 
 
 class RequestContextMiddleware:
-    """Gives every request an id, every answer its security headers, and the log one line for it; an error nobody
-    expected becomes a 500 whose cause is only in the log.
+    """Gives every request an id, a log line and metrics, and every response its security headers. Turns an unexpected
+    error into a 500 whose cause appears only in the log.
 
-    What `in_memory` has for a request is sent from here. Of such hits one in `log_every` is logged, and so it is with
-    health checks that find all well, and with requests that are refused because there are too many. `varies` says
-    that answers differ by the Origin of a page.
+    If `in_memory` returns a hit for a request, this layer sends it without running the others. Of memory hits,
+    successful health checks and requests rejected as overload, one in `log_every` is logged. `varies` adds
+    `Vary: Origin` to every response.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class RequestContextMiddleware:
             nonlocal status, size, complete
             if message["type"] == "http.response.start":
                 status = message["status"]
-                if self._draining.begun:  # it may have begun after the request
+                if self._draining.begun:  # checked now, because draining may have begun after the request
                     own.append(_CLOSE)
                 message["headers"] = [*message["headers"], *own]
                 if self._tracing:
@@ -95,12 +95,12 @@ class RequestContextMiddleware:
             if status == 0:
                 await problem_response(InternalError(), scope)(scope, receive, send_with_headers)
             elif not complete:
-                raise  # too late for another answer: the server has to cut the connection
+                raise  # the response has started, so the server can only close the connection
         finally:
             self._requests.in_flight -= 1
             if state.client_left and status == 0:
                 status = CLIENT_LEFT
-            # Not what the client took to send its body, or a few slow ones would pass for a slow service.
+            # Excludes the arrival of the body, so that slow clients do not make the service look slow.
             seconds = time.perf_counter() - max(started, state.body_arrived)
             self._requests.add(_template(scope), scope["method"], status, seconds, size)
             if self._is_worth_a_line(scope, status):
@@ -141,7 +141,7 @@ def _request_id(scope: Scope) -> str:
 
 
 def _template(scope: Scope) -> str | None:
-    """The route with its parameters in braces: what a client has put there may be a name, or endless."""
+    """Return the path template of the route. Paths may contain personal data and are unbounded in number."""
     return getattr(scope.get("route"), "path", None)
 
 

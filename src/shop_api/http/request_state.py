@@ -1,4 +1,4 @@
-"""What the layers around a request tell each other about it."""
+"""The state of a request that the middleware layers and the routes share."""
 
 from dataclasses import dataclass
 
@@ -6,31 +6,31 @@ from starlette.types import Scope
 
 _KEY = "shop"
 REFUSAL = "shop.refusal"
-"""Where the scope of a request that is not HTTP as it should be has the error that says so."""
+"""The scope key of the ShopError with which the protocol rejected the request."""
 
 
 @dataclass(slots=True)
 class RequestState:
-    """The state of one request, in the `state` of its ASGI scope; copies of the scope share it."""
+    """The state of one request, kept in the `state` of its ASGI scope. Copies of the scope share it."""
 
     request_id: str = ""
-    """Names the request in the log and in problems."""
+    """Identifies the request in the log and in problem responses."""
     user_id: str | None = None
-    """The caller, once known; for the log."""
+    """The caller's id once authenticated, for the log."""
     cache: str | None = None
-    """`hit` or `miss` where the HTTP cache was asked; for the log and the trace."""
+    """`hit` or `miss` if the HTTP cache was looked up, for the log and the trace."""
     overloaded: bool = False
-    """Whether it was rejected because too many requests were in flight."""
+    """Whether the request was rejected because too many were in flight."""
     client_left: bool = False
-    """Whether the client was gone before its body was complete."""
+    """Whether the client disconnected before its body was complete."""
     body_arrived: float = 0.0
-    """When the body was complete, by `time.perf_counter`; 0 if there was none."""
+    """The `time.perf_counter` value at which the body was complete; 0 without a body."""
     new_id: str | None = None
-    """The id for what the request creates, the same at each attempt with one `Idempotency-Key`."""
+    """The id of the resource to create, the same for all attempts with one `Idempotency-Key`; None without a key."""
 
 
 def request_state(scope: Scope) -> RequestState:
-    """Return the state of the request with this scope, which is made where nobody has asked for it yet."""
+    """Return the state of the request with this scope. The first call creates it."""
     states: dict[str, RequestState] = scope.setdefault("state", {})
     if _KEY not in states:
         states[_KEY] = RequestState()

@@ -1,4 +1,4 @@
-"""Routes that refuse what they do not understand, before any of their code runs."""
+"""The route class that rejects invalid queries, media types and JSON before the handler runs."""
 
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -17,12 +17,12 @@ FORM = "application/x-www-form-urlencoded"
 
 
 class StrictRoute(APIRoute):
-    """Refuses unknown and repeated query parameters (422), other media types than its own (415) and JSON that is not
-    I-JSON (400). PATCH also takes RFC 7396's media type."""
+    """Rejects unknown and repeated query parameters (422), unsupported media types (415) and JSON that is not I-JSON
+    (400). PATCH also accepts the media type of RFC 7396."""
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
         if options.get("status_code") == 204:
-            options["response_class"] = Response  # the default gives even the absent body a media type
+            options["response_class"] = Response  # the default class sets a media type even without a body
         super().__init__(path, endpoint, **options)
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
@@ -36,7 +36,7 @@ class StrictRoute(APIRoute):
             if has_body:
                 if media_type(request) not in accepted:
                     raise UnsupportedMediaType(accepted)
-                # Read here, since the framework turns every error in reading a body into one 400.
+                # Read here, because the framework turns every error while reading a body into the same 400.
                 value = strict_json.loads(await request.body())
                 request = _ParsedRequest(request, value)
             return await handle(request)
@@ -52,7 +52,7 @@ class _ParsedRequest(Request):
 
 
 def media_type(request: Request) -> str:
-    """The type in Content-Type, without parameters."""
+    """Return the media type of Content-Type in lower case, without parameters."""
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
@@ -72,9 +72,9 @@ def _refuse_unknown_query(request: Request, known: set[str]) -> None:
     errors = []
     for name, value in request.query_params.multi_items():
         if name not in known:
-            errors.append(FieldError(("query", name[:100]), "unknown_parameter", "There is no such parameter"))
+            errors.append(FieldError(("query", name[:100]), "unknown_parameter", "Unknown query parameter"))
         elif name in seen:
-            errors.append(FieldError(("query", name), "repeated_parameter", "Give this parameter once"))
+            errors.append(FieldError(("query", name), "repeated_parameter", "Give this parameter only once"))
         elif "\0" in value:
             errors.append(FieldError(("query", name), "invalid_character", "NUL is not allowed"))
         seen.add(name)

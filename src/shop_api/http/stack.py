@@ -1,4 +1,4 @@
-"""The layers around the router, in one list."""
+"""The middleware stack around the router, as one list, outermost first."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -22,30 +22,30 @@ Layer = Callable[[ASGIApp], ASGIApp]
 
 
 def middleware_stack(app: FastAPI, settings: Settings, context: Layer, cache: Layer) -> ASGIApp:
-    """Return the router of `app` with all layers around it. `context` gives a request its id, log line and figures;
+    """Return the router of `app` inside all layers. `context` adds the request id, the log line and the metrics;
     `cache` is the HTTP cache."""
     layers: Sequence[Layer | None] = (
-        # Outermost, so that every answer has an id, a log line and figures, wherever it comes from.
+        # Outermost, so that every response has a request id, a log line and metrics. It sends memory hits itself.
         context,
-        # Around the cache: a page may read an answer from it as it may read any other.
+        # Outside the cache, so that cached responses carry CORS headers too.
         (lambda inner: CorsMiddleware(inner, settings.cors_origins)) if settings.cors_origins else None,
-        # Before the router, and before a hit could answer what has to be refused.
+        # Outside the cache, so that a cached response is never sent for a request that must be rejected.
         UnroutedMiddleware,
-        # Before anything that costs: a hit is cheaper than the layers below.
+        # Outside all layers that do expensive work, because a hit needs none of it.
         cache,
-        # Before places are taken, so that no client holds one with a body that never arrives. Behind the cache, which
-        # reads no body.
+        # Outside the concurrency limit, so that a client whose body never arrives does not occupy a slot. Inside the
+        # cache, which needs no body.
         lambda inner: RequestBodyMiddleware(inner, list(body_limits(app.routes))),
-        # Behind the cache, since a hit and those who wait for the same fill take no place.
+        # Inside the cache, so that hits and requests that wait for another request's fill do not occupy a slot.
         lambda inner: ConcurrencyLimitMiddleware(inner, settings.max_requests),
-        # Before whatever looks at the client's address.
-        cast(Layer, partial(ProxyHeadersMiddleware, trusted_hosts=settings.trusted_proxies)),  # with types of its own
-        # Around NotModified, which answers GET.
+        # Outside all code that reads the client's address.
+        cast(Layer, partial(ProxyHeadersMiddleware, trusted_hosts=settings.trusted_proxies)),  # its types differ
+        # Outside NotModifiedMiddleware, which only handles GET, so that HEAD also gets a 304.
         HeadMiddleware,
-        # Innermost: it needs the ETag that the route has set.
+        # Innermost, because it reads the ETag that the route sets.
         NotModifiedMiddleware,
     )
-    stack = app.build_middleware_stack()  # the framework's own: an error becomes a problem
+    stack = app.build_middleware_stack()  # the framework's own layers; they turn errors into problems
     for layer in reversed(layers):
         stack = layer(stack) if layer else stack
     return stack

@@ -1,7 +1,7 @@
-"""JSON as RFC 8259 and RFC 7493 (I-JSON) mean it: one reading for every reader, or none.
+"""A strict JSON parser (RFC 8259, RFC 7493 I-JSON): accepts only texts that every parser reads alike.
 
-The standard parser takes NaN, duplicate keys, half surrogate pairs and numbers that no other program can hold.
-A shop must not: two readers of one body could see two prices.
+The standard parser accepts NaN, duplicate keys, lone surrogates and numbers that other programs cannot represent.
+With those, two programs could read two different prices from one body.
 """
 
 import json
@@ -12,15 +12,15 @@ from typing import Any, NoReturn
 from shop_api.kernel.errors import MalformedBody
 
 MAX_VALUES = 1000
-"""In one text: four times what the largest product needs."""
+"""Limit on the values in one JSON text, four times the need of the largest product."""
 _INT64 = range(-(2**63), 2**63)
 _EXACT = 2**53
 _BAD_CHARACTER = re.compile("[\0\ud800-\udfff]")
 
 
 def loads(raw: bytes) -> Any:
-    """The value of a JSON text in UTF-8; MalformedBody, which never repeats the text, when there is no single one, or
-    when it holds more than MAX_VALUES."""
+    """Parse a JSON text in UTF-8. Raise MalformedBody, whose message never contains text from the body, if it is
+    ambiguous, not JSON, or has more than MAX_VALUES values."""
     if not _is_short(raw):
         raise MalformedBody(f"The body has too many levels or more than {MAX_VALUES} values.")
     try:
@@ -31,16 +31,16 @@ def loads(raw: bytes) -> Any:
         raise MalformedBody(f"Not JSON at line {error.lineno}, column {error.colno}.") from None
     except RecursionError:
         raise MalformedBody("The body has too many levels.") from None
-    if b"\\u" in raw:  # only an escape can smuggle in what strict UTF-8 and the parser refuse
+    if b"\\u" in raw:  # strict UTF-8 and the parser reject these characters unless they are escaped
         _refuse_bad_characters(value)
     return value
 
 
 def _is_short(raw: bytes) -> bool:
-    """Whether there are at most MAX_VALUES containers, members and elements, counted before any is made."""
+    """Return whether `raw` has at most MAX_VALUES containers, members and elements. Counts them without parsing."""
     if _marks(raw) <= MAX_VALUES:
         return True
-    # Not those in strings. A name or a value each: with more strings than that there are too many already.
+    # Do not count marks in strings. Each value has at most two strings, its name and itself, so four quotes.
     unescaped = raw.replace(b"\\\\", b"").replace(b'\\"', b"")
     if unescaped.count(b'"') > 4 * MAX_VALUES:
         return False
@@ -83,7 +83,7 @@ def _float(digits: str) -> float | int:
     number = float(digits)
     if not math.isfinite(number):
         raise MalformedBody("A number is out of range.")
-    # 2500.0 is the integer 2500 (JSON Schema 2020-12, core §4.2.2), as far as every reader holds it exactly.
+    # 2500.0 is the integer 2500 (JSON Schema 2020-12, core §4.2.2), within the range that a double holds exactly.
     return int(number) if number.is_integer() and abs(number) < _EXACT else number
 
 
@@ -97,7 +97,7 @@ _DECODER = json.JSONDecoder(
 
 
 def canonical(raw: bytes) -> bytes:
-    """Return the same bytes for every way to write the same value: the order of keys, spaces and escapes are free."""
+    """Return the canonical form of a JSON text: equal for texts that differ only in key order, spaces and escapes."""
     try:
         return json.dumps(loads(raw), sort_keys=True, separators=(",", ":")).encode()
     except RecursionError:

@@ -1,4 +1,4 @@
-"""What is below the protocol of a connection: answers are written in one piece, and an end loses none."""
+"""The transport below the HTTP protocol: writes head and body together, and closes without losing a response."""
 
 import asyncio
 from collections.abc import Callable
@@ -9,24 +9,24 @@ MAX_LINGER_BYTES = 1024 * 1024
 
 
 class Reader(Protocol):
-    """What reads a connection."""
+    """The protocol that reads a connection."""
 
     def has_unread_input(self) -> bool:
-        """Return whether the client may still send something that nobody will read."""
+        """Return whether the client may still send input that the protocol will not read."""
         ...
 
     def connection_lost(self, exc: Exception | None) -> None: ...
 
 
 class Holding:
-    """A transport that holds a head back for what is written next, or until the event loop has its turn."""
+    """A transport that buffers a response head until the next write or the next iteration of the event loop."""
 
     def __init__(self, transport: asyncio.Transport, reader: Reader) -> None:
         self._transport = transport
         self._reader = reader
         self._head = b""
         self._soon = asyncio.get_running_loop().call_soon
-        self.is_closing: Callable[[], bool] = transport.is_closing  # asked for at every request
+        self.is_closing: Callable[[], bool] = transport.is_closing  # bound here because every request calls it
 
     def write(self, data: bytes) -> None:
         if self._head:
@@ -41,7 +41,7 @@ class Holding:
         self._let_go()
         if self._reader.has_unread_input() and not self.is_closing() and self._transport.can_write_eof():
             self.is_closing = lambda: True
-            self.write = lambda data: None  # type: ignore[method-assign]  # of a request that has not ended
+            self.write = lambda data: None  # type: ignore[method-assign]  # a request that is still running may write
             _LingeringClose(self._transport, self._reader)
         else:
             self._transport.close()
@@ -56,8 +56,8 @@ class Holding:
 
 
 class _LingeringClose(asyncio.Protocol):
-    """Ends a connection on which a client still sends: to close it at once would reset it, and the client would lose
-    the answer (RFC 9112 §9.6)."""
+    """Closes a connection on which the client may still be sending. Closing it at once would reset it, and the client
+    would lose the response (RFC 9112 §9.6)."""
 
     def __init__(self, transport: asyncio.Transport, reader: Reader) -> None:
         self._transport = transport

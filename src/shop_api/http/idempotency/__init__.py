@@ -1,1 +1,1 @@
-"""One effect for one `Idempotency-Key`, however often a request is sent."""
+"""Requests with one `Idempotency-Key` take effect once, however often they are sent."""

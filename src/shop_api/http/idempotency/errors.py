@@ -1,22 +1,22 @@
-"""The errors of requests with an `Idempotency-Key` that a client can see."""
+"""The client-visible errors of requests with an `Idempotency-Key`."""
 
 from shop_api.kernel.errors import FieldError, InvalidRequest, TryLater
 
 
 class IdempotencyInProgress(TryLater):
-    """The same request, with the same `Idempotency-Key`, is being carried out at this moment. Send it again after
-    `Retry-After` seconds for its answer."""
+    """A request with the same `Idempotency-Key` is still in progress. Send it again after `Retry-After` seconds to
+    get its response."""
 
-    status, code, title = 409, "idempotency_in_progress", "The same request is being carried out"
+    status, code, title = 409, "idempotency_in_progress", "The same request is still in progress"
 
 
 class IdempotencyKeyReused(InvalidRequest):
-    """This `Idempotency-Key` came with another request before. Make a new key for every new request."""
+    """This `Idempotency-Key` was used for a different request. Generate a new key for every new request."""
 
-    code, title = "idempotency_key_reused", "The Idempotency-Key belongs to another request"
+    code, title = "idempotency_key_reused", "The Idempotency-Key was used for another request"
 
     def __init__(self) -> None:
-        message = "came with another request before"
+        message = "was used for another request"
         super().__init__([FieldError(("header", "Idempotency-Key"), "idempotency_key_reused", message)])
 
 

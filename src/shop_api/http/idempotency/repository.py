@@ -1,4 +1,4 @@
-"""The `idempotency_keys` collection: who has claimed which key for what, and what the answer was."""
+"""The `idempotency_keys` collection: which request has claimed a key, and the response to it."""
 
 import asyncio
 import hashlib
@@ -15,10 +15,11 @@ from shop_api.storage.mongo.client import Database, Document, PyMongoError
 from shop_api.storage.mongo.collections import CollectionSpec, IndexModel
 
 KEPT = timedelta(hours=24)
-# Who comes second is told to wait so long for who came first, which takes a fraction of that unless it has died. It
-# is a courtesy, nothing depends on it: what two attempts at one claim create, they create under the same id.
+# While a first attempt is younger than this, a second one gets IdempotencyInProgress. An attempt takes a fraction of
+# it unless its instance has died. Correctness does not depend on the lease: all attempts at one claim create the
+# resource under the same id.
 LEASE = timedelta(seconds=5)
-# To give a claim up is not worth more of the time of somebody who waits for an error.
+# Limits the time for which releasing a claim delays the error response.
 _RELEASE_TIMEOUT = 1.0
 _NOBODY = ""
 
@@ -34,7 +35,7 @@ IDEMPOTENCY_KEYS = CollectionSpec(
 
 
 class StoredResponse(NamedTuple):
-    """What a request was answered, to be repeated."""
+    """The response to a completed request, to be replayed."""
 
     status: int
     headers: dict[str, str]
@@ -42,15 +43,15 @@ class StoredResponse(NamedTuple):
 
 
 class Claim(NamedTuple):
-    """The right to carry out a request."""
+    """The right to execute a request."""
 
     id: str
     attempt: str
-    """Names this try to carry it out."""
+    """Identifies this attempt to execute the request."""
     new_id: str
-    """What the request creates is known by this UUID, which all attempts at it have in common."""
+    """The UUID of the resource to create, the same for all attempts at the claim."""
     is_first: bool
-    """Nobody has tried before."""
+    """Whether there was no earlier attempt."""
 
 
 class IdempotencyKeys:
@@ -60,16 +61,17 @@ class IdempotencyKeys:
         self._clock = clock
 
     async def claim(self, claim_id: str, request: str, attempt: str) -> Claim | StoredResponse:
-        """Claims a key for the request with the digest `request`: the claim when it may run now, else its answer.
+        """Claim a key for the request with the digest `request`. Return the stored response if there is one.
 
-        The same `attempt` again means that who passed it on has given up waiting for the instance that runs it, which
-        may be dead. It need not wait: it takes the claim over.
+        A repeated `attempt` means that the proxy has stopped waiting for the instance that executed it, which may be
+        dead. The claim is then taken over at once, without waiting for the lease.
 
-        Raises IdempotencyInProgress while the same request runs, IdempotencyKeyReused after another one.
+        Raises IdempotencyInProgress while another attempt holds the lease, and IdempotencyKeyReused if the key was
+        claimed for a different request.
         """
         try:
             return await self._claim(claim_id, request, attempt)
-        except PyMongoError:  # it may have been claimed all the same
+        except PyMongoError:  # the write may have taken effect nevertheless
             await self.release(Claim(claim_id, attempt, "", is_first=False), undone=False)
             raise
 
@@ -88,9 +90,9 @@ class IdempotencyKeys:
                 return Claim(claim_id, attempt, claim["creation"], is_first=True)
             except mongo.DuplicateKeyError:
                 earlier = await self._keys.find_one({"_id": claim_id})
-            if earlier is None:  # given up a moment ago
+            if earlier is None:  # released since the insert
                 continue
-            if earlier["expires_at"] > now:  # else it only waits to be removed
+            if earlier["expires_at"] > now:  # otherwise expired, and not yet removed by the TTL index
                 if earlier["request"] != request:
                     raise IdempotencyKeyReused
                 if "answer" in earlier:
@@ -107,8 +109,9 @@ class IdempotencyKeys:
         await self._keys.update_one({"_id": claim.id}, {"$set": {"answer": response._asdict()}})
 
     async def release(self, claim: Claim, *, undone: bool) -> None:
-        """Gives a claim up, so that the request may be sent again; as another one too if it is certain that this one
-        has had no effect (`undone`). If that fails, it takes the lease."""
+        """Release a claim, so that the request can be retried at once. If it certainly had no effect (`undone`) and
+        was the first attempt, the key can also be used for a different request. If releasing fails, a retry must wait
+        for the lease to expire."""
         mine = {"_id": claim.id, "attempt": claim.attempt, "answer": {"$exists": False}}
         with suppress(TimeoutError), mongo.time_limit(_RELEASE_TIMEOUT):
             async with asyncio.timeout(_RELEASE_TIMEOUT):
@@ -119,12 +122,12 @@ class IdempotencyKeys:
                         else:
                             await self._keys.update_one(mine, {"$set": {"attempt": _NOBODY}})
                         return
-                    except PyMongoError:  # most likely the reason for which it is given up
+                    except PyMongoError:  # probably the same failure that caused the release
                         await asyncio.sleep(0.1)
 
 
 def digest(*parts: str | bytes) -> str:
-    """A name for `parts` that tells nothing about them."""
+    """Return a one-way digest (SHA-256) of `parts`, unambiguous about where each part ends."""
     hashed = hashlib.sha256()
     for part in parts:
         raw = part.encode() if isinstance(part, str) else part
