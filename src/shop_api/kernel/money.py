@@ -4,7 +4,7 @@ import re
 from typing import Annotated
 
 import iso4217
-from pydantic import AfterValidator, Field, StringConstraints
+from pydantic import AfterValidator, Field
 
 from shop_api.kernel.schema import Schema
 
@@ -21,9 +21,9 @@ def _known(code: str) -> str:
     return code
 
 
+# The list of codes bounds the length: a longer text gets the same clear message.
 Currency = Annotated[
     str,
-    StringConstraints(max_length=3),
     AfterValidator(_known),
     Field(
         description="ISO 4217 code.",
