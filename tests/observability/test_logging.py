@@ -212,3 +212,16 @@ class TestForgery:
         }
         await anyone.get("/users/me", headers=headers)
         self.check(both, 5)
+
+
+def test_lines_of_a_loop_that_has_ended_do_not_hold_back_those_of_the_next(restored: None, engines: Settings):
+    stream = io.StringIO()
+    configure_logging(engines.model_copy(update={"log_format": "json", "log_level": "info"}), stream)
+
+    async def logged(event: str, seconds: float) -> None:
+        logging.getLogger("shop_api").info(event)
+        await asyncio.sleep(seconds)
+
+    asyncio.run(logged("first", 0))
+    asyncio.run(logged("second", 1))
+    assert [json.loads(line)["event"] for line in stream.getvalue().splitlines()] == ["first", "second"]

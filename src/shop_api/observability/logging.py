@@ -55,6 +55,7 @@ class _Batched:
         self._stream = stream
         self._lines: deque[str] = deque()
         self._timer: asyncio.TimerHandle | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         atexit.register(self._write_out)
 
     def write(self, text: str) -> None:
@@ -66,8 +67,9 @@ class _Batched:
         except RuntimeError:
             self._write_out()
             return
-        if self._timer is None:
-            self._timer = loop.call_later(0.05, self._write_out)
+        # A loop that has ended takes its timer with it: `shop-api serve` runs one loop before that of the server.
+        if self._timer is None or loop is not self._loop:
+            self._timer, self._loop = loop.call_later(0.05, self._write_out), loop
 
     def _write_out(self) -> None:
         self._timer = None
