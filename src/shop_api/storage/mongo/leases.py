@@ -10,13 +10,12 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
-from typing import cast
 
 import pymongo
 from pymongo import ReturnDocument
 
 from shop_api.kernel import tasks
-from shop_api.storage.mongo.client import Collection, Database, Document, DuplicateKeyError, PyMongoError, unavailable
+from shop_api.storage.mongo.client import Collection, Database, DuplicateKeyError, PyMongoError, unavailable
 from shop_api.storage.mongo.collections import CollectionSpec
 
 LEASES = CollectionSpec("leases")
@@ -98,7 +97,11 @@ async def try_acquire(database: Database, name: str, holder: str) -> Lease | Non
         )
     except DuplicateKeyError:
         return None
-    lease = Lease(database, name, cast(Document, found)["token"])
+    # The embedded engine may return nothing for an upsert that met another one: see which of them took the lease.
+    found = found or await database[LEASES.name].find_one({"_id": name, "holder": holder})
+    if found is None:
+        return None
+    lease = Lease(database, name, found["token"])
     lease._renewed = began
     return lease
 
