@@ -30,6 +30,7 @@ from shop_api.kernel.errors import (
     ShopError,
     Unauthenticated,
     UnsupportedMediaType,
+    UriTooLong,
     VersionConflict,
 )
 from shop_api.kernel.messages import in_words, place
@@ -87,7 +88,7 @@ def problem_response(error: ShopError, scope: Scope) -> JSONResponse:
     return JSONResponse(body, error.status, headers, media_type=MEDIA_TYPE)
 
 
-ANY = (InvalidRequest, InternalError, DatabaseUnavailable, Overloaded)
+ANY = (UriTooLong, InvalidRequest, InternalError, DatabaseUnavailable, Overloaded)
 BODY = (MalformedBody, RequestTimeout, BodyTooLarge, UnsupportedMediaType)
 SIGNED_IN = (Unauthenticated, InvalidToken)
 
