@@ -137,10 +137,10 @@ class Traffic:
             body = a_product(name=name, category=self.shop, stock=0)
             del body["product_id"]
             made = self._insist(client, "POST", "/products", body, {"Idempotency-Key": name})
-            self.acknowledged[name] = (0, 1)
+            self.acknowledged[name] = (0, made["version"])
             for stock in range(1, _CHANGES + 1):
                 self._insist(client, "PUT", f"/products/{made['product_id']}", {**body, "stock": stock})
-                self.acknowledged[name] = (stock, 1 + stock)
+                self.acknowledged[name] = (stock, made["version"] + stock)
         client.close()
 
     def _insist(
