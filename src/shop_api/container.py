@@ -95,8 +95,8 @@ async def open_services(
 ) -> AsyncIterator[Services]:
     """Open the services on the engines named in `settings`, and close them in reverse order on exit.
 
-    `clock` gives the time to all rules; timeouts and delays use the system clock. Raises SchemaError if the database
-    does not have the schema that `features` declare.
+    `clock` gives the time to all rules; timeouts and delays use the monotonic clock. Raises SchemaError if the
+    database does not have the schema that `features` declare.
     """
     mongo_url, redis_url, secret = settings.required()
     metrics = metrics or Metrics()

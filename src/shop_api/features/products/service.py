@@ -43,7 +43,8 @@ class ProductService:
         self._clock = clock
 
     async def get(self, product_id: str, lookup_caller: CallerLookup) -> Product:
-        """Return a product. Raises ProductNotFound if it does not exist, or is not active and the caller no admin."""
+        """Return a product. Raises ProductNotFound if it does not exist, or is not active and the caller may not read
+        unpublished products."""
         product = await self._products.get(product_id)
         if product is not None and product.is_public:
             return product
