@@ -617,13 +617,15 @@ class TestTogether:
         assert held.times == 1
 
     @pytest.mark.parametrize(
-        ("error", "status", "code"),
+        ("error", "status", "code", "times"),
         [
-            (RuntimeError("on purpose"), 500, "internal_error"),
-            (AutoReconnect("on purpose"), 503, "database_unavailable"),
+            (RuntimeError("on purpose"), 500, "internal_error", 5),
+            (AutoReconnect("on purpose"), 503, "database_unavailable", 1),
         ],
     )
-    async def test_an_error_is_found_out_by_each_and_then_forgotten(self, anyone, held, error, status, code):
+    async def test_an_error_is_found_out_by_each_unless_it_is_an_outage_and_then_forgotten(
+        self, anyone, held, error, status, code, times
+    ):
         held.error = error
         asked = [asyncio.create_task(anyone.get(ITEM, headers={"X-Request-ID": f"request-{n}"})) for n in range(5)]
         await held.reached.wait()
@@ -634,7 +636,7 @@ class TestTogether:
         for n, answer in enumerate(answers):
             assert (answer.status_code, answer.json()["code"]) == (status, code)
             assert answer.json()["request_id"] == answer.headers["x-request-id"] == f"request-{n}"
-        assert held.times == 5
+        assert held.times == times
         held.error = None
         answer = await anyone.get(ITEM)
         assert (answer.status_code, status_of(answer)) == (200, MISS)

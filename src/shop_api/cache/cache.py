@@ -70,7 +70,8 @@ class HttpCache:
         """Return the response from Redis, or from `load` if Redis has none or `fresh` is set.
 
         A request joins a running fill for `key` that is not fenced and started less than a second ago; a `fresh` one
-        starts its own. If a fill ends in anything but a 200 or 404, each request that joined calls its own `load`.
+        starts its own. If a fill ends in anything but a 200, a 404 or `database_unavailable`, each request that
+        joined calls its own `load`.
         """
         fill = None if fresh else self._fills.get(key)
         if fill is None or fill.fenced or time.monotonic() >= fill.started + LIFE:
@@ -79,7 +80,8 @@ class HttpCache:
         self.counters.waits += 1
         with suppress(Exception):  # raised to the request that started the fill
             fetched = await asyncio.shield(fill.task)
-            if fetched.response.status in _SHARED:
+            # After an outage another `load` would only wait as long again.
+            if fetched.response.status in _SHARED or _is_outage(fetched.response):
                 return fetched._replace(status=b"fwd=uri-miss; collapsed")
         # The cause may lie in the request that started the fill.
         return FetchedResponse(await load(), time.monotonic(), b"fwd=uri-miss")
@@ -147,7 +149,7 @@ class HttpCache:
         self.counters.fills += 1
         born = time.monotonic()
         response = await load()
-        gone = response.status == 503 and _UNAVAILABLE in response.body
+        gone = _is_outage(response)
         self._gone_until = time.monotonic() + _SPARED if gone else float("-inf")
         if gone and stale is not None and time.monotonic() < self.seen_through + STALE_IF_ERROR:
             self.counters.redis_hits += 1
@@ -164,3 +166,7 @@ class HttpCache:
     def _keep(self, fill: Fill, key: Key, entry: Entry) -> None:
         if not fill.fenced:
             self.memory.put(key, entry, time.monotonic())
+
+
+def _is_outage(response: CachedResponse) -> bool:
+    return response.status == 503 and _UNAVAILABLE in response.body
