@@ -39,9 +39,10 @@ def connect(url: str, metrics: CommandMetrics | None = None) -> Redis:
         retry=Retry(ExponentialBackoff(cap=0.1, base=0.01), 2, supported_errors=(exceptions.ConnectionError,)),
         health_check_interval=15,
     )
+    wait = options.pop("timeout", 1)  # for a connection of the pool; a cluster client has none
     if address.kind == "cluster":
         return cast(Redis, Cluster(address.hosts, metrics, **options))
-    options = {"timeout": 1, **options}
+    options["timeout"] = wait
     pool = _following(address, options) if address.kind == "sentinel" else BlockingConnectionPool(**options)
     if metrics is not None:
         pool.connection_class = timed(pool.connection_class, metrics)
@@ -55,6 +56,7 @@ def connection(url: str, *, key: str, timeout: float) -> Connection:
     Sentinels or in a cluster, each connect discovers the server again.
     """
     address, options = _read(url, socket_timeout=None, socket_connect_timeout=timeout, retry=Retry(NoBackoff(), 0))
+    options.pop("timeout", None)  # of a pool
     if address.kind == "cluster":
         return (ToOwnerWithTls if options.pop("ssl") else ToOwner)(hosts=address.hosts, key=key, **options)
     pool = _following(address, options) if address.kind == "sentinel" else ConnectionPool(**options)
