@@ -20,6 +20,7 @@ from fastapi import FastAPI
 
 from conftest import client_of, running_app
 from shop_api.features.users.repository import UserRepository
+from shop_api.kernel import tasks
 from shop_api.kernel.clock import utc_now
 from shop_api.security.tokens import AccessTokens
 from shop_api.settings import Settings
@@ -266,8 +267,7 @@ async def play(
     try:
         return await clients.run(seconds, enough), faults
     finally:
-        breaking.cancel()
-        await asyncio.gather(breaking, return_exceptions=True)
+        await tasks.end([breaking])
 
 
 async def _after_start(faults: Faults, clients: Clients) -> None:

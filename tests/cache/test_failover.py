@@ -16,6 +16,7 @@ import pytest
 from cache.history import Clients, Cluster, Instance
 from conftest import running_app
 from shop_api.features.users.repository import UserRepository
+from shop_api.kernel import tasks
 from shop_api.kernel.clock import utc_now
 from shop_api.security.rate_limits import RateLimits
 from shop_api.security.tokens import AccessTokens
@@ -117,8 +118,7 @@ async def test_a_failover_costs_no_answer_and_breaks_no_promise(settings: Settin
                 await failovers.run(FAILOVERS)
             finally:
                 clients.end()
-                counting.cancel()
-                await asyncio.gather(counting, return_exceptions=True)
+                await tasks.end([counting])
                 history = await load
     recoveries = [round(seconds, 2) for seconds in failovers.recoveries]
     print(

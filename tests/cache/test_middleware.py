@@ -16,6 +16,7 @@ from shop_api.cache import cache
 from shop_api.cache.follower import Follower
 from shop_api.cache.response import CachedResponse
 from shop_api.container import Services
+from shop_api.kernel import tasks
 from shop_api.kernel.clock import utc_now
 from shop_api.security.tokens import AccessTokens
 from support.factories import PASSWORD, TEST_SECRET, a_product, changes, password_hash
@@ -610,8 +611,7 @@ class TestTogether:
     async def test_when_all_go_away_it_is_there_for_the_next(self, anyone, held):
         first = asyncio.create_task(anyone.get(ITEM))
         await held.reached.wait()
-        first.cancel()
-        await asyncio.gather(first, return_exceptions=True)
+        await tasks.end([first])
         held.go_on.set()
         assert (await anyone.get(ITEM)).status_code == 200
         assert held.times == 1

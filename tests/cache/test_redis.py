@@ -13,6 +13,7 @@ from structlog.testing import capture_logs
 from shop_api.cache.counters import Counters
 from shop_api.cache.redis import RedisTier, WriteToken
 from shop_api.cache.response import CachedResponse
+from shop_api.kernel import tasks
 from shop_api.observability.command_metrics import CommandMetrics
 from support.faults import RedisServer, Wire
 from support.own_time import own_time
@@ -48,20 +49,18 @@ async def tier_of(server, wire) -> AsyncIterator[Callable]:
     """`await tier_of("shop")`: another instance of that shop; the wire can be broken for all of them."""
     async with AsyncExitStack() as stack:
         port = stack.enter_context(wire.open())
-        tasks = []
+        trusting = []
 
         async def another(namespace: str = "shop") -> RedisTier:
             tier = RedisTier(f"redis://127.0.0.1:{port}/0", namespace, Counters(), CommandMetrics("redis"))
-            tasks.append(asyncio.create_task(tier.keep_trusted()))
+            trusting.append(asyncio.create_task(tier.keep_trusted()))
             stack.push_async_callback(tier.close)
             await ticket_of(tier)
             return tier
 
         yield another
-        assert not any(task.done() for task in tasks)  # none of them has failed
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        assert not any(task.done() for task in trusting)  # none of them has failed
+        await tasks.end(trusting)
 
 
 @pytest.fixture
