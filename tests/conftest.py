@@ -33,6 +33,7 @@ from shop_api.storage.redis.fallback import _MAX_SECONDS as REDIS_LONGEST
 from support import signals
 from support.factories import TEST_SECRET, a_user
 from support.processes import PATIENCE
+from support.redis_servers import patient
 
 # How long examples take to make says nothing on a busy machine, and what a test takes even less.
 hypothesis.settings.register_profile(
@@ -100,8 +101,7 @@ def engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
         if wanted.redis_url is not None:
             yield settings
         else:
-            patient = f"{settings.required()[1]}?socket_timeout={PATIENCE}"
-            yield settings.model_copy(update={"redis_url": SecretStr(patient)})
+            yield settings.model_copy(update={"redis_url": SecretStr(patient(settings.required()[1]))})
 
 
 @asynccontextmanager

@@ -23,6 +23,7 @@ from shop_api.storage.redis.client import Redis, RedisError, connect
 from support.own_time import own_time
 from support.pids import stop
 from support.processes import PATIENCE
+from support.redis_servers import patient
 
 # So long that no window ends within a test.
 FIVE = "5 per 100 days"
@@ -110,7 +111,7 @@ async def own_redis(tmp_path: Path) -> AsyncIterator[OwnRedis]:
 @pytest.fixture(scope="module")
 def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with embedded.redis.running(tmp_path_factory.mktemp("redis")) as url:
-        yield f"{url}?socket_timeout={PATIENCE}&timeout={PATIENCE}"
+        yield patient(url)
 
 
 @pytest.fixture
@@ -201,7 +202,7 @@ class TestShared:
 class TestRedisGone:
     @pytest.mark.usefixtures("long_pause")
     async def test_each_process_counts_for_itself(self, own_redis):
-        async with aclosing(connect(own_redis.url)) as one, aclosing(connect(own_redis.url)) as two:
+        async with aclosing(connect(patient(own_redis.url))) as one, aclosing(connect(patient(own_redis.url))) as two:
             first, second = RateLimits(one), RateLimits(two)
             assert await allowed(first, 6, "ada") == 5
             own_redis.signal(signal.SIGKILL)
@@ -223,7 +224,7 @@ class TestRedisGone:
             assert limits.fallbacks == 7
 
     async def test_counts_are_shared_again_once_it_is_back(self, own_redis):
-        async with aclosing(connect(own_redis.url)) as client:
+        async with aclosing(connect(patient(own_redis.url))) as client:
             limits = RateLimits(client)
             await limits.hit(FIVE, "ada")
             own_redis.signal(signal.SIGKILL)
@@ -239,7 +240,7 @@ class TestRedisGone:
             assert await client.dbsize() == 2
 
     async def test_a_redis_that_refuses_commands_is_no_error(self, own_redis):
-        async with aclosing(connect(own_redis.url)) as client:
+        async with aclosing(connect(patient(own_redis.url))) as client:
             await client.config_set("maxmemory", 1)
             limits = RateLimits(client)
             assert await allowed(limits, 20, "ada") == 5

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pymongo
 import pytest
-from redis import Redis
+from redis import BlockingConnectionPool, Redis
 
 from support.processes import environment, started
 
@@ -118,7 +118,7 @@ def traces(request, engines, tmp_path_factory) -> Traces:
     traces, log = Traces(), tmp_path_factory.mktemp("secrets") / "serve.log"
     settings = engines.model_copy(update={"mongo_db": f"{engines.mongo_db}-secrets", "rate_limits": "on"})
     env = environment(settings, SHOP_LOG_LEVEL="debug", SHOP_LOG_FORMAT=request.param, SHOP_LOG_HITS_EVERY="1")
-    redis = Redis.from_url(settings.redis_url.get_secret_value())
+    redis = Redis.from_pool(BlockingConnectionPool.from_url(settings.redis_url.get_secret_value()))
     with redis, pymongo.MongoClient[dict](settings.mongo_url.get_secret_value()) as mongo:
         redis.flushdb()  # others have been counted as coming from this address too
         database = mongo[settings.mongo_db]

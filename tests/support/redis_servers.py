@@ -36,6 +36,12 @@ def until(condition: Callable[[], object], seconds: float = PATIENCE) -> None:
         time.sleep(0.01)
 
 
+def patient(url: str) -> str:
+    """`url` with options by which no client gives up because the machine is busy."""
+    names = ("socket_connect_timeout", "socket_timeout", "timeout")
+    return f"{url}?{'&'.join(f'{name}={PATIENCE}' for name in names)}"
+
+
 def client(port: int) -> Redis:
     return Redis(port=port, socket_timeout=1, retry=Retry(NoBackoff(), 0))
 

@@ -13,6 +13,7 @@ from cache.test_redis import failed, found, put
 from shop_api.cache.counters import Counters
 from shop_api.cache.redis import RedisTier
 from shop_api.cli import doctor
+from shop_api.kernel import tasks
 from shop_api.kernel.errors import RateLimited
 from shop_api.observability.command_metrics import CommandMetrics
 from shop_api.observability.redis import RedisConnections
@@ -24,7 +25,7 @@ from shop_api.storage.redis.client import connect, connection
 from shop_api.storage.redis.sentinel import PrimaryPool, ToPrimary
 from support.faults import RedisServer
 from support.processes import PATIENCE
-from support.redis_servers import SERVICE, Sentinel, Watched, client, cluster, until, watched
+from support.redis_servers import SERVICE, Sentinel, Watched, client, cluster, patient, until, watched
 
 NAMESPACE = "shop"
 
@@ -53,8 +54,7 @@ async def a_tier(url: str) -> AsyncIterator[RedisTier]:
     try:
         yield tier
     finally:
-        trusting.cancel()
-        await asyncio.gather(trusting, return_exceptions=True)
+        await tasks.end([trusting])
         await tier.close()
 
 
@@ -98,6 +98,15 @@ class TestAddress:
         with pytest.raises(ValueError, match=r"is not of the form redis\+") as refusal:
             parse(url)
         assert "hunter2" not in str(refusal.value)
+
+    @pytest.mark.parametrize("form", ["redis://", "redis+sentinel://", "redis+cluster://"])
+    async def test_may_say_how_long_to_wait_for_a_connection_of_the_pool(self, form: str):
+        """An option of the driver, which only a pool knows."""
+        url = f"{form}127.0.0.1:1{'/shop' if 'sentinel' in form else ''}/0?timeout=3"
+        client = connect(url)
+        if "cluster" not in form:
+            assert client.connection_pool.timeout == 3  # type: ignore[attr-defined]
+        assert not connection(url, key="", timeout=1).is_connected
 
 
 @pytest.mark.usefixtures("quick_redis")
@@ -169,7 +178,7 @@ def is_primary(server: RedisServer) -> bool:
 class TestCluster:
     async def test_instances_count_together(self, url: str):
         calls = CommandMetrics("redis")
-        async with connect(url, calls) as one, connect(url) as other:
+        async with connect(patient(url), calls) as one, connect(patient(url)) as other:
             both = [RateLimits(one), RateLimits(other)]
             assert [await refusals(limits, 5) for limits in both] == [0, 5]
             assert [limits.fallbacks for limits in both] == [0, 0]
@@ -180,7 +189,7 @@ class TestCluster:
             assert most in (3 * 32, 4 * 32)  # it may have found the replica
 
     async def test_sign_ins_are_delayed_together(self, url: str):
-        async with connect(url) as one, connect(url) as other:
+        async with connect(patient(url)) as one, connect(patient(url)) as other:
             delays = [SignInDelays(one), SignInDelays(other)]
             for _ in range(3):
                 for each in delays:
