@@ -1,8 +1,7 @@
 """`shop-api keys …` as an operator runs it."""
 
-import os
-import subprocess
 from datetime import timedelta
+from functools import partial
 
 import pytest
 
@@ -11,13 +10,9 @@ from shop_api.security.signing_keys.files import read, read_all
 from shop_api.security.tokens import secret_kid
 from support.factories import TEST_SECRET
 from support.key_files import add_key
-from support.processes import SHOP_API
+from support.processes import command
 
-
-def run(*words: object, **environment: object) -> subprocess.CompletedProcess[str]:
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("SHOP_")}
-    env = inherited | {name: str(value) for name, value in environment.items()}
-    return subprocess.run([SHOP_API, "keys", *map(str, words)], env=env, capture_output=True, text=True)
+run = partial(command, "keys")
 
 
 class TestRotate:

@@ -4,12 +4,13 @@ import os
 import subprocess
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from shop_api.settings import Settings, redis_url
-from support.processes import SHOP_API, environment
+from support.processes import SHOP_API, command, environment
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 FORMS = (
@@ -33,7 +34,7 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
 
 @pytest.fixture
 def make(folders: tuple[Path, Path]) -> Run:
-    return lambda **env: shop_api("secrets", *folders, *FORMS, **env)
+    return partial(command, "secrets", *folders, *FORMS)
 
 
 def contents(*folders: Path) -> dict[str, str]:
@@ -93,7 +94,7 @@ class TestMaking:
         assert contents(*folders) == {}
 
     def test_a_folder_that_is_not_there_is_said_in_words(self, tmp_path):
-        done = shop_api("secrets", tmp_path / "none", tmp_path, *FORMS)
+        done = command("secrets", tmp_path / "none", tmp_path, *FORMS)
         assert (done.returncode, "Traceback" in done.stderr) == (1, False)
         assert str(tmp_path / "none") in done.stderr
 
