@@ -11,7 +11,7 @@ MUTANTS := tests/cache/test_history.py::test_a_cache_that_breaks_them_is_found
 CAMPAIGN := $(BIN)/pytest -m ""
 
 .PHONY: campaigns-short
-campaigns-short: $(VENV)/dev.stamp ## each fault and kill once, under full load, and each mutant (about ten minutes)
+campaigns-short: $(VENV)/dev.stamp ## each fault and kill once, under full load, and each mutant (about five minutes)
 	CHAOS_FAULTS=1 $(CAMPAIGN) $(CAMPAIGNS) $(MUTANTS) $(ARGS)
 
 .PHONY: chaos
