@@ -6,7 +6,7 @@ import time
 from typing import NamedTuple
 
 
-class ImportResult(NamedTuple):
+class Reply(NamedTuple):
     """What one GET came to: its status, 0 when it was cut off."""
 
     status: int
@@ -19,9 +19,9 @@ class Crowd:
     def __init__(self, port: int, path: str, clients: int, *, pause: float = 0) -> None:
         self._port, self._path, self._clients, self._pause = port, path, clients, pause
         self._numbers = itertools.count()
-        self.outcomes: list[ImportResult] = []
+        self.outcomes: list[Reply] = []
 
-    async def run(self, seconds: float) -> list[ImportResult]:
+    async def run(self, seconds: float) -> list[Reply]:
         end = time.monotonic() + seconds
         await asyncio.gather(*(self._client(end) for _ in range(self._clients)))
         return self.outcomes
@@ -35,7 +35,7 @@ class Crowd:
                 status, is_last = await self._get(*streams)
             except (OSError, asyncio.IncompleteReadError):
                 status, is_last = 0, True
-            self.outcomes.append(ImportResult(status, time.monotonic() - started))
+            self.outcomes.append(Reply(status, time.monotonic() - started))
             if is_last and streams:
                 streams[1].close()
                 streams = None
@@ -53,7 +53,7 @@ class Crowd:
         return int(head.split(None, 2)[1]), b"\nconnection: close\r" in head
 
 
-def percentile(outcomes: list[ImportResult], share: float) -> float:
+def percentile(outcomes: list[Reply], share: float) -> float:
     times = sorted(outcome.seconds for outcome in outcomes)
     return times[min(len(times) - 1, int(len(times) * share))]
 

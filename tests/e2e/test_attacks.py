@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import pytest
 
-from e2e.crowd import Crowd, ImportResult, percentile
+from e2e.crowd import Crowd, Reply, percentile
 from e2e.scale import amount
 from e2e.stack import Instance
 from security.test_hostile_bodies import KIB, LARGE, SHAPES, SMALL, filled
@@ -148,7 +148,7 @@ def instance(env: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> I
     instance.stop()
 
 
-async def beside(attackers: Attackers, port: int) -> list[ImportResult]:
+async def beside(attackers: Attackers, port: int) -> list[Reply]:
     """What clients get meanwhile who ask for lists that are in no cache."""
     under_way = asyncio.create_task(attackers.run(SECONDS))
     outcomes = await Crowd(port, f"/products?q={id(attackers)}-{{n}}", 4, pause=0.02).run(SECONDS)

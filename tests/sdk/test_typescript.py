@@ -33,7 +33,8 @@ def project(package: Path, repository_root: Path, tmp_path_factory: pytest.TempP
     for name in ("openapi-fetch", "openapi-typescript-helpers", "typescript", "@types", "undici-types"):
         (project / "node_modules" / name).symlink_to(source / "node_modules" / name)
     with tarfile.open(package) as archive:
-        archive.extractall(project / "node_modules", filter="data")
+        archive.extraction_filter = getattr(tarfile, "data_filter", None)  # not there before Python 3.11.4
+        archive.extractall(project / "node_modules")
     (project / "node_modules/package").rename(project / "node_modules/shop-client")
     (project / "package.json").write_text('{"type": "module"}')
     for file in (source / "tests").iterdir():
