@@ -5,14 +5,13 @@ import os
 import re
 import shlex
 import shutil
-import subprocess
 
 import pytest
 
 from shop_api.cli import reference as errors
 from shop_api.kernel.errors import ShopError
 from shop_api.settings import reference as settings
-from support.processes import SHOP_API
+from support.processes import run as run_command
 from support.walkthrough import blocks, walkthrough
 
 pytestmark = pytest.mark.long
@@ -69,7 +68,7 @@ def test_the_import_on_the_readme_loads_its_sample_exactly_and_again_without_cha
     env["SHOP_DATA_DIR"] = str(tmp_path)
 
     def run(*words: str) -> str:
-        done = subprocess.run([SHOP_API, *words], cwd=repository_root, env=env, capture_output=True, text=True)
+        done = run_command(env, *words, cwd=repository_root)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 

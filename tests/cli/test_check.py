@@ -10,11 +10,11 @@ from pymongo import MongoClient
 from shop_api.kernel.clock import utc_now
 from shop_api.settings import Settings
 from support.factories import a_product
-from support.processes import SHOP_API, environment
+from support.processes import environment, run
 
 
 def check(settings: Settings) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([SHOP_API, "check"], env=environment(settings), capture_output=True, text=True, check=False)
+    return run(environment(settings), "check")
 
 
 @pytest.fixture

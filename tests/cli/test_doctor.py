@@ -1,7 +1,6 @@
 """`shop-api doctor`."""
 
 import os
-import subprocess
 from importlib.metadata import PackageNotFoundError
 
 import pytest
@@ -9,7 +8,7 @@ import pytest
 from shop_api.cli import doctor
 from shop_api.cli.doctor import Finding
 from shop_api.settings import Settings
-from support.processes import SHOP_API, environment, started
+from support.processes import environment, run, started
 
 
 @pytest.fixture
@@ -114,14 +113,13 @@ async def test_a_folder_that_cannot_be_used_is_broken(clean, tmp_path):
 
 def test_joins_a_running_service_and_exits_with_0_or_1(clean, tmp_path):
     env = dict(os.environ) | {"SHOP_DATA_DIR": str(tmp_path / "data"), "SHOP_PORT": "0"}
-    command = [str(SHOP_API), "doctor"]
     with started(env, tmp_path / "serve.log"):
-        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
+        done = run(env, "doctor")
         assert done.returncode == 0, done.stdout
         assert "in use by a running shop-api" in done.stdout
         assert "embedded, answers, version" in done.stdout
     wrong = env | {"SHOP_REDIS_URL": "redis://127.0.0.1:1/0"}
-    done = subprocess.run(command, env=wrong, capture_output=True, text=True, timeout=60, check=False)
+    done = run(wrong, "doctor")
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
 

@@ -14,8 +14,8 @@ from pymongo import MongoClient
 from pymongo.database import Database
 
 from shop_api.settings import Settings
-from support import migrating
-from support.processes import PATIENCE, SHOP_API, environment, started
+from support import migrating, prefork
+from support.processes import PATIENCE, environment, run, started
 
 pytestmark = pytest.mark.long
 TESTS = Path(__file__).parents[1]
@@ -33,10 +33,6 @@ def database(engines: Settings) -> Iterator[Database[dict[str, Any]]]:
 @pytest.fixture
 def env(engines: Settings, database) -> dict[str, str]:
     return environment(engines, SHOP_MONGO_DB=database.name)
-
-
-def shop_api(env: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([SHOP_API, *arguments], env=env, capture_output=True, text=True, timeout=PATIENCE)
 
 
 @contextmanager
@@ -69,16 +65,16 @@ def an_earlier_version(database: Database[dict[str, Any]]) -> None:
 def test_a_database_of_an_earlier_version_is_refused_until_it_is_migrated(env, database, tmp_path):
     an_earlier_version(database)
     for command in (["serve"], ["demo"], ["products", "export"], ["admin", "create", "ada", "--password", "x" * 12]):
-        refused = shop_api(env, *command)
+        refused = run(env, *command)
         assert refused.returncode == 1
         assert "run: shop-api migrate" in refused.stderr
         assert "Traceback" not in refused.stderr
-    listed = shop_api(env, "migrate", "--check")
+    listed = run(env, "migrate", "--check")
     assert (listed.returncode, listed.stdout) == (1, "collections, validators and indexes\n")
     assert database["schema"].find_one() is None
 
-    assert shop_api(env, "migrate").returncode == 0
-    listed = shop_api(env, "migrate", "--check")
+    assert run(env, "migrate").returncode == 0
+    listed = run(env, "migrate", "--check")
     assert (listed.returncode, listed.stdout) == (0, "")
     assert "dba_1" in database["products"].index_information()
     with started(env, tmp_path / "serve.log"):
@@ -87,10 +83,10 @@ def test_a_database_of_an_earlier_version_is_refused_until_it_is_migrated(env, d
 
 
 def test_a_newer_schema_is_refused_in_words(env, database):
-    assert shop_api(env, "migrate").returncode == 0
+    assert run(env, "migrate").returncode == 0
     database["schema"].update_one({}, {"$set": {"applied.products": 7}})
     for command in ("serve", "migrate"):
-        refused = shop_api(env, command)
+        refused = run(env, command)
         assert refused.returncode == 1
         assert "a newer version of shop-api has migrated" in refused.stderr
         assert "Traceback" not in refused.stderr
@@ -99,7 +95,7 @@ def test_a_newer_schema_is_refused_in_words(env, database):
 def test_instances_that_start_at_once_create_the_database_once(env, database, tmp_path):
     with ExitStack() as stack:
         logs = [(tmp_path / f"{n}.log").open("wb") for n in range(3)]
-        processes = [subprocess.Popen([SHOP_API, "serve"], env=env, stderr=log, stdout=log) for log in logs]
+        processes = [prefork.Forked(["serve"], env, log, log) for log in logs]
         for process, log in zip(processes, logs, strict=True):
             stack.callback(process.wait, PATIENCE)
             stack.callback(process.terminate)

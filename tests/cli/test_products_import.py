@@ -32,6 +32,7 @@ from shop_api.storage.mongo.collections import ensure_collection
 from support.factories import a_product, changes
 from support.pids import soon
 from support.processes import SHOP_API, environment, started
+from support.processes import run as run_command
 
 pytestmark = pytest.mark.long
 
@@ -581,8 +582,7 @@ class TestCommand:
 
     @staticmethod
     def shop_api(env, folder, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-        command = [SHOP_API, *arguments]
-        return subprocess.run(command, env=env, cwd=folder, capture_output=True, text=True, timeout=60, check=False)
+        return run_command(env, *arguments, cwd=folder)
 
     @staticmethod
     def audited(env) -> list[dict[str, Any]]:

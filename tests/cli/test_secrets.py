@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from shop_api.settings import Settings, redis_url
-from support.processes import SHOP_API, command, environment
+from support.processes import command, environment, run
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 FORMS = (
@@ -22,7 +22,7 @@ NAMES = ["jwt_secret", "mongo_key", "mongo_password", "mongo_url", "redis_passwo
 
 def shop_api(*words: object, **env: str) -> subprocess.CompletedProcess[str]:
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("SHOP_")}
-    return subprocess.run([SHOP_API, *map(str, words)], env={**inherited, **env}, capture_output=True, text=True)
+    return run({**inherited, **env}, *words)
 
 
 @pytest.fixture

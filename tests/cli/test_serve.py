@@ -18,7 +18,7 @@ import pytest
 from shop_api.settings import Settings
 from support.pids import alive, engines_on, soon
 from support.ports import free_port
-from support.processes import PATIENCE, SHOP_API, environment, listens, started, under_way
+from support.processes import PATIENCE, SHOP_API, environment, listens, run, started, under_way
 
 pytestmark = pytest.mark.long
 
@@ -34,10 +34,6 @@ def env(engines: Settings, **given: str) -> dict[str, str]:
     """An environment with no other SHOP_ variables than those `given`."""
     inherited = {name: v for name, v in environment(engines).items() if not name.startswith("SHOP_")}
     return {**inherited, "SHOP_PORT": "0", **given}
-
-
-def run(env: dict[str, str], *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([SHOP_API, *words], env=env, capture_output=True, text=True, timeout=PATIENCE)
 
 
 def sign_in(url: str, username: str, password: str) -> httpx.Response:

@@ -4,7 +4,6 @@ import ipaddress
 import json
 import os
 import re
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ import yaml
 from e2e.stack import CONFIGURATION, ROOT
 from shop_api.settings import Settings
 from shop_api.settings.loading import variables
-from support.processes import SHOP_API
+from support.processes import run
 
 TEXT = (ROOT / "docker-compose.yml").read_text()
 COMPOSE: dict[str, Any] = yaml.safe_load(TEXT)
@@ -105,7 +104,7 @@ def test_no_secret_is_in_a_command_and_only_one_service_writes_them():
 def test_the_files_that_are_read_are_those_that_are_made(tmp_path: Path):
     command = [str(tmp_path) if word.startswith("/") else word for word in SERVICES["secrets"]["command"][1:]]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("SHOP_")}
-    subprocess.run([SHOP_API, *command], env=environment, check=True, capture_output=True)
+    assert run(environment, *command).returncode == 0
     read = set(re.findall(r"/(?:secrets|first-admin)/(\w+)", TEXT))
     assert read == {file.name for file in tmp_path.iterdir()}
     urls = {name: (tmp_path / name).read_text() for name in ("mongo_url", "redis_url")}

@@ -1,7 +1,6 @@
 """Engines that are reached over TLS alone, with a certificate that the service has to check."""
 
 import ssl
-import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
@@ -20,7 +19,7 @@ from e2e.conftest import ADMIN
 from support.factories import a_product
 from support.faults import Wire
 from support.key_files import pem_of, private_key
-from support.processes import SHOP_API, started, token_of
+from support.processes import run, started, token_of
 
 pytestmark = pytest.mark.e2e
 
@@ -87,6 +86,6 @@ def test_a_certificate_that_nobody_vouches_for_is_not_believed(
 ):
     url = engines_with_tls.mongo_url if engine == "SHOP_MONGO_URL" else engines_with_tls.redis_url
     own = {**env, engine: url, "COLUMNS": "2000"}  # so that no line of the table is broken
-    told = subprocess.run([SHOP_API, "doctor"], env=own, capture_output=True, text=True, timeout=60)
+    told = run(own, "doctor")
     assert told.returncode == 1
     assert "CERTIFICATE_VERIFY_FAILED" in told.stdout

@@ -4,7 +4,6 @@ import http.client
 import json
 import re
 import signal
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,6 +16,7 @@ import pytest
 
 from shop_api.settings import Settings
 from support.pids import soon
+from support.prefork import Forked
 from support.processes import PATIENCE, environment, started, under_way
 
 
@@ -46,7 +46,7 @@ class KeepAlive(threading.Thread):
 
 
 class Instance(NamedTuple):
-    process: subprocess.Popen[bytes]
+    process: Forked
     url: str
     log: Path
 

@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 
 from shop_api.cli.main import app
 from shop_api.settings import Settings
+from support import prefork
 
 SHOP_API = Path(sys.executable).with_name("shop-api")
 PATIENCE = 120.0
@@ -50,11 +51,18 @@ def command(*words: object, **env: object) -> subprocess.CompletedProcess[str]:
     return subprocess.CompletedProcess([*map(str, words)], done.exit_code, done.stdout, done.stderr)
 
 
+def run(
+    env: Mapping[str, str], *words: object, cwd: Path | None = None, timeout: float = PATIENCE
+) -> subprocess.CompletedProcess[str]:
+    """What `shop-api` does with these words, in a process of its own."""
+    return prefork.run([str(word) for word in words], env, cwd=cwd, timeout=timeout)
+
+
 @contextmanager
-def started(env: Mapping[str, str], log: Path, *options: str) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+def started(env: Mapping[str, str], log: Path, *options: str) -> Iterator[tuple[prefork.Forked, str]]:
     """`shop-api serve` with its address, once it is ready; SIGTERM at the end if it still runs."""
     with log.open("wb") as output:
-        process = subprocess.Popen([SHOP_API, "serve", *options], env=dict(env), stderr=output, stdout=output)
+        process = prefork.Forked(["serve", *options], env, output, output)
     try:
         deadline = time.monotonic() + PATIENCE
         while not (ready := re.search(rb"ready on (http://\S+)", log.read_bytes())):

@@ -4,7 +4,6 @@ import os
 import shutil
 import signal
 import stat
-import subprocess
 import threading
 import time
 import uuid
@@ -26,9 +25,10 @@ from shop_api.settings import Settings
 from shop_api.storage.mongo import client as mongo
 from shop_api.storage.mongo import schema
 from shop_api.storage.mongo.transactions import Transactions
+from support import prefork
 from support.factories import a_product
 from support.faults import Wire
-from support.processes import PATIENCE, SHOP_API, started, token_of
+from support.processes import PATIENCE, run, started, token_of
 from support.processes import environment as settings_environment
 
 pytestmark = pytest.mark.long
@@ -41,10 +41,6 @@ def environment(folder: Path) -> dict[str, str]:
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("SHOP_")}
     own = {"DATA_DIR": str(folder), "PORT": "0", "ADMIN_USERNAME": ADMIN[0], "ADMIN_PASSWORD": ADMIN[1]}
     return inherited | {f"SHOP_{name}": value for name, value in own.items()}
-
-
-def run(env: dict[str, str], *arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([SHOP_API, *map(str, arguments)], env=env, capture_output=True, text=True, timeout=PATIENCE)
 
 
 class Writers:
@@ -199,7 +195,8 @@ def test_a_backup_that_is_ended_leaves_the_one_before(tmp_path: Path, engines: S
         assert run(env, "backup", file).returncode == 0
         client[name]["things"].insert_many([{"_id": n, "text": "x" * 200} for n in range(20_000)])
         wire.delay = 0.05  # for each piece of megabytes: it takes seconds, however fast the machine
-        process = subprocess.Popen([SHOP_API, "backup", file], env=env, stderr=subprocess.DEVNULL)
+        with open(os.devnull, "wb") as nowhere:
+            process = prefork.Forked(["backup", str(file)], env, nowhere, nowhere)
         while not part.exists():
             assert process.poll() is None
             time.sleep(0.001)

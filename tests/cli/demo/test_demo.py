@@ -15,6 +15,7 @@ from shop_api.cli.demo.catalogue import CATEGORIES, product
 from shop_api.features.products.models import ProductIn
 from shop_api.kernel.money import EXPONENTS
 from support.processes import PATIENCE, SHOP_API, environment, serving, token_of
+from support.processes import run as run_command
 
 pytestmark = pytest.mark.long
 
@@ -56,14 +57,14 @@ def new(engines):
 
 
 def run(settings, *options):
-    done = subprocess.run([SHOP_API, "demo", *options], env=environment(settings), capture_output=True, text=True)
+    done = run_command(environment(settings), "demo", *options)
     assert "Traceback" not in done.stderr
     return done
 
 
 def exported(settings):
-    command = [str(SHOP_API), "products", "export"]
-    done = subprocess.run(command, env=environment(settings), capture_output=True, text=True, check=True)
+    done = run_command(environment(settings), "products", "export")
+    assert done.returncode == 0
     kept = ("version", "created_at", "updated_at")
     return [{k: v for k, v in json.loads(line).items() if k not in kept} for line in done.stdout.splitlines()]
 
