@@ -28,8 +28,8 @@ run: $(VENV)/run.stamp ## serve on http://localhost:4000 with the embedded engin
 test: $(VENV)/dev.stamp ## run the suite: a short version of everything
 	@$(MAKE) --no-print-directory --keep-going --jobs=3 clients tests/features/home/node_modules/stamp || \
 	    echo "not all is there that npm gets: the tests that need it will be skipped"
-	@# Six at once: many tests wait for a server to start, stop or give up.
-	$(BIN)/pytest -n 6 --dist loadscope --no-loadscope-reorder $(COVERAGE) $(ARGS)
+	@# Six at once: many tests wait for a server to start, stop or give up. A file stays together: it shares services.
+	$(BIN)/pytest -n 6 --dist loadfile --no-loadscope-reorder $(COVERAGE) $(ARGS)
 
 t: $(VENV)/dev.stamp ## run a part of it, without npm: make t T=tests/features/products
 	$(BIN)/pytest $(or $(T),$(error name what to run, as in: make t T=tests/features/products)) $(ARGS)
