@@ -25,7 +25,7 @@ pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="reads /proc"),
 ]
 SECONDS = amount("SOAK", 75)
-PAUSE = 0.1 if IN_THE_SUITE else 0.02
+PAUSE = 0.2 if IN_THE_SUITE else 0.02
 WARM_UP = min(SECONDS / 2, 60)
 PRODUCTS = 50
 # Not the admin: the hundred-and-first sign-in of a user ends the first one.
