@@ -52,11 +52,12 @@ def test_what_does_its_work_and_ends_is_not_started_again(name: str):
 @pytest.mark.parametrize("name", SERVICES)
 def test_a_service_starts_after_what_it_needs(name: str):
     others = {
-        **{key: ["mongo", "redis", "migrate"] for key in INSTANCES},
+        **{key: ["mongo", "redis", "redis-guards", "migrate"] for key in INSTANCES},
         "nginx": INSTANCES,
-        "migrate": ["secrets", "mongo", "redis"],
+        "migrate": ["secrets", "mongo", "redis", "redis-guards"],
         "mongo": ["secrets"],
         "redis": ["secrets"],
+        "redis-guards": ["secrets"],
         "grafana": ["prometheus"],
     }
     assert SERVICES[name].get("depends_on", {}) == {
@@ -86,7 +87,7 @@ def test_nothing_has_to_be_set_and_no_secret_has_a_default():
 @pytest.mark.parametrize("name", [*INSTANCES, "migrate"])
 def test_every_setting_is_taken_from_the_environment(name: str):
     environment = SERVICES[name]["environment"]
-    made = {f"SHOP_{name}" for name in ("MONGO_URL", "REDIS_URL", "JWT_SECRET", "ADMIN_PASSWORD")}
+    made = {f"SHOP_{name}" for name in ("MONGO_URL", "REDIS_URL", "REDIS_GUARDS_URL", "JWT_SECRET", "ADMIN_PASSWORD")}
     assert environment.keys() == set(variables()) - {*OF_THE_IMAGE} - made
     for variable, value in environment.items():
         assert re.fullmatch(rf"\$\{{{variable}:-[^}}]*\}}", value)
@@ -107,8 +108,14 @@ def test_the_files_that_are_read_are_those_that_are_made(tmp_path: Path):
     assert run(environment, *command).returncode == 0
     read = set(re.findall(r"/(?:secrets|first-admin)/(\w+)", TEXT))
     assert read == {file.name for file in tmp_path.iterdir()}
-    urls = {name: (tmp_path / name).read_text() for name in ("mongo_url", "redis_url")}
-    assert Settings.model_validate(urls).redis_url is not None
+    urls = {name: (tmp_path / name).read_text() for name in ("mongo_url", "redis_url", "redis_guards_url")}
+    settings = Settings.model_validate(urls)
+    assert len({settings.redis_url, settings.redis_guards_url, None}) == 3
+
+
+def test_only_what_can_be_lost_is_evicted():
+    policies = {name: service["environment"]["POLICY"] for name, service in SERVICES.items() if "redis" in name}
+    assert policies == {"redis": "allkeys-lru", "redis-guards": "noeviction"}
 
 
 def test_the_example_of_an_environment_sets_nothing_and_names_what_is_read():

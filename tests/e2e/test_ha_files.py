@@ -23,7 +23,8 @@ def address_of(service: str) -> str:
 def test_every_instance_is_told_of_all_members_and_sentinels():
     base, command = SERVICES["secrets"]["command"], OVERLAY["secrets"]["command"]
     assert command[:4] == base[:4]
-    mongo, redis = (form.partition("=")[2] for form in command[4:])
+    assert command[-1] == base[-1]  # one server counts failed attempts: without it each instance counts on its own
+    mongo, redis = (form.partition("=")[2] for form in command[4:-1])
     members = mongo.partition("@")[2].partition("/")[0]
     assert members.split(",") == [f"{member}:27017" for member in DATABASES]
     assert mongo_url.options(mongo)["replicaset"] == "rs0"

@@ -13,6 +13,7 @@ STRONG = "0f1e2d3c4b5a69788796a5b4c3d2e1f00f1e2d3c4b5a6978"
 VALUES = {
     "mongo_url": "mongodb://u:hunter2@db/",
     "redis_url": "redis://:hunter2@cache/0",
+    "redis_guards_url": "redis://:hunter2@guards/0",
     "jwt_secret": STRONG,
     "jwt_previous_secrets": f"{STRONG}a,{STRONG}b",
     "admin_password": "hunter2 and more",

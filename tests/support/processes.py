@@ -33,6 +33,7 @@ def environment(settings: Settings, **extra: str) -> dict[str, str]:
         "SHOP_MONGO_URL": mongo_url,
         "SHOP_MONGO_DB": settings.mongo_db,
         "SHOP_REDIS_URL": redis_url,
+        **({"SHOP_REDIS_GUARDS_URL": guards.get_secret_value()} if (guards := settings.redis_guards_url) else {}),
         "SHOP_JWT_SECRET": secret.decode(),
         "SHOP_RATE_LIMITS": settings.rate_limits,
         "SHOP_LOG_FORMAT": "json",

@@ -32,6 +32,7 @@ _COLOURS = {"ok": "green", "warning": "yellow", "broken": "bold red"}
 _LITTLE_DISK = 1 << 30
 _NO_DISK = 100 << 20
 _REDIS_PATIENCE = 5
+_GUARDS = "Redis of the guards"
 _HOSTS = re.compile(r"([\w.-]+|\[[\da-fA-F:.]+\])(:\d+)?(,([\w.-]+|\[[\da-fA-F:.]+\])(:\d+)?)*", re.ASCII)
 
 
@@ -49,7 +50,9 @@ async def examine() -> list[Finding]:
     settings, configured = _configured()
     folder, in_use, data = _data_folder(settings)
     running = _running_engines(folder) if in_use else {}
-    reachable = await asyncio.gather(_mongodb(settings, running), _redis(settings, running))
+    reachable = await asyncio.gather(
+        _mongodb(settings, running), _redis(settings, running), _guards(settings, running)
+    )
     program = Finding("ok", "shop-api", f"{__version__} on Python {platform.python_version()}, {platform.platform()}")
     return [program, *configured, _secret(settings, folder), *data, *reachable]
 
@@ -216,20 +219,37 @@ def _mongodb_problem(error: Exception, variable: str) -> tuple[str, str]:
 
 
 async def _redis(settings: Settings, running: dict[str, str]) -> Finding:
-    variable = _variable("redis_url")
     url = settings.redis_url.get_secret_value() if settings.redis_url else running.get("redis_url")
     if url is None:
-        return _embedded("Redis", variable, embedded_redis.binary)
+        return _embedded("Redis", _variable("redis_url"), embedded_redis.binary)
+    return await _redis_server("Redis", "redis_url", url, "" if settings.redis_url else "embedded, ")
+
+
+async def _guards(settings: Settings, running: dict[str, str]) -> Finding:
+    """Return the finding about the Redis that counts failed attempts, which should evict nothing."""
+    name = "redis_guards_url" if settings.redis_guards_url else "redis_url"
+    url = settings.guards_url.get_secret_value() if settings.guards_url else running.get("redis_guards_url")
+    if url is None:
+        return Finding("ok", _GUARDS, "embedded, not running")
+    return await _redis_server(_GUARDS, name, url, "" if settings.guards_url else "embedded, ", evicts=False)
+
+
+async def _redis_server(subject: str, name: str, url: str, origin: str, *, evicts: bool = True) -> Finding:
+    variable = _variable(name)
     try:
         client = connect(url)
     except ValueError:
-        return Finding("broken", "Redis", "the driver cannot read its address", f"correct {variable}")
+        return Finding("broken", subject, "the driver cannot read its address", f"correct {variable}")
     try:
         async with asyncio.timeout(_REDIS_PATIENCE), client:
-            server = await client.info("server")
+            server = await client.info()
     except (RedisError, OSError) as error:
         remedy = f"start it, or correct {variable}; without that the embedded one is used"
-        return Finding("broken", "Redis", f"does not answer: {error}", remedy)
-    origin = "" if settings.redis_url else "embedded, "
+        return Finding("broken", subject, f"does not answer: {error}", remedy)
     product = f"Valkey {server['valkey_version']}" if "valkey_version" in server else server["redis_version"]
-    return Finding("ok", "Redis", f"{origin}answers, version {product}")
+    policy = server.get("maxmemory_policy", "unknown")
+    if not evicts and server.get("maxmemory") and policy != "noeviction":
+        fact = f"evicts keys when it is full ({policy}), so traffic can reset the delays of sign-ins"
+        remedy = f"set {_variable('redis_guards_url')} to a Redis with maxmemory-policy noeviction"
+        return Finding("warning", subject, fact, remedy)
+    return Finding("ok", subject, f"{origin}answers, version {product}")

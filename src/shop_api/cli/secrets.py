@@ -28,16 +28,18 @@ def make_secrets(
     admin_folder: Annotated[Path, typer.Argument(help="Folder for admin_password, which instances change.")],
     mongo_url: Form,
     redis_url: Form,
+    redis_guards_url: Form,
 ) -> None:
     """Generate the missing secrets, one file each, and the URLs that contain the passwords.
 
     These environment variables override stored values: SHOP_JWT_SECRET, SHOP_ADMIN_PASSWORD, SHOP_MONGO_URL,
-    SHOP_REDIS_URL, MONGO_PASSWORD, MONGO_KEY, REDIS_PASSWORD.
+    SHOP_REDIS_URL, SHOP_REDIS_GUARDS_URL, MONGO_PASSWORD, MONGO_KEY, REDIS_PASSWORD.
     """
-    files = {name: folder / name for name in (*_MADE, "mongo_url", "redis_url")}
+    forms = {"mongo_url": mongo_url, "redis_url": redis_url, "redis_guards_url": redis_guards_url}
+    files = {name: folder / name for name in (*_MADE, *forms)}
     files["admin_password"] = admin_folder / "admin_password"
     try:
-        made = list(_make(files, {"mongo_url": mongo_url, "redis_url": redis_url}))
+        made = list(_make(files, forms))
     except OSError as error:
         fail(f"{error.filename or folder}: {error.strerror}")
     say(f"made secrets: {', '.join(made)}" if made else "all secrets are there already")

@@ -63,6 +63,7 @@ def _start(stack: ExitStack, settings: Settings, folder: Path, say: Say, check: 
     if settings.redis_url is None:
         say(f"starting the embedded Redis on {folder}")
         urls["redis_url"] = stack.enter_context(redis.running(folder, check))
+        urls["redis_guards_url"] = stack.enter_context(redis.running(folder, check, redis.GUARDS))
     check()
     write_private(published, json.dumps(urls | secret).encode())
     stack.callback(published.unlink, missing_ok=True)

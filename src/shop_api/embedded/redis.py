@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from subprocess import Popen
+from typing import NamedTuple
 
 from shop_api.embedded.child import child
 from shop_api.embedded.errors import EngineError
@@ -16,18 +17,31 @@ _ATTEMPTS = 5
 _START_TIMEOUT = 10.0
 
 
+class Purpose(NamedTuple):
+    """What a server is for: the name of its folder, and what it does when its memory is full."""
+
+    name: str
+    policy: str
+
+
+# All of it can be lost: the least recently used goes first.
+CACHE = Purpose("redis", "allkeys-lru")
+# The counters of failed attempts: what strangers send must not evict them.
+GUARDS = Purpose("redis-guards", "noeviction")
+
+
 @contextmanager
-def running(folder: Path, check: Callable[[], None] = lambda: None) -> Iterator[str]:
-    """Run a server on `folder`/redis, created if absent, and yield its URL. `check` is called while it starts."""
-    data, log = folder / "redis", folder / "redis.log"
+def running(folder: Path, check: Callable[[], None] = lambda: None, purpose: Purpose = CACHE) -> Iterator[str]:
+    """Run a server on a folder in `folder`, created if absent, and yield its URL. `check` is called while it
+    starts."""
+    data, log = folder / purpose.name, folder / f"{purpose.name}.log"
     data.mkdir(exist_ok=True)
     for _ in range(_ATTEMPTS):
         port = _free_port()
         command: list[str | Path] = [
             *(binary(), "--bind", "127.0.0.1", "--port", str(port), "--dir", data),
             *("--appendonly", "yes", "--save", "", "--daemonize", "no"),
-            # All of it can be lost: the least recently used goes first.
-            *("--maxmemory", "64mb", "--maxmemory-policy", "allkeys-lru"),
+            *("--maxmemory", "64mb", "--maxmemory-policy", purpose.policy),
         ]
         with child(command, log) as process:
             if _answers(process, port, check):

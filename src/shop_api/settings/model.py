@@ -44,6 +44,9 @@ class Settings(BaseSettings):
     redis_url: Annotated[RedisUrl | None, _example("redis://:password@cache:6379/0")] = None
     """The URL of Redis; for `redis+sentinel://` and `redis+cluster://` see operations.md. If unset, `shop-api serve`
     starts the embedded Redis."""
+    redis_guards_url: Annotated[RedisUrl | None, _example("redis://:password@guards:6379/0")] = None
+    """The URL of the Redis that counts failed sign-ins and rate limits. It should evict nothing (`noeviction`), so
+    that no traffic can reset its counters. If unset, `SHOP_REDIS_URL` is used for them too."""
     data_dir: Annotated[Path, _example("/var/lib/shop")] = Path(".shop-data")
     """The data folder of the embedded engines and of the secret generated for them."""
     host: Annotated[str, _example("0.0.0.0")] = "127.0.0.1"  # noqa: S104  # nosec B104
@@ -155,6 +158,11 @@ class Settings(BaseSettings):
         if (password is None) != (info.data["admin_username"] is None):  # otherwise silently creates no admin
             raise ValueError(f"goes with {PREFIX}ADMIN_USERNAME: set both or neither")
         return password
+
+    @property
+    def guards_url(self) -> SecretStr | None:
+        """The URL of the Redis that counts failed sign-ins and rate limits."""
+        return self.redis_guards_url or self.redis_url
 
     def required(self) -> tuple[str, str, bytes]:
         """Return the MongoDB URL, the Redis URL and the secret. Raise SettingsError if one is missing."""
