@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from shop_api.security.passwords import MIN_LENGTH, Passwords, _common, normalised, weakness
+from shop_api.security.turns import LOCAL, MAX_PER_CLIENT, Turns
 from support.factories import PASSWORD, password_hash
 
 
@@ -160,3 +161,62 @@ class TestPool:
         answers = await asyncio.gather(*waiting, return_exceptions=True)
         assert answers[1::2] == [True] * 5
         assert all(isinstance(answer, asyncio.CancelledError) for answer in answers[::2])
+
+
+class TestTurns:
+    """A queue in which no client can take the places of others."""
+
+    @pytest.fixture
+    def turns(self):
+        return Turns(clients=3)
+
+    async def held(self, turns, client, until):
+        async with turns.of(client):
+            await until.wait()
+
+    async def begun(self, turns, clients):
+        """Whether each, in this order, was let in; all of them stay until the end."""
+        until, outcomes = asyncio.Event(), []
+        tasks = [asyncio.create_task(self.held(turns, client, until)) for client in clients]
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        until.set()
+        for outcome in await asyncio.gather(*tasks, return_exceptions=True):
+            outcomes.append(outcome is None)
+        return outcomes
+
+    async def test_has_one_place_for_a_client_and_only_so_many_clients(self, turns):
+        assert await self.begun(turns, ["a", "b", "c", "d"]) == [True, True, True, False]
+        assert await self.begun(turns, ["a"] * 3 + ["b", "c", "d"]) == [True] * 5 + [False]
+
+    async def test_of_one_client_only_so_many_wait(self, turns):
+        assert await self.begun(turns, ["a"] * (MAX_PER_CLIENT + 2)) == [True] * MAX_PER_CLIENT + [False] * 2
+
+    async def test_of_one_client_one_at_a_time_is_at_work(self, turns):
+        at_work, most = 0, 0
+
+        async def work():
+            nonlocal at_work, most
+            async with turns.of("a"):
+                at_work += 1
+                most = max(most, at_work)
+                await asyncio.sleep(0)
+                at_work -= 1
+
+        await asyncio.gather(*(work() for _ in range(MAX_PER_CLIENT)))
+        assert most == 1
+
+    async def test_is_empty_again_after_those_who_fail_or_give_up(self, turns):
+        until = asyncio.Event()
+        for client in ("a", "a", "b", "c"):
+            task = asyncio.create_task(self.held(turns, client, until))
+            await asyncio.sleep(0)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        with pytest.raises(KeyError):
+            async with turns.of("a"):
+                raise KeyError
+        assert turns._lines == {}
+
+    async def test_those_of_the_process_itself_are_not_counted(self, turns):
+        assert await self.begun(turns, [LOCAL] * 50) == [True] * 50

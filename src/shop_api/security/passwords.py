@@ -4,18 +4,26 @@ Source: OWASP Password Storage Cheat Sheet (m=47104 KiB, t=1, p=1), NIST SP 800-
 """
 
 import asyncio
+import os
 import unicodedata
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
-from typing import Self
+from typing import Self, TypeVar
 
 from passlib.context import CryptContext
+
+from shop_api.security.turns import LOCAL, Turns
+
+T = TypeVar("T")
 
 MIN_LENGTH, MAX_LENGTH = 8, 128
 MAX_CODE_POINTS = 512
 """Limit for a password before normalisation; fits 128 characters of any script. NFKC takes time quadratic in the
 number of combining marks on one letter."""
+MAX_WAITING = 32
+"""Clients that may wait for a hash, beside those whose hash is running."""
 
 
 def normalised(password: str) -> str:
@@ -42,28 +50,38 @@ def _common() -> frozenset[str]:
 
 
 class Passwords:
-    """Hashes and checks passwords. Each takes about 47 MiB and a few tens of milliseconds of one core."""
+    """Hashes and checks passwords. Each takes about 47 MiB and a few tens of milliseconds of one core.
 
-    def __init__(self, workers: int = 2) -> None:
+    Hashes are a good that all clients share: as many run as there are cores, and clients wait for one in a bounded
+    queue in which each of them has one place.
+    """
+
+    def __init__(self, *, limited: bool = True) -> None:
+        """`limited=False` removes the bounds of the queue."""
+        workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         self._context = CryptContext(
             ["argon2"], argon2__memory_cost=47104, argon2__time_cost=1, argon2__parallelism=1
         )
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="passwords")
+        self._turns = Turns(clients=workers + MAX_WAITING, limited=limited)
         # Verified against for unknown users, so that the response time does not reveal whether a user exists.
         self._nobody = self._context.hash("nobody")
         # Preloaded, since loading during the first registration would block the event loop.
         self._pool.submit(_common)
 
-    async def hash(self, password: str) -> str:
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._pool, self._context.hash, normalised(password))
+    async def hash(self, password: str, client: str = LOCAL) -> str:
+        """Return the hash of `password`. Raises RateLimited if `client`, an address, has to try later."""
+        return await self._run(client, self._context.hash, normalised(password))
 
-    async def verify(self, password: str, password_hash: str | None) -> bool:
-        """Return whether `password` matches the hash. With None as the hash, return False after the same time."""
-        candidate, against = normalised(password), password_hash or self._nobody
-        loop = asyncio.get_running_loop()
-        right = await loop.run_in_executor(self._pool, self._context.verify, candidate, against)
+    async def verify(self, password: str, password_hash: str | None, client: str = LOCAL) -> bool:
+        """Return whether `password` matches the hash. With None as the hash, return False after the same time. Raises
+        RateLimited if `client`, an address, has to try later."""
+        right = await self._run(client, self._context.verify, normalised(password), password_hash or self._nobody)
         return right and password_hash is not None
+
+    async def _run(self, client: str, work: Callable[..., T], *arguments: str) -> T:
+        async with self._turns.of(client):
+            return await asyncio.get_running_loop().run_in_executor(self._pool, work, *arguments)
 
     def __enter__(self) -> Self:
         return self

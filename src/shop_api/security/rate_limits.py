@@ -51,15 +51,21 @@ class RateLimits:
     async def hit(self, limit: str, *identity: str) -> None:
         """Count one attempt by `identity` against `limit`, such as `"10 per minute"`. Raise RateLimited if the limit
         is exceeded. Only a hash of the identity is stored."""
+        if wait := await self._counted(limit, identity):
+            raise RateLimited(wait)
+
+    async def allow(self, limit: str, *identity: str) -> bool:
+        """Count one attempt by `identity` against `limit`. Return False if the limit is exceeded."""
+        return not await self._counted(limit, identity)
+
+    async def _counted(self, limit: str, identity: tuple[str, ...]) -> int:
+        """Count an attempt. Return 0 if it is allowed, otherwise the seconds until the next one is."""
         if not self._enabled:
-            return
+            return 0
         item = parse(limit)
         key = identity_hash(*identity)
         wait = await self._counts.call(lambda: _wait(self._shared, item, key))
-        if wait is None:
-            wait = await _wait(self._own, item, key)
-        if wait:
-            raise RateLimited(wait)
+        return await _wait(self._own, item, key) if wait is None else wait
 
 
 async def _wait(limiter: SlidingWindowCounterRateLimiter, item: RateLimitItem, key: str) -> int:
