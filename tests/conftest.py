@@ -32,7 +32,7 @@ from shop_api.storage.mongo.client import Database
 from shop_api.storage.mongo.collections import CollectionSpec
 from shop_api.storage.redis.fallback import _MAX_SECONDS as REDIS_LONGEST
 from support import signals
-from support.factories import TEST_SECRET, a_user
+from support.factories import TEST_SECRET, a_session, a_user
 from support.processes import PATIENCE
 from support.redis_servers import patient
 
@@ -112,7 +112,8 @@ def engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
         if wanted.redis_url is not None:
             yield settings
         else:
-            yield settings.model_copy(update={"redis_url": SecretStr(patient(settings.required()[1]))})
+            urls = {name: getattr(settings, name).get_secret_value() for name in ("redis_url", "redis_guards_url")}
+            yield settings.model_copy(update={name: SecretStr(patient(url)) for name, url in urls.items()})
 
 
 @asynccontextmanager
@@ -147,6 +148,7 @@ async def empty(shop: Services, features: Sequence[Feature] = FEATURES) -> None:
     for spec in collections_of(features):
         await empty_collection(shop.database, spec)
     await shop.redis.flushdb()
+    await shop.guards.flushdb()
     shop.cache.clear()
 
 
@@ -181,7 +183,8 @@ async def sign_in(app: FastAPI) -> AsyncIterator[Callable[..., Awaitable[Client]
     async def signed_in(username: str, role: Role = "user", **fields: str) -> Client:
         user = a_user(username, role, **fields)
         await UserRepository(shop.database).add(user)
-        token = AccessTokens(TEST_SECRET.encode(), utc_now).issue(user.id, "test")
+        await shop.database["sessions"].insert_one(a_session(user))
+        token = AccessTokens(TEST_SECRET.encode(), utc_now).issue(user.id, user.sessions[0])
         clients.append(client_of(app, Authorization=f"Bearer {token}"))
         return clients[-1]
 

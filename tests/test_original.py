@@ -60,7 +60,8 @@ async def test_no_answer_log_line_or_redis_value_holds_a_password_or_its_hash(ap
             await admin.get("/users/ada"),
             await admin.patch("/users/ada", json={"role": "admin"}),
         ]
-        stored = await _redis_contents(app.state.services.redis)
+        services = app.state.services
+        stored = [*await _redis_contents(services.redis), *await _redis_contents(services.guards)]
     logged = logs.getvalue()
     # Something must have been seen, else nothing was searched.
     assert '"route": "/register"' in logged

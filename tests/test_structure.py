@@ -64,7 +64,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("kernel",),
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
-SHARED_BY_FEATURES = {"service", "models"}
+SHARED_BY_FEATURES = {"service", "password_service", "models"}
 
 
 def imports(module: str, source: str) -> Iterator[str]:

@@ -32,8 +32,10 @@ from shop_api.features.home.service import OverviewService
 from shop_api.features.operations.service import AuditService, HealthService
 from shop_api.features.products.repository import ProductRepository
 from shop_api.features.products.service import ProductService
+from shop_api.features.users.authority import Authority
 from shop_api.features.users.changes import AccountChanges
 from shop_api.features.users.notices import Notices
+from shop_api.features.users.password_service import PasswordService
 from shop_api.features.users.repository import UserRepository
 from shop_api.features.users.service import UserService
 from shop_api.http.idempotency.repository import IdempotencyKeys
@@ -67,6 +69,8 @@ class Services:
     metrics: Metrics
     database: Database
     redis: Redis
+    guards: Redis
+    """The Redis that counts failed sign-ins and rate limits; the same as `redis` if there is only one."""
     limits: RateLimits
     authenticate: Authenticate
     idempotency_keys: IdempotencyKeys
@@ -79,6 +83,7 @@ class Services:
     email: EmailService
     exports: ExportService
     users: UserService
+    passwords: PasswordService
     products: ProductService
     health: HealthService
     audit_service: AuditService
@@ -105,12 +110,15 @@ async def open_services(
         database = await stack.enter_async_context(
             mongo.open_database(mongo_url, settings.mongo_db, settings.mongo_driver, metrics.mongo_listeners)
         )
-        redis = await stack.enter_async_context(open_redis(redis_url, metrics.redis))
+        redis = guards = await stack.enter_async_context(open_redis(redis_url, metrics.redis))
+        if settings.redis_guards_url is not None:
+            guards_url = settings.redis_guards_url.get_secret_value()
+            guards = await stack.enter_async_context(open_redis(guards_url, metrics.redis))
         collections = collections_of(features)
         instance_id = new_instance_id()
         await open_schema(database, schema_of(features), instance_id, auto=settings.auto_migrate == "on")
         limited = settings.rate_limits == "on"
-        limits, delays = RateLimits(redis, enabled=limited), SignInDelays(redis, enabled=limited)
+        limits, delays = RateLimits(guards, enabled=limited), SignInDelays(guards, enabled=limited)
         cursors, counters = Cursors(secret), Counters()
         tier = RedisTier(redis_url, f"shop_api:{settings.mongo_db}", counters, metrics.redis)
         cache = HttpCache(MemoryTier(settings.cache_memory_mib * 2**20), tier, counters)
@@ -119,7 +127,7 @@ async def open_services(
         tokens = AccessTokens(secret, clock, previous=previous, folder=folder)
         transactions, audit, sign_ins = Transactions(database), AuditLog(database, clock), SignIns()
         mail_queue = await stack.enter_async_context(MailQueue(mailer(settings)).open())
-        passwords = stack.enter_context(Passwords())
+        hashes = stack.enter_context(Passwords(limited=limited))
         stack.enter_context(
             metrics.with_figures_of(CacheFigures(cache), RateLimitFigures(limits), sign_ins, RedisConnections(redis))
         )
@@ -127,12 +135,16 @@ async def open_services(
         notices = Notices(mail_queue, settings.public_url)
         sessions = SessionRepository(database)
         accounts = UserRepository(database, collections)
-        changes = AccountChanges(accounts, transactions, audit, sessions.remove_others, clock)
         roles = permissions_of_roles(permissions_of(features))
-        users = UserService(accounts, changes, roles, passwords, delays, notices, cursors, clock)
-        auth = AuthService(users, sessions, tokens, limits, delays, sign_ins, roles, clock)
+        authority = Authority(accounts, roles)
+        changes = AccountChanges(accounts, authority, transactions, audit, sessions.remove_others, clock)
+        passwords = PasswordService(accounts, hashes, delays)
+        users = UserService(
+            accounts, changes, authority, sessions.began_at, roles, passwords, notices, cursors, clock
+        )
+        auth = AuthService(users, passwords, sessions, tokens, limits, transactions, sign_ins, roles, clock, secret)
         emails = AccountEmails(settings.public_url, settings.front_end_url)
-        email = EmailService(users, OneTimeTokens(database, clock), mail_queue, emails, limits)
+        email = EmailService(users, passwords, OneTimeTokens(database, clock), mail_queue, emails, limits)
         products = ProductService(ProductRepository(database), transactions, audit, cursors, cache, clock)
         health = HealthService(database, redis)
         yield Services(
@@ -142,6 +154,7 @@ async def open_services(
             metrics=metrics,
             database=database,
             redis=redis,
+            guards=guards,
             limits=limits,
             authenticate=auth.caller_of,
             idempotency_keys=IdempotencyKeys(database, clock),
@@ -154,6 +167,7 @@ async def open_services(
             email=email,
             exports=ExportService(database, audit, auth, collections, clock),
             users=users,
+            passwords=passwords,
             products=products,
             health=health,
             audit_service=AuditService(

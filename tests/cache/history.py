@@ -68,7 +68,7 @@ async def cluster(settings: Settings, folder: Path, size: int = 3) -> AsyncItera
         shop = instances[0].app.state.services
         user = a_user("root", "admin")
         await UserRepository(shop.database).add(user)
-        yield Cluster(instances, redis, AccessTokens(TEST_SECRET.encode(), utc_now).issue(user.id, "test"))
+        yield Cluster(instances, redis, AccessTokens(TEST_SECRET.encode(), utc_now).issue(user.id, user.sessions[0]))
         await shop.database.client.drop_database(settings.mongo_db)
 
 

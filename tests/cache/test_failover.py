@@ -42,7 +42,7 @@ async def instances_on(settings: Settings) -> AsyncIterator[Cluster]:
         shop = apps[0].state.services
         user = a_user("root", "admin")
         await UserRepository(shop.database).add(user)
-        token = AccessTokens(TEST_SECRET.encode(), utc_now).issue(user.id, "test")
+        token = AccessTokens(TEST_SECRET.encode(), utc_now).issue(user.id, user.sessions[0])
         none: Any = None  # they share what they run on, and nothing of it is broken through these
         yield Cluster([Instance(app, none, none) for app in apps], none, token)
         await shop.database.client.drop_database(settings.mongo_db)

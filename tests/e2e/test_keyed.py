@@ -91,7 +91,7 @@ class TestAnInstanceKilledBetweenTheEffectAndTheStoredAnswer:
     ) -> Iterator[Asked]:
         """A creation with its name as the key, whose instance has been killed at that moment."""
         first = pair[0]
-        wire.add(Fault("held", {"update"}, collection="idempotency_keys"))
+        wire.add(Fault("held", {"update"}, collection="idempotency_keys", in_transaction=False))
         key = {"Idempotency-Key": str(body.get("name") or body["username"])}
         try:
             with ThreadPoolExecutor() as pool:

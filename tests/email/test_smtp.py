@@ -74,7 +74,7 @@ class TestSettings:
         assert logs[0]["text"] == LETTER.text.strip()
 
     async def test_a_link_that_is_printed_ends_where_it_ends(self):
-        letter = AccountEmails("https://api.shop.example", "https://shop.example").reset(a_user(), "to-ken")
+        letter = AccountEmails("https://api.shop.example", "https://shop.example").reset([(a_user(), "to-ken")])
         with capture_logs() as logs:
             await LogMailer().send(letter)
         assert logs[0]["text"].split()[-1] == "https://shop.example/reset-password#token=to-ken"

@@ -34,7 +34,7 @@ from shop_api.storage.mongo.client import Database, PyMongoError
 from shop_api.storage.mongo.collections import CollectionSpec, IndexModel
 from support import migrating
 from support.authorization import required
-from support.factories import TEST_SECRET, a_user
+from support.factories import TEST_SECRET, a_session, a_user
 
 NOTES_READ = Permission("notes:read", "Read all notes.")
 TAG = "note:{note_id}"
@@ -126,7 +126,8 @@ async def people(app: FastAPI, database: Database) -> AsyncIterator[dict[str, Cl
     for name, role in roles.items():
         user = a_user(name, role)
         await users.add(user)
-        token = AccessTokens(TEST_SECRET.encode(), utc_now).issue(user.id, "test")
+        await database["sessions"].insert_one(a_session(user))
+        token = AccessTokens(TEST_SECRET.encode(), utc_now).issue(user.id, user.sessions[0])
         clients[name] = client_of(app, Authorization=f"Bearer {token}")
     yield clients
     for client in clients.values():

@@ -10,6 +10,7 @@ from shop_api.features.users.models import Registration, User, UserPatch
 from shop_api.features.users.permissions import USERS_WRITE
 from shop_api.kernel import versions
 from shop_api.kernel.permissions import Caller
+from shop_api.storage.mongo.attempts import OnlyAttempt
 from support.factories import PASSWORD, a_product
 
 ANY = getattr(versions, "ANY_VERSION", None)
@@ -56,7 +57,7 @@ class TestAUserWhoComesBack:
     @pytest.fixture
     async def caller(self, shop, admin) -> Caller:
         root = await shop.users.get("root")
-        return Caller(root.id, frozenset({USERS_WRITE}), "test", root)
+        return Caller(root.id, frozenset({USERS_WRITE}), root.sessions[0], root)
 
     async def test_is_not_promoted_by_who_means_the_one_before(self, admin, before):
         headers = {"If-Match": f'"{before.version}"'}
@@ -76,13 +77,16 @@ class TestAUserWhoComesBack:
 
     async def test_nor_given_its_password(self, shop, before):
         with pytest.raises(UserNotFound):
-            await shop.users.set_password(before, "another good password", CONTEXT, "password_changed")
-        assert await shop.users.authenticate("mallory", PASSWORD) is not None
+            await shop.users.set_password(before, "another hash", CONTEXT, "password_changed")
+        assert await shop.passwords.authenticate("mallory", PASSWORD, "127.0.0.1") is not None
 
 
 async def registered(shop) -> User:
     user: User = await shop.users.register(
-        Registration(username="mallory", password=SecretStr(PASSWORD)), None, AuditContext.of_process("test")
+        Registration(username="mallory", password=SecretStr(PASSWORD)),
+        None,
+        AuditContext.of_process("test"),
+        OnlyAttempt(),
     )
     return user
 

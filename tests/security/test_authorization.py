@@ -22,7 +22,7 @@ from shop_api.kernel.clock import utc_now
 from shop_api.security.tokens import AccessTokens
 from shop_api.storage.mongo.transactions import Transactions
 from support.authorization import required
-from support.factories import PASSWORD, TEST_SECRET, a_product, a_user
+from support.factories import PASSWORD, TEST_SECRET, a_product, a_session, a_user
 
 CALLERS = ("anonymous", "user", "other", "admin", "disabled", "deleted")
 """`user` is ada, whom the paths name; `other` is somebody else without rights."""
@@ -121,10 +121,11 @@ TABLE = [
 async def callers(app, shop: Services) -> Callable[[str], Awaitable[httpx.AsyncClient]]:
     """`await callers("user")`: a client with the token of such a caller."""
     users, tokens = UserRepository(shop.database), AccessTokens(TEST_SECRET.encode(), utc_now)
-    for name in ("ada", "other", "disabled", "deleted"):
-        await users.add(a_user(name, sessions=[f"session-of-{name}"]))
-    await users.add(a_user("root", "admin", sessions=["session-of-root"]))
     names = ("ada", "other", "disabled", "deleted", "root")
+    for name in names:
+        new = a_user(name, "admin" if name == "root" else "user", sessions=[f"session-of-{name}"])
+        await users.add(new)
+        await shop.database["sessions"].insert_one(a_session(new))
     by_name = {name: user for name in names if (user := await users.find(name))}
     await users.change(by_name["disabled"], {"disabled": True}, utc_now())
     await Transactions(shop.database).run(partial(users.remove, by_name["deleted"]))

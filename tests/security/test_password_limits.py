@@ -105,7 +105,7 @@ class TestWithoutHashing:
     @pytest.fixture
     def hashing(self, shop, monkeypatch):
         """The passwords that are hashed, as they are: the real work is done all the same."""
-        context, hashed = shop.users._passwords._context, []
+        context, hashed = shop.passwords._passwords._context, []
         for name in ("hash", "verify"):
             real = getattr(context, name)
 

@@ -72,8 +72,9 @@ class Clumsy:
             self.send("PUT", "/users/me/password", json={"current_password": current, "new_password": SECOND})
         if "refresh_token" in tokens:
             self.granted("/auth/refresh", refresh_token=tokens["refresh_token"])
+            thief = {"User-Agent": "thief"}
             for secret in (tokens["refresh_token"], ELSEWHERE):
-                assert self.send("POST", "/auth/refresh", json={"refresh_token": secret}) == 401
+                assert self.send("POST", "/auth/refresh", json={"refresh_token": secret}, headers=thief) == 401
         self.client.headers.pop("Authorization")
 
     def slip(self, secret: str) -> None:

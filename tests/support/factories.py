@@ -1,7 +1,7 @@
 """Things to test with: valid unless a test says otherwise."""
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cache
 from typing import Any
 
@@ -26,21 +26,30 @@ def password_hash() -> str:
 
 
 def a_user(username: str = "ada", role: Role = "user", **overrides: Any) -> User:
-    now = utc_now()
+    now, user_id = utc_now(), str(uuid7())
     fields: dict[str, Any] = {
-        "id": str(uuid7()),
+        "id": user_id,
         "username": username,
         "password_hash": password_hash(),
         "role": role,
         "disabled": False,
         "email": None,
         "full_name": None,
-        "sessions": ["test"],
+        "sessions": [f"of-{user_id}"],
         "version": 1,
         "created_at": now,
         "updated_at": now,
     }
     return User(**{**fields, **overrides})
+
+
+def a_session(user: User) -> dict[str, Any]:
+    """The document of the first session of `user`, which has just begun."""
+    now = utc_now()
+    hashes = {"family_hash": "", "secret_hash": ""}
+    client = {"address": "127.0.0.1", "user_agent": None}
+    times = {"created_at": now, "last_used_at": now, "expires_at": now + timedelta(days=30)}
+    return {"_id": user.sessions[0], "user_id": user.id, **hashes, **client, **times}
 
 
 def changes(resource: Mapping[str, Any] | BaseModel) -> int:

@@ -35,6 +35,8 @@ class Fault(NamedTuple):
     commands: Collection[str]
     error: dict[str, Any] = {}  # noqa: RUF012  # never changed
     collection: str | None = None
+    in_transaction: bool = True
+    """Whether commands of transactions are meant too."""
 
 
 class MongoWire(Wire):
@@ -59,11 +61,11 @@ class MongoWire(Wire):
         self.delay, self.cut = 0.0, False
         self.holding.clear()
 
-    def _meets(self, name: str, collection: Any) -> Fault | None:
+    def _meets(self, name: str, collection: Any, in_transaction: bool) -> Fault | None:
         with self._adding:
             for fault in self._faults:
                 meant = collection not in HEARTBEATS if fault.collection is None else collection == fault.collection
-                if name in fault.commands and meant:
+                if name in fault.commands and meant and (fault.in_transaction or not in_transaction):
                     self._faults.remove(fault)
                     self.met += 1
                     return fault
@@ -133,15 +135,15 @@ async def _message(reader: asyncio.StreamReader) -> tuple[int, int, bytes]:
     return request_id, response_to, header + await reader.readexactly(length - _HEADER.size)
 
 
-def _command(message: bytes) -> tuple[str, Any]:
-    """The name of the command in a message, and what it is for: mostly a collection."""
+def _command(message: bytes) -> tuple[str, Any, bool]:
+    """The name of the command in a message, what it is for (mostly a collection) and whether a transaction has it."""
     if _HEADER.unpack_from(message)[3] != _OP_MSG:
-        return "", None
+        return "", None, False
     start = _HEADER.size + 5  # flags, and the kind of the first section
     (length,) = struct.unpack_from("<i", message, start)
     command = bson.decode(message[start : start + length])
     name = next(iter(command))
-    return name, command[name]
+    return name, command[name], "autocommit" in command
 
 
 def _answer(request_id: int, document: dict[str, Any]) -> bytes:

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from uuid_utils import uuid7
 
 from shop_api.kernel.pagination import CursorText, Limit, Page
+from shop_api.kernel.permissions import Caller
 from shop_api.kernel.schema import Schema, Timestamp, late_enum
 
 Action = str
@@ -30,6 +31,9 @@ class AuditContext(NamedTuple):
     """A user id, or for changes made by a process `startup` or `cli:<login name on the machine>`."""
     address: str
     request_id: str
+    caller: Caller | None = None
+    """The caller of the request, whose authority is read again in the transaction of the change; None if a process or
+    the holder of a one-time token makes it."""
 
     @classmethod
     def of_process(cls, actor_id: str) -> "AuditContext":

@@ -44,7 +44,14 @@ class AuditLog:
     async def record(self, events: Iterable[AuditEvent], context: AuditContext, session: Session | None) -> None:
         """Write an entry for each event, in the transaction of the changes, so that both commit or neither does."""
         for event in events:
-            entry = AuditEntry(id=str(uuid7()), at=self._clock(), **event._asdict() | context._asdict())
+            entry = AuditEntry(
+                id=str(uuid7()),
+                at=self._clock(),
+                actor_id=context.actor_id,
+                address=context.address,
+                request_id=context.request_id,
+                **event._asdict(),
+            )
             document = entry.model_dump()
             document["_id"] = document.pop("id")
             await self._entries.insert_one(document, session=session)

@@ -85,7 +85,7 @@ async def _make_sure(settings: Settings, username: str, password: SecretStr) -> 
 
     async with open_services(settings) as services:
         await services.users.ensure_admin(Registration(username=username, password=password), operator())
-        return await services.users.authenticate(username, password.get_secret_value()) is not None
+        return await services.passwords.authenticate(username, password.get_secret_value(), "local") is not None
 
 
 async def add_admin(settings: Settings, username: str, password: str) -> bool:

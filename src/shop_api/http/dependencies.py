@@ -4,19 +4,19 @@ The services are at `app.state.services`; http/ uses only its `authenticate` and
 """
 
 from functools import partial
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from typing import Annotated, Any
 
 from fastapi import Depends, Header, Request
 from fastapi.security import OAuth2PasswordBearer
-from uuid_utils import uuid7
 
 from shop_api.audit.models import AuditContext
 from shop_api.http.etags import IF_MATCH_PATTERN, joined, parse_if_match, parse_if_none_match
 from shop_api.http.request_state import request_state
-from shop_api.kernel.errors import Forbidden, Unauthenticated
+from shop_api.kernel.errors import Forbidden, Unauthenticated, UnknownClient
 from shop_api.kernel.permissions import Authenticate, Caller, CallerLookup, Permission
 from shop_api.kernel.versions import ExpectedVersions
+from shop_api.storage.mongo.attempts import Attempt, OnlyAttempt
 
 # All dependencies are coroutines, even without an await, because the framework runs plain functions in threads. Each
 # reads what it can from the request itself, because every nested dependency costs time on every request.
@@ -115,24 +115,38 @@ ExpectedVersionsDep = Annotated[ExpectedVersions, Depends(_expected)]
 """The versions that If-Match and If-None-Match require or exclude."""
 
 
-async def _new_id(request: Request) -> str:
-    return request_state(request.scope).new_id or str(uuid7())
+async def _attempt(request: Request) -> Attempt:
+    state = request_state(request.scope)
+    state.attempt = state.attempt or OnlyAttempt()
+    return state.attempt
 
 
-NewIdDep = Annotated[str, Depends(_new_id)]
-"""The id of the resource to create. All attempts with one `Idempotency-Key` get the same id, so that a later attempt
-finds the resource of an earlier one."""
+AttemptDep = Annotated[Attempt, Depends(_attempt)]
+"""This attempt to create a resource, one of those with the same `Idempotency-Key`."""
+
+
+_NAT64 = IPv6Network("64:ff9b::/96")
 
 
 async def client_address(request: Request) -> str:
-    """Return the address of the peer, or the one that a trusted proxy reports. For IPv6, return the /64 network."""
-    host = request.client.host if request.client else "unknown"
+    """Return the address of the peer, or the one that a trusted proxy reports. For IPv6, return the /64 network; an
+    IPv4 address that is mapped (RFC 4291 §2.5.5.2) or translated (RFC 6052) is returned as IPv4.
+
+    Raises UnknownClient for anything that is no address: limits and delays of one client would apply to others."""
     try:
-        address = ip_address(host)
+        address = ip_address(request.client.host if request.client else "")
     except ValueError:
-        return host
+        raise UnknownClient from None
+    if isinstance(address, IPv6Address):
+        address = address.ipv4_mapped or (_translated(address) if address in _NAT64 else address)
+    if isinstance(address, IPv4Address):
+        return str(address)
     # One household or server has a whole /64 network, and could use a new address for every attempt.
-    return host if address.version == 4 else str(ip_network((address, 64), strict=False))
+    return str(IPv6Network((int(address), 64), strict=False))
+
+
+def _translated(address: IPv6Address) -> IPv4Address:
+    return IPv4Address(int(address) & 0xFFFF_FFFF)
 
 
 AddressDep = Annotated[str, Depends(client_address)]
@@ -148,7 +162,8 @@ RequestIdDep = Annotated[str, Depends(_request_id)]
 
 
 async def _audit_context(request: Request, caller: CallerDep) -> AuditContext:
-    return AuditContext(caller.id, await client_address(request), request_state(request.scope).request_id)
+    address, state = await client_address(request), request_state(request.scope)
+    return AuditContext(caller.id, address, state.request_id, caller)
 
 
 AuditContextDep = Annotated[AuditContext, Depends(_audit_context)]

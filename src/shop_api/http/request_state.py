@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 from starlette.types import Scope
 
+from shop_api.storage.mongo.attempts import Attempt
+
 _KEY = "shop"
 REFUSAL = "shop.refusal"
 """The scope key of the ShopError with which the protocol rejected the request."""
@@ -25,8 +27,8 @@ class RequestState:
     """Whether the client disconnected before its body was complete."""
     body_arrived: float = 0.0
     """The `time.perf_counter` value at which the body was complete; 0 without a body."""
-    new_id: str | None = None
-    """The id of the resource to create, the same for all attempts with one `Idempotency-Key`; None without a key."""
+    attempt: Attempt | None = None
+    """This attempt to create a resource, one of those with the same `Idempotency-Key`; None without a key."""
 
 
 def request_state(scope: Scope) -> RequestState:

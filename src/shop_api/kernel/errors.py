@@ -68,6 +68,13 @@ class BadRequest(ShopError):
     status, code, title = 400, "bad_request", "Bad request"
 
 
+class UnknownClient(ShopError):
+    """The client's IP address is unknown: the connection has none, or a trusted proxy reports something else than one
+    IP address in `X-Forwarded-For`. Only the operator can change that."""
+
+    status, code, title = 400, "unknown_client", "The address of the client is unknown"
+
+
 class PreflightRefused(ShopError):
     """A CORS preflight from an allowed origin asks for something that no page may do: a method that the service
     does not have, or a request from a public network to a private one."""

@@ -4,13 +4,16 @@ import asyncio
 import re
 from datetime import timedelta
 
+import httpx
 import pytest
 
 from conftest import client_of, running_app
 from shop_api.email import queue
 from shop_api.features.users.repository import UserRepository
 from shop_api.kernel.clock import utc_now
-from support.factories import PASSWORD, a_user
+from shop_api.security.sign_in_delays import ACCOUNT
+from shop_api.security.tokens import AccessTokens
+from support.factories import PASSWORD, TEST_SECRET, a_user
 from support.mail_server import mail_server
 from support.processes import PATIENCE
 
@@ -37,6 +40,14 @@ async def client(_mailing, app, post):
     post.letters.clear()
     async with client_of(_mailing) as client:
         yield client
+
+
+@pytest.fixture
+async def limited(client, engines, post):
+    """The same app with its limits."""
+    given = {"smtp_url": post.url, "mail_from": "shop@shop.example", "rate_limits": "on"}
+    async with running_app(engines.model_validate({**engines.model_dump(), **given})) as app:
+        yield app
 
 
 @pytest.fixture
@@ -106,16 +117,16 @@ class TestVerification:
         assert answer.status_code == 400
         assert not await self.verified(client)
 
-    async def test_only_the_newest_counts(self, client, ada, post):
+    async def test_only_the_newest_three_count(self, client, ada, post):
         await sign_in(client)
-        for count in (1, 2):
+        for count in range(1, 5):
             await client.post("/users/me/email/verification")
             await post.arrived(count)
         statuses = [
             (await client.post("/auth/email/verification", json={"token": token_in(letter)})).status_code
             for letter in post.letters
         ]
-        assert statuses == [400, 204]
+        assert statuses == [400] + [204] * 3
 
     async def test_a_new_address_is_told_to_the_old_one(self, client, verified, post):
         await sign_in(client)
@@ -182,13 +193,13 @@ class TestReset:
         await self.ask(client)
         [letter] = await post.arrived()
         await sign_in(client)
-        passwords = client._transport.app.state.services.users._passwords
+        passwords = client._transport.app.state.services.passwords._passwords
         owners = {"current_password": PASSWORD, "new_password": "changed by its owner"}
 
-        async def hashed_meanwhile(password, hashed=passwords.hash):
+        async def hashed_meanwhile(password, address, hashed=passwords.hash):
             if password == NEW_PASSWORD:
                 assert (await client.put("/users/me/password", json=owners)).status_code == 204
-            return await hashed(password)
+            return await hashed(password, address)
 
         monkeypatch.setattr(passwords, "hash", hashed_meanwhile)
         assert await self.confirm(client, letter) == 400
@@ -211,7 +222,6 @@ class TestReset:
         assert (post.letters, await shop.database["one_time_tokens"].count_documents({})) == ([], 1)
         await self.ask(client)
         [letter] = await post.arrived()
-        assert await shop.database["one_time_tokens"].count_documents({}) == 1
         assert await self.confirm(client, letter) == 204
 
     async def test_a_verification_is_no_reset(self, client, ada, post):
@@ -253,11 +263,93 @@ class TestReset:
         await mail_queue.settled()
         assert post.letters
 
-    async def test_asking_and_guessing_are_limited(self, engines, app, verified):
-        limited = engines.model_copy(update={"rate_limits": "on"})
-        async with running_app(limited) as app, client_of(app) as client:
-            asked = [(await client.post("/auth/password/reset", json={"email": EMAIL})).status_code for _ in range(6)]
-            assert asked == [202] * 5 + [429]
+    async def test_guessing_is_limited(self, limited):
+        async with client_of(limited) as client:
             body = {"token": "x" * 43, "new_password": NEW_PASSWORD}
             guessed = [(await client.post("/auth/password/reset/confirm", json=body)).status_code for _ in range(31)]
             assert guessed == [400] * 30 + [429]
+
+    async def test_a_stranger_who_asks_voids_nothing(self, client, verified, post):
+        letters = []
+        for count in range(1, 4):
+            await self.ask(client)
+            letters = await post.arrived(count)
+        assert await self.confirm(client, letters[0]) == 204
+
+    async def test_three_tokens_are_valid_at_once(self, client, verified, post, shop):
+        for count in range(1, 5):
+            await self.ask(client)
+            letters = await post.arrived(count)
+        assert await shop.database["one_time_tokens"].count_documents({}) == 3
+        assert await self.confirm(client, letters[0]) == 400
+        assert await self.confirm(client, letters[1]) == 204
+
+    async def test_one_letter_is_for_all_accounts_with_the_address(self, client, verified, post, shop):
+        await UserRepository(shop.database).add(a_user("ada.two", email=EMAIL, email_verified=True, sessions=[]))
+        await self.ask(client)
+        [letter] = await post.arrived()
+        tokens = re.findall(r'"token": "([\w-]{43})"', letter.get_content())
+        assert len(tokens) == 2
+        for token in tokens:
+            body = {"token": token, "new_password": NEW_PASSWORD}
+            assert (await client.post("/auth/password/reset/confirm", json=body)).status_code == 204
+
+    async def test_the_address_it_was_confirmed_from_is_known_from_then_on(self, limited, verified, post):
+        async with client_of(limited) as client:
+            delays = limited.state.services.passwords._delays
+            for n in range(ACCOUNT.free):
+                await delays.attempt("ada", f"198.51.100.{n}")
+            await self.ask(client)
+            [letter] = await post.arrived()
+            assert [await sign_in(client, "wrong password") for _ in range(2)] == [401, 429]
+            assert await self.confirm(client, letter) == 204
+            assert [await sign_in(client, "wrong password") for _ in range(3)] == [401] * 3
+            assert await sign_in(client, NEW_PASSWORD) == 200
+
+
+class TestMailsToOneAddress:
+    """At most three in an hour, whoever asks, for whichever account and purpose."""
+
+    @pytest.fixture
+    async def queued(self, limited):
+        mail_queue = limited.state.services.mail_queue
+
+        async def letters_after(asking):
+            answers = {(await ask).status_code for ask in asking}
+            await mail_queue.settled()
+            return answers
+
+        return letters_after
+
+    async def test_resets_are_always_accepted(self, limited, verified, post, queued):
+        async with client_of(limited) as client:
+            asked = [client.post("/auth/password/reset", json={"email": EMAIL}) for _ in range(30)]
+            assert await queued(asked) == {202}
+        assert len(post.letters) == 3
+
+    async def test_from_many_clients_too(self, limited, verified, post, queued):
+        async def ask(address: str):
+            transport = httpx.ASGITransport(limited, client=(address, 1))
+            async with httpx.AsyncClient(transport=transport, base_url="http://shop.test") as client:
+                return await client.post("/auth/password/reset", json={"email": EMAIL.upper()})
+
+        assert await queued([ask(f"192.0.2.{n}") for n in range(30)]) == {202}
+        assert len(post.letters) == 3
+
+    async def test_fifty_accounts_cannot_have_one_victim_asked_to_verify(self, limited, post, queued, shop):
+        tokens = AccessTokens(TEST_SECRET.encode(), utc_now)
+        async with client_of(limited) as client:
+            asked = []
+            for n in range(50):
+                user = a_user(f"user-{n}", email="Victim@shop.example" if n % 2 else "victim@shop.example")
+                await UserRepository(shop.database).add(user)
+                token = {"Authorization": f"Bearer {tokens.issue(user.id, user.sessions[0])}"}
+                asked.append(client.post("/users/me/email/verification", headers=token))
+            assert await queued(asked) == {202}
+        assert len(post.letters) == 3
+
+    async def test_who_asks_for_their_own_again_and_again_is_told_to_wait(self, limited, ada, post):
+        async with client_of(limited) as client:
+            await sign_in(client)
+            asked = [(await client.post("/users/me/email/verification")).status_code for _ in range(4)]
+            assert asked == [202] * 3 + [429]

@@ -10,10 +10,14 @@ from shop_api.audit.repository import AuditLog
 from shop_api.container import Services
 from shop_api.features.auth.repository import SessionRepository
 from shop_api.features.users import audit_events
+from shop_api.features.users.authority import Authority
 from shop_api.features.users.changes import AccountChanges
 from shop_api.features.users.models import User
+from shop_api.features.users.permissions import USERS_WRITE
 from shop_api.features.users.repository import UserRepository
 from shop_api.kernel.clock import utc_now
+from shop_api.kernel.permissions import permissions_of_roles
+from shop_api.storage.mongo.attempts import OnlyAttempt
 from shop_api.storage.mongo.client import Database
 from shop_api.storage.mongo.collections import CollectionSpec
 from shop_api.storage.mongo.transactions import Session, Transactions
@@ -40,8 +44,10 @@ async def broken_forgetting(user_id: str, kept: Collection[str], session: Sessio
 
 def changes_of(shop: Services, audit: AuditLog | None = None, forget: Any = None) -> AccountChanges:
     specs = [CollectionSpec("sessions", owner="user_id", erasure="delete")]
+    users = UserRepository(shop.database, specs)
     return AccountChanges(
-        UserRepository(shop.database, specs),
+        users,
+        Authority(users, permissions_of_roles([USERS_WRITE])),
         Transactions(shop.database),
         audit or AuditLog(shop.database, utc_now),
         forget or SessionRepository(shop.database).remove_others,
@@ -70,7 +76,7 @@ async def disable(changes: AccountChanges, user: User) -> object:
 
 
 WRITES = {
-    "add": lambda changes, user: changes.add(a_user("bob"), ROOT),
+    "add": lambda changes, user: changes.add(a_user("bob"), ROOT, OnlyAttempt()),
     "apply": disable,
     "remove": lambda changes, user: changes.remove(user, ROOT),
 }

@@ -50,20 +50,6 @@ class TestCompareAndSet:
         assert await stored(database) == [document]
 
 
-class TestCompareAndPush:
-    @pytest.mark.parametrize("before", [{}, {"list": []}, {"list": ["1"]}, {"list": ["1", "2", "3"]}])
-    async def test_keeps_the_last_elements(self, database, before):
-        await database["things"].insert_one({"_id": "a", "on": True, **before})
-        assert await portable.compare_and_push(database["things"], "a", {"on": True}, "list", "$on", limit=3)
-        assert (await stored(database))[0]["list"] == [*before.get("list", []), "$on"][-3:]
-
-    @pytest.mark.parametrize("before", [{}, {"list": ["1"]}])
-    async def test_changes_nothing_unless_all_is_as_expected(self, database, before):
-        await database["things"].insert_one({"_id": "a", "on": False, **before})
-        assert not await portable.compare_and_push(database["things"], "a", {"on": True}, "list", "2", limit=3)
-        assert await stored(database) == [{"_id": "a", "on": False, **before}]
-
-
 async def test_delete_except_keeps_those_and_what_does_not_match(database):
     await database["things"].insert_many([{"_id": str(n), "owner": n % 2} for n in range(6)])
     await portable.delete_except(database["things"], {"owner": 0}, ["2", "3"])

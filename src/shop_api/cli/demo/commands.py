@@ -96,13 +96,14 @@ async def _add_person(services: "Services", username: str, full_name: str, role:
     from shop_api.cli.operator import operator
     from shop_api.features.users.errors import DuplicateUsername
     from shop_api.features.users.models import Registration
+    from shop_api.storage.mongo.attempts import OnlyAttempt
 
     password = secrets.token_urlsafe(12)
     body = Registration(username=username, password=SecretStr(password), full_name=full_name)
     if role == "admin":
         return password if await services.users.ensure_admin(body, operator()) else ""
     try:
-        await services.users.register(body, None, operator())
+        await services.users.register(body, None, operator(), OnlyAttempt())
     except DuplicateUsername:
         return ""
     return password

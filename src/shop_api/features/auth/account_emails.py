@@ -1,5 +1,7 @@
 """E-mails that carry one-time tokens."""
 
+from collections.abc import Sequence
+
 from shop_api.email.queue import Email
 from shop_api.features.users.models import User
 
@@ -19,14 +21,18 @@ class AccountEmails:
         )
         return Email(user.email or "", "Confirm your address", text)
 
-    def reset(self, user: User, token: str) -> Email:
-        request = self._do("reset-password", token, "/auth/password/reset/confirm", ', "new_password": "…"')
+    def reset(self, tokens: Sequence[tuple[User, str]]) -> Email:
+        """Compose one e-mail for all accounts, at least one, with the same address."""
+        accounts = [
+            f"To choose a new password for the account {user.username} at {self._api}, within 30 minutes "
+            + self._do("reset-password", token, "/auth/password/reset/confirm", ', "new_password": "…"')
+            for user, token in tokens
+        ]
         text = (
-            f"A password reset was requested for the account {user.username} at {self._api}.\n"
+            f"A password reset was requested at {self._api}.\n"
             "If it was not you, ignore this e-mail: your password stays the same.\n\n"
-            f"To choose a new password, within 30 minutes {request}"
         )
-        return Email(user.email or "", "Choose a new password", text)
+        return Email(tokens[0][0].email or "", "Choose a new password", text + "\n".join(accounts))
 
     def _do(self, page: str, token: str, path: str, more: str) -> str:
         """Return the instruction to use `token`: a link if there is a front end, else an HTTP request.

@@ -57,19 +57,19 @@ async def list_sessions(
 
 
 @router.delete("/users/me/sessions", status_code=204, responses=problems(*SIGNED_IN))
-async def end_all_sessions(user: CurrentUserDep, auth: AuthServiceDep) -> None:
+async def end_all_sessions(caller: CallerDep, auth: AuthServiceDep) -> None:
     """End all of the caller's sessions, including the current one."""
-    await auth.end_sessions(user)
+    await auth.end_sessions(caller)
 
 
 @router.delete("/users/me/sessions/{session_id}", status_code=204, responses=problems(*SIGNED_IN, SessionNotFound))
 async def end_session(
     session_id: Annotated[str, Path(description="A session id from `GET /users/me/sessions`.")],
-    user: CurrentUserDep,
+    caller: CallerDep,
     auth: AuthServiceDep,
 ) -> None:
     """End one of the caller's sessions immediately. To try it, fill in the id of a session."""
-    await auth.end_session(user, session_id)
+    await auth.end_session(caller, session_id)
 
 
 @router.post("/auth/logout", status_code=204, responses=problems(*SIGNED_IN))

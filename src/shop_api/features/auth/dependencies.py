@@ -12,8 +12,8 @@ from shop_api.features.auth.service import AuthService
 from shop_api.features.users.models import User, account_of
 from shop_api.http.dependencies import (
     AddressDep,
+    AttemptDep,
     CallerDep,
-    NewIdDep,
     OptionalCallerDep,
     RequestIdDep,
     client_address,
@@ -67,9 +67,9 @@ ClientInfoDep = Annotated[ClientInfo, Depends(_client_info)]
 
 
 async def _registration_context(
-    caller: OptionalCallerDep, new_id: NewIdDep, address: AddressDep, request_id: RequestIdDep
+    caller: OptionalCallerDep, attempt: AttemptDep, address: AddressDep, request_id: RequestIdDep
 ) -> AuditContext:
-    return AuditContext(caller.id if caller else new_id, address, request_id)
+    return AuditContext(caller.id if caller else attempt.new_id, address, request_id, caller)
 
 
 RegistrationContextDep = Annotated[AuditContext, Depends(_registration_context)]

@@ -2,31 +2,39 @@
 
 from collections.abc import Sequence
 
+import structlog
+
 from shop_api.audit.models import AuditContext
 from shop_api.email.queue import Email, MailQueue
 from shop_api.features.auth.account_emails import AccountEmails
 from shop_api.features.auth.errors import InvalidOneTimeToken, NoEmail
 from shop_api.features.auth.one_time_tokens import OneTimeToken, OneTimeTokens, Purpose
 from shop_api.features.users.models import User
+from shop_api.features.users.password_service import PasswordService
 from shop_api.features.users.service import UserNotFound, UserService, WrongPassword
 from shop_api.security.rate_limits import RateLimits
 
-VERIFICATIONS_PER_USER = "5 per hour"
-RESETS_PER_EMAIL = "5 per hour"
+VERIFICATIONS_PER_USER = "3 per hour"
+# Of all mails that somebody asks for: whoever asks, for whichever account and purpose, e-mail addresses of strangers
+# are not flooded. Notices of changes are not counted.
+MAILS_PER_EMAIL = "3 per hour"
 RESETS_PER_ADDRESS = "20 per hour"
 TOKENS_PER_ADDRESS = "30 per minute"
+log = structlog.get_logger()
 
 
 class EmailService:
     def __init__(
         self,
         users: UserService,
+        passwords: PasswordService,
         tokens: OneTimeTokens,
         mail_queue: MailQueue,
         emails: AccountEmails,
         limits: RateLimits,
     ) -> None:
         self._users = users
+        self._passwords = passwords
         self._tokens = tokens
         self._mail_queue = mail_queue
         self._emails = emails
@@ -41,6 +49,8 @@ class EmailService:
         await self._limits.hit(VERIFICATIONS_PER_USER, "verification", user.id)
 
         async def job() -> Sequence[Email]:
+            if not await self._may_write_to(user.email):
+                return []
             return [self._emails.verification(user, await self._tokens.make("verify", user))]
 
         self._mail_queue.put(job)
@@ -53,16 +63,26 @@ class EmailService:
             raise InvalidOneTimeToken
 
     async def ask_reset(self, email: str, address: str) -> None:
-        """Queue a reset e-mail to each user with this verified address. The lookup runs in the queue, so the response
-        time does not reveal whether a user exists."""
-        await self._limits.hit(RESETS_PER_ADDRESS, "reset address", address)
-        await self._limits.hit(RESETS_PER_EMAIL, "reset email", email.casefold())
+        """Queue one reset e-mail with a token for each user with this verified address.
+
+        Beyond the limits nothing is sent, and nothing is said: neither the response nor its time reveals whether a
+        user exists or who else has asked. The lookup runs in the queue.
+        """
 
         async def job() -> Sequence[Email]:
             users = await self._users.reachable_by(email)
-            return [self._emails.reset(user, await self._tokens.make("reset", user)) for user in users]
+            if not users or not await self._may_write_to(email):
+                return []
+            return [self._emails.reset([(user, await self._tokens.make("reset", user)) for user in users])]
 
-        self._mail_queue.put(job)
+        if await self._limits.allow(RESETS_PER_ADDRESS, "reset address", address):
+            self._mail_queue.put(job)
+
+    async def _may_write_to(self, email: str | None) -> bool:
+        allowed = await self._limits.allow(MAILS_PER_EMAIL, "mail", (email or "").casefold())
+        if not allowed:
+            log.info("an email was not sent: its address has had as many as it may in an hour")
+        return allowed
 
     async def reset(self, text: str, password: str, address: str, request_id: str) -> None:
         """Set a new password and end all sessions. Raises InvalidRequest, without consuming the token, if the
@@ -70,15 +90,16 @@ class EmailService:
         token, user = await self._found("reset", text, address)
         if not user.email_verified:  # the address was changed and changed back
             raise InvalidOneTimeToken
-        self._users.refuse_weak(user, password)
+        # First what may have to be tried again: a token is not spent on a password that is weak or has to wait.
+        password_hash = await self._passwords.new_hash(user, password, address)
         if not await self._tokens.spend(token):
             raise InvalidOneTimeToken
         try:
-            await self._users.set_password(
-                user, password, AuditContext(user.id, address, request_id), "password_reset"
-            )
+            context = AuditContext(user.id, address, request_id)
+            await self._users.set_password(user, password_hash, context, "password_reset")
         except (UserNotFound, WrongPassword):  # a concurrent request deleted the user or changed the password
             raise InvalidOneTimeToken from None
+        await self._passwords.trust(user, address)
 
     async def _found(self, purpose: Purpose, text: str, address: str) -> tuple[OneTimeToken, User]:
         await self._limits.hit(TOKENS_PER_ADDRESS, "one-time tokens", address)

@@ -1,5 +1,6 @@
 """Models of sign-in, sessions, data export, e-mail verification and password reset."""
 
+from datetime import datetime
 from typing import Annotated, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
@@ -58,7 +59,8 @@ class Tokens(Schema):
     expires_in: Annotated[int, Field(examples=[900])]
     """Seconds until the access token expires."""
     refresh_token: str
-    """Valid once, for `POST /auth/refresh`, which returns the next one. Reusing it ends the session."""
+    """Valid once, for `POST /auth/refresh`, which returns the next one. Reusing it ends the session, except that the
+    same client gets the same next one for ten seconds: two tabs may refresh at once."""
 
 
 class PasswordChange(RequestBody):
@@ -79,17 +81,24 @@ class ClientInfo(NamedTuple):
 
 
 class Session(Schema):
-    """A session as stored, with the hashes of its one unused refresh token."""
+    """A session as stored, with the hashes of its one unused refresh token and of the one before."""
 
     id: str
     user_id: str
     family_hash: Annotated[str, Field(repr=False)]
     secret_hash: Annotated[str, Field(repr=False)]
+    previous_hash: Annotated[str | None, Field(repr=False)] = None
     address: str
     user_agent: str | None
     created_at: Timestamp
     last_used_at: Timestamp
     expires_at: Timestamp
+
+    def was_rotated(self, before: str, after: str, client: ClientInfo, since: datetime) -> bool:
+        """Return whether the same client exchanged the refresh token with hash `before` for the one with hash `after`
+        since then, and has not used that one yet."""
+        rotation = (self.previous_hash, self.secret_hash, self.address, self.user_agent)
+        return rotation == (before, after, *client) and self.last_used_at >= since
 
 
 class SessionOut(Schema):
@@ -109,7 +118,7 @@ class SessionOut(Schema):
 
     @classmethod
     def of(cls, session: Session, current_id: str) -> "SessionOut":
-        shown = session.model_dump(exclude={"user_id", "family_hash", "secret_hash"})
+        shown = session.model_dump(exclude={"user_id", "family_hash", "secret_hash", "previous_hash"})
         return cls(current=session.id == current_id, **shown)
 
 

@@ -11,6 +11,8 @@ from shop_api.security.hashes import secret_digest
 from shop_api.storage.mongo.client import Database, Document
 from shop_api.storage.mongo.collections import CollectionSpec, IndexModel
 
+MAX_TOKENS = 3
+"""Valid tokens of one user for one purpose: as many as can be mailed in an hour."""
 Purpose = Literal["verify", "reset"]
 LIFETIMES: Mapping[Purpose, timedelta] = {"verify": timedelta(hours=24), "reset": timedelta(minutes=30)}
 
@@ -47,9 +49,9 @@ class OneTimeTokens:
         self._clock = clock
 
     async def make(self, purpose: Purpose, user: User) -> str:
-        """Store and return a new token (256 bits), replacing the user's earlier tokens for this purpose."""
+        """Store and return a new token (256 bits). The user's newest MAX_TOKENS for this purpose are valid, so that a
+        stranger who asks for one more does not void the one that the user is about to use."""
         token = secrets.token_urlsafe(32)
-        await self._tokens.delete_many({"user_id": user.id, "purpose": purpose})
         await self._tokens.insert_one(
             {
                 "_id": secret_digest(token),
@@ -60,7 +62,14 @@ class OneTimeTokens:
                 "expires_at": self._clock() + LIFETIMES[purpose],
             }
         )
+        await self._remove_old({"user_id": user.id, "purpose": purpose})
         return token
+
+    async def _remove_old(self, tokens: Document) -> None:
+        newest = self._tokens.find(tokens, {"_id": 1}).sort([("expires_at", -1), ("_id", 1)])
+        old = [token["_id"] for token in (await newest.to_list(None))[MAX_TOKENS:]]
+        if old:
+            await self._tokens.delete_many({"_id": {"$in": old}})
 
     async def find(self, purpose: Purpose, token: str) -> OneTimeToken | None:
         """Return the token, or None if it is used, expired or unknown."""

@@ -39,14 +39,19 @@ class SessionRepository:
         self._database = database
         self._sessions = database[SESSIONS.name]
 
-    async def add(self, session: Session) -> None:
+    async def add(self, session: Session, transaction: mongo.Session) -> None:
         document = session.model_dump()
         document["_id"] = document.pop("id")
-        await self._sessions.insert_one(document)
+        await self._sessions.insert_one(document, session=transaction)
 
     async def get(self, session_id: str) -> Session | None:
         document = await self._sessions.find_one({"_id": session_id})
         return _session(document) if document else None
+
+    async def began_at(self, session_id: str) -> datetime | None:
+        """Return the time of the sign-in that began this session, or None if it has ended."""
+        session = await self.get(session_id)
+        return session.created_at if session else None
 
     async def find_many(self, session_ids: Sequence[str]) -> list[Session]:
         """Return the sessions that exist, newest first."""
@@ -58,6 +63,7 @@ class SessionRepository:
         it (compare-and-set). Exactly one of several concurrent calls returns True; False means it was used before."""
         new = {
             "secret_hash": secret_hash,
+            "previous_hash": session.secret_hash,
             "last_used_at": used_at,
             "expires_at": expires_at,
             "address": session.address,
@@ -66,8 +72,8 @@ class SessionRepository:
         unspent = {"secret_hash": session.secret_hash}
         return await portable.compare_and_set(self._sessions, session.id, unspent, new)
 
-    async def remove(self, session_ids: Sequence[str]) -> None:
-        await self._sessions.delete_many({"_id": {"$in": list(session_ids)}})
+    async def remove(self, session_ids: Sequence[str], transaction: mongo.Session) -> None:
+        await self._sessions.delete_many({"_id": {"$in": list(session_ids)}}, session=transaction)
 
     async def remove_others(
         self, user_id: str, kept: Collection[str] = (), session: mongo.Session | None = None

@@ -12,7 +12,7 @@ from shop_api.features.auth.models import Credentials, PasswordForm, Refresh, Re
 from shop_api.features.users.models import Registration, UserOut
 from shop_api.features.users.service import DuplicateUsername
 from shop_api.http import strict_json
-from shop_api.http.dependencies import NewIdDep, OptionalCallerDep
+from shop_api.http.dependencies import AttemptDep, OptionalCallerDep
 from shop_api.http.etags import etag
 from shop_api.http.idempotency.errors import KEYED
 from shop_api.http.idempotency.route import PARAMETER, CreatingRoute
@@ -43,12 +43,12 @@ async def register(
     body: Registration,
     caller: OptionalCallerDep,
     context: RegistrationContextDep,
-    new_id: NewIdDep,
+    attempt: AttemptDep,
     auth: AuthServiceDep,
     response: Response,
 ) -> UserOut:
     """Register a user. Anyone can register a user; only an admin can register an admin."""
-    user = await auth.register(body, caller, context, new_id)
+    user = await auth.register(body, caller, context, attempt)
     response.headers["Location"] = f"/users/{user.username}"
     response.headers["ETag"] = etag(user.version)
     response.headers["Cache-Control"] = "no-store"

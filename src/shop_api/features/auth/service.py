@@ -11,16 +11,19 @@ from shop_api.audit.models import AuditContext
 from shop_api.features.auth.errors import InvalidCredentials, InvalidRefreshToken, SessionNotFound
 from shop_api.features.auth.metrics import SignIns
 from shop_api.features.auth.models import ClientInfo, Session, Tokens
-from shop_api.features.auth.refresh_tokens import RefreshToken
+from shop_api.features.auth.refresh_tokens import RefreshToken, successor_key
 from shop_api.features.auth.repository import SessionRepository
 from shop_api.features.users.models import Registration, User
-from shop_api.features.users.service import UserService
+from shop_api.features.users.password_service import PasswordService
+from shop_api.features.users.service import MAX_SESSIONS, UserService
 from shop_api.kernel.clock import Clock
 from shop_api.kernel.errors import InvalidToken
 from shop_api.kernel.permissions import Caller, Permission, Role
 from shop_api.security.rate_limits import RateLimits
-from shop_api.security.sign_in_delays import SignInDelays
 from shop_api.security.tokens import LIFETIME, AccessTokens
+from shop_api.storage.mongo.attempts import Attempt
+from shop_api.storage.mongo.transactions import Session as Transaction
+from shop_api.storage.mongo.transactions import Transactions
 
 # These count failed and successful requests alike, because each computes a password hash.
 SIGN_INS_PER_ADDRESS = "60 per minute"
@@ -28,6 +31,8 @@ REGISTRATIONS_PER_ADDRESS = "30 per minute"
 REGISTRATIONS_PER_ACCOUNT = "10 per 5 minutes"
 # Idle timeout and absolute lifetime of a session.
 IDLE_TIMEOUT, ABSOLUTE_LIFETIME = timedelta(days=30), timedelta(days=180)
+# Time after the first use of a refresh token in which the same client may use it again.
+LEEWAY = timedelta(seconds=10)
 log = structlog.get_logger()
 
 
@@ -35,22 +40,26 @@ class AuthService:
     def __init__(
         self,
         users: UserService,
+        passwords: PasswordService,
         sessions: SessionRepository,
         tokens: AccessTokens,
         limits: RateLimits,
-        delays: SignInDelays,
+        transactions: Transactions,
         sign_ins: SignIns,
         roles: Mapping[Role, frozenset[Permission]],
         clock: Clock,
+        secret: bytes,
     ) -> None:
         self._users = users
+        self._passwords = passwords
         self._sessions = sessions
         self._tokens = tokens
         self._limits = limits
-        self._delays = delays
+        self._transactions = transactions
         self._sign_ins = sign_ins
         self._roles = roles
         self._clock = clock
+        self._refresh_key = successor_key(secret)
 
     async def sign_in(self, username: str, password: str, client: ClientInfo) -> Tokens:
         """Start a session and return its tokens. Raises RateLimited after too many attempts, and InvalidCredentials
@@ -59,37 +68,46 @@ class AuthService:
 
     async def _sign_in(self, username: str, password: str, client: ClientInfo) -> Tokens:
         await self._limits.hit(SIGN_INS_PER_ADDRESS, "sign-in address", client.address)
-        await self._delays.attempt(username.lower(), client.address)
-        user = await self._users.authenticate(username, password)
+        user = await self._passwords.authenticate(username, password, client.address)
         if user is None:
             raise InvalidCredentials
-        await self._delays.succeeded(user.username, client.address)
         token = RefreshToken.first(str(uuid7()))
         now = self._clock()
-        # The details come first: a crash before the next write then leaves only a document of no active session.
-        await self._sessions.add(
-            Session(
-                id=token.session_id,
-                user_id=user.id,
-                family_hash=token.family_hash,
-                secret_hash=token.secret_hash,
-                created_at=now,
-                last_used_at=now,
-                expires_at=now + IDLE_TIMEOUT,
-                address=client.address,
-                user_agent=client.user_agent,
-            )
+        session = Session(
+            id=token.session_id,
+            user_id=user.id,
+            family_hash=token.family_hash,
+            secret_hash=token.secret_hash,
+            created_at=now,
+            last_used_at=now,
+            expires_at=now + IDLE_TIMEOUT,
+            address=client.address,
+            user_agent=client.user_agent,
         )
-        if not await self._users.open_session(user, token.session_id):
-            await self._sessions.remove([token.session_id])
+        if not await self._open(user, session):
             raise InvalidCredentials
         log.info("signed in", user_id=user.id, session_id=token.session_id)
         return self._granted(user.id, token)
 
+    async def _open(self, user: User, session: Session) -> bool:
+        """Store a new session. Return False, and store nothing, if the user must not sign in any more."""
+
+        async def work(transaction: Transaction) -> bool:
+            active = await self._users.open_session(user, session.id, transaction)
+            if active is None:
+                return False
+            await self._sessions.add(session, transaction)
+            if len(active) == MAX_SESSIONS:  # the oldest has ended
+                await self._sessions.remove_others(user.id, active, transaction)
+            return True
+
+        return await self._transactions.run(work)
+
     async def refresh(self, text: str, client: ClientInfo) -> Tokens:
         """Exchange a refresh token for the next one and an access token. Raises InvalidRefreshToken if it is invalid.
 
-        Reuse of a refresh token ends the session, because either its owner or a thief used it second.
+        Reuse of a refresh token ends the session, because either its owner or a thief used it second. But two tabs of
+        one browser may use it at once: for LEEWAY after its first use, the same client gets the same successor.
         """
         token = RefreshToken.read(text)
         session, now = await self._sessions.get(token.session_id), self._clock()
@@ -98,16 +116,21 @@ class AuthService:
         user = await self._users.active(session.user_id)
         if user is None or session.id not in user.sessions:
             raise InvalidRefreshToken
-        following = token.successor()
+        following = token.successor(self._refresh_key)
         held = session.model_copy(update={"secret_hash": token.secret_hash, **client._asdict()})
         expires_at = min(now + IDLE_TIMEOUT, session.created_at + ABSOLUTE_LIFETIME)
-        if not await self._sessions.rotate(held, following.secret_hash, now, expires_at):
+        if await self._sessions.rotate(held, following.secret_hash, now, expires_at):
+            return self._granted(user.id, following)
+        current = await self._sessions.get(session.id)
+        if current is not None and current.was_rotated(
+            token.secret_hash, following.secret_hash, client, now - LEEWAY
+        ):
+            return self._granted(user.id, following)
+        if await self._end(user.id, session.id):
             log.warning(
                 "a refresh token was reused: its session has been ended", user_id=user.id, session_id=session.id
             )
-            await self._end(user.id, session.id)
-            raise InvalidRefreshToken
-        return self._granted(user.id, following)
+        raise InvalidRefreshToken
 
     def _granted(self, user_id: str, token: RefreshToken) -> Tokens:
         return Tokens(
@@ -117,12 +140,14 @@ class AuthService:
             refresh_token=str(token),
         )
 
-    async def register(self, body: Registration, caller: Caller | None, context: AuditContext, new_id: str) -> User:
+    async def register(
+        self, body: Registration, caller: Caller | None, context: AuditContext, attempt: Attempt
+    ) -> User:
         """Add a user as `UserService.register` does. Raises RateLimited after too many requests from one address or
         for one username."""
         await self._limits.hit(REGISTRATIONS_PER_ADDRESS, "registration address", context.address)
         await self._limits.hit(REGISTRATIONS_PER_ACCOUNT, "registration account", body.username)
-        return await self._users.register(body, caller, context, new_id)
+        return await self._users.register(body, caller, context, attempt)
 
     def is_genuine(self, token: str) -> bool:
         """Return whether an access token has a valid signature and is not expired. Does not look up its session."""
@@ -156,26 +181,37 @@ class AuthService:
         found = await self._sessions.find_many(user.sessions)
         return [session for session in found if session.expires_at > now]
 
-    async def end_session(self, user: User, session_id: str) -> None:
-        """End one session of `user`. Raises SessionNotFound if it is not active."""
-        if not await self._end(user.id, session_id):
+    async def end_session(self, caller: Caller, session_id: str) -> None:
+        """End one session of the caller. Raises SessionNotFound if it is not active."""
+        if not await self._end(caller.id, session_id, caller):
             raise SessionNotFound
 
-    async def end_sessions(self, user: User) -> None:
-        """End all sessions of `user`."""
-        await self._users.end_sessions(user.id)
-        await self._sessions.remove_others(user.id)
+    async def end_sessions(self, caller: Caller) -> None:
+        """End all sessions of the caller."""
+
+        async def work(transaction: Transaction) -> None:
+            await self._users.end_sessions(caller, transaction)
+            await self._sessions.remove_others(caller.id, session=transaction)
+
+        await self._transactions.run(work)
 
     async def change_password(
         self, user: User, session_id: str, current: SecretStr, new: str, context: AuditContext
     ) -> None:
         """Set a new password and end all sessions except `session_id`. Raises WrongPassword unless `current` is the
         current password."""
-        await self._users.confirm_password(user, current, context)
-        await self._users.set_password(user, new, context, "password_changed", keep=session_id)
+        await self._passwords.confirm(user, current, context.address)
+        password_hash = await self._passwords.new_hash(user, new, context.address)
+        await self._users.set_password(user, password_hash, context, "password_changed", keep=session_id)
 
-    async def _end(self, user_id: str, session_id: str) -> bool:
-        ended = await self._users.end_session(user_id, session_id)
-        if ended:
-            await self._sessions.remove([session_id])
-        return ended
+    async def _end(self, user_id: str, session_id: str, caller: Caller | None = None) -> bool:
+        """End a session, with its document. Return False if it is not active. `caller` is who asks for it, if that is
+        not the holder of one of its tokens."""
+
+        async def work(transaction: Transaction) -> bool:
+            ended = await self._users.end_session(user_id, session_id, transaction, caller)
+            if ended:
+                await self._sessions.remove([session_id], transaction)
+            return ended
+
+        return await self._transactions.run(work)

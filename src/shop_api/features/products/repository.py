@@ -110,19 +110,12 @@ class ProductRepository:
             }
         )
 
-    async def add(self, product: Product, new_id: str | None = None) -> Product:
-        """Store a new product. Raises DuplicateProduct if its id is taken.
-
-        If an earlier attempt with the same `new_id` stored it, return that product as currently stored.
-        """
+    async def add(self, product: Product, session: Session | None = None) -> None:
+        """Store a new product. Raises DuplicateProduct if its id is taken."""
         try:
-            await self._products.insert_one({**_document(product), "creation": new_id})
+            await self._products.insert_one(_document(product), session=session)
         except mongo.DuplicateKeyError:
-            stored = await self._products.find_one({"_id": product.product_id}, _VISIBLE)
-            if new_id is None or stored is None or stored.get("creation") != new_id:
-                raise DuplicateProduct from None
-            return _product(stored)
-        return product
+            raise DuplicateProduct from None
 
     async def replace(self, product: Product, session: Session | None = None) -> bool:
         """Replace the previous version with `product`. Return False if that version is no longer current."""

@@ -20,7 +20,7 @@ from shop_api.features.products.models import (
 )
 from shop_api.features.products.permissions import PRODUCTS_WRITE
 from shop_api.http.bodies import body_limit
-from shop_api.http.dependencies import AuditContextDep, CallerLookupDep, ExpectedVersionsDep, NewIdDep, Requires
+from shop_api.http.dependencies import AttemptDep, AuditContextDep, CallerLookupDep, ExpectedVersionsDep, Requires
 from shop_api.http.etags import etag
 from shop_api.http.idempotency.errors import KEYED
 from shop_api.http.idempotency.route import PARAMETER, CreatingRoute
@@ -85,10 +85,10 @@ async def get_product(
 )
 @body_limit(_MAX_BODY_BYTES)
 async def add_product(
-    body: ProductIn, caller: _Editor, new_id: NewIdDep, products: ProductServiceDep, response: Response
+    body: ProductIn, caller: _Editor, attempt: AttemptDep, products: ProductServiceDep, response: Response
 ) -> ProductOut:
     """Add a product. Generates an id if `product_id` is absent."""
-    product = await products.add(body, new_id)
+    product = await products.add(body, attempt)
     response.headers["Location"] = f"/products/{product.product_id}"
     return _answer(response, product)
 

@@ -4,14 +4,13 @@ from collections.abc import Callable
 from typing import Any
 
 from pydantic import ValidationError
-from uuid_utils import uuid7
 
 from shop_api.audit.models import AuditContext
 from shop_api.audit.repository import AuditLog
 from shop_api.cache.cache import HttpCache
 from shop_api.features.products import audit_events
 from shop_api.features.products.cache_tags import product_tags
-from shop_api.features.products.errors import ProductNotFound
+from shop_api.features.products.errors import DuplicateProduct, ProductNotFound
 from shop_api.features.products.models import Facets, Product, ProductFilter, ProductIn, ProductPatch, ProductQuery
 from shop_api.features.products.permissions import PRODUCTS_READ_UNPUBLISHED
 from shop_api.features.products.repository import ProductRepository
@@ -22,6 +21,8 @@ from shop_api.kernel.pagination import Cursors
 from shop_api.kernel.permissions import CallerLookup
 from shop_api.kernel.schema import merged
 from shop_api.kernel.versions import ExpectedVersions, first_version
+from shop_api.storage.mongo.attempts import Attempt, OnlyAttempt, create_once
+from shop_api.storage.mongo.client import Document
 from shop_api.storage.mongo.transactions import Session, Transactions
 
 
@@ -76,21 +77,32 @@ class ProductService:
         await _check_filter(filters, lookup_caller)
         return await self._products.facets(filters)
 
-    async def add(self, body: ProductIn, new_id: str | None = None) -> Product:
-        """Add a product, with a generated id if it has none. Raises DuplicateProduct if the id is taken. Repeated
-        calls with the same `new_id` (a UUID) add one product."""
-        new_id = new_id or str(uuid7())
+    async def add(self, body: ProductIn, attempt: Attempt | None = None) -> Product:
+        """Add a product, with a generated id if it has none. All attempts at one request add one product, and
+        return it as added. Raises DuplicateProduct if the id is taken."""
+        attempt = attempt or OnlyAttempt()
         now = self._clock()
         product = Product(
             **body.model_dump(exclude={"product_id"}),
-            product_id=body.product_id or new_id,
+            product_id=body.product_id or attempt.new_id,
             version=first_version(now),
             created_at=now,
             updated_at=now,
         )
-        product = await self._products.add(product, new_id)
+        product = await self._added(product, attempt)
         await self._cache.invalidate(product_tags(product.product_id))
         return product
+
+    async def _added(self, product: Product, attempt: Attempt) -> Product:
+        if not attempt.is_keyed:
+            await self._products.add(product)
+            return product
+
+        async def create(session: Session) -> Document:
+            await self._products.add(product, session)
+            return product.model_dump()
+
+        return Product.model_validate(await create_once(attempt, self._transactions, create, DuplicateProduct))
 
     async def replace(
         self, product_id: str, body: ProductIn, expected: ExpectedVersions, context: AuditContext

@@ -9,6 +9,13 @@ class WrongPassword(Forbidden):
     code, title = "wrong_password", "The current password is wrong"
 
 
+class RecentSignInRequired(Forbidden):
+    """This cannot be undone, so it requires a sign-in that is less than five minutes old. Sign in again, and send the
+    request with the new token."""
+
+    code, title = "recent_sign_in_required", "Sign in again first"
+
+
 class UserNotFound(NotFound):
     """No user has this username."""
 

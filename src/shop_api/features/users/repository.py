@@ -52,7 +52,7 @@ USERS = CollectionSpec(
 # created at start-up, because a transaction cannot create a collection.
 GUARDS = CollectionSpec(name="guards", documents=({"_id": "admins", "changes": 0},))
 # One more session ends the oldest.
-_MAX_SESSIONS = 100
+MAX_SESSIONS = 100
 _ACTIVE_ADMIN = {"role": "admin", "disabled": False}
 _SORTS = {
     "newest": keyset.Sort("created_at", -1),
@@ -69,8 +69,8 @@ class UserRepository:
         self._users = database[USERS.name]
         self._guards = database[GUARDS.name]
 
-    async def get(self, user_id: str) -> User | None:
-        document = await self._users.find_one({"_id": user_id})
+    async def get(self, user_id: str, session: Session | None = None) -> User | None:
+        document = await self._users.find_one({"_id": user_id}, session=session)
         return _user(document) if document else None
 
     async def find(self, username: str) -> User | None:
@@ -132,22 +132,25 @@ class UserRepository:
         await erase(self._database, self._owned, user.id, session)
         return True
 
-    async def open_session(self, user: User, session_id: str) -> bool:
-        """Add a session to `user`. Return False if the password has changed since it was verified, or the user has
-        been deleted or disabled: such a change also ends a sign-in that is still in progress."""
-        as_checked = {"password_hash": user.password_hash, "disabled": False}
-        return await portable.compare_and_push(
-            self._users, user.id, as_checked, "sessions", session_id, limit=_MAX_SESSIONS
-        )
+    async def open_session(self, user: User, session_id: str, session: Session) -> list[str] | None:
+        """Add a session to `user`, in a transaction, and return all their sessions. Return None if the password has
+        changed since it was verified, or the user has been deleted or disabled: such a change also ends a sign-in
+        that is still in progress."""
+        now = await self.get(user.id, session)
+        if now is None or now.disabled or now.password_hash != user.password_hash:
+            return None
+        sessions = [*now.sessions, session_id][-MAX_SESSIONS:]
+        await self._users.update_one({"_id": user.id}, {"$set": {"sessions": sessions}}, session=session)
+        return sessions
 
-    async def end_session(self, user_id: str, session_id: str) -> bool:
+    async def end_session(self, user_id: str, session_id: str, session: Session) -> bool:
         """End a session immediately. Return False if it is not active."""
-        result = await self._users.update_one({"_id": user_id}, {"$pull": {"sessions": session_id}})
-        return result.modified_count == 1
+        ended = await self._users.update_one({"_id": user_id}, {"$pull": {"sessions": session_id}}, session=session)
+        return ended.modified_count == 1
 
-    async def end_sessions(self, user_id: str) -> None:
+    async def end_sessions(self, user_id: str, session: Session) -> None:
         """End all sessions of a user immediately."""
-        await self._users.update_one({"_id": user_id}, {"$set": {"sessions": []}})
+        await self._users.update_one({"_id": user_id}, {"$set": {"sessions": []}}, session=session)
 
     async def usernames(self, user_ids: Collection[str]) -> dict[str, str]:
         """Return usernames by user id, without ids that do not exist."""

@@ -1,35 +1,42 @@
 """Account rules: who may register which role, who may change which field, and that one active admin remains."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from datetime import datetime, timedelta
 from typing import Any
-
-import structlog
-from pydantic import SecretStr
-from uuid_utils import uuid7
 
 from shop_api.audit.models import Action, AuditContext
 from shop_api.features.users import audit_events
+from shop_api.features.users.authority import Authority
 from shop_api.features.users.changes import AccountChanges
-from shop_api.features.users.errors import DuplicateUsername, UserNotFound, WrongPassword
+from shop_api.features.users.errors import (
+    DuplicateUsername,
+    RecentSignInRequired,
+    UserNotFound,
+    WrongPassword,
+)
 from shop_api.features.users.models import Registration, User, UserPatch, UserQuery, account_of
 from shop_api.features.users.notices import Notices
+from shop_api.features.users.password_service import PasswordService
 from shop_api.features.users.permissions import USERS_READ, USERS_WRITE
-from shop_api.features.users.repository import UserRepository
+from shop_api.features.users.repository import MAX_SESSIONS, UserRepository
 from shop_api.kernel.clock import Clock
-from shop_api.kernel.errors import FieldError, Forbidden, InvalidRequest, VersionConflict
+from shop_api.kernel.errors import Forbidden, VersionConflict
 from shop_api.kernel.pagination import Cursors
 from shop_api.kernel.permissions import Caller, Permission, Role
 from shop_api.kernel.versions import ExpectedVersions, first_version
-from shop_api.security.passwords import MAX_LENGTH, Passwords, normalised, weakness
-from shop_api.security.sign_in_delays import SignInDelays
+from shop_api.storage.mongo.attempts import Attempt, OnlyAttempt
+from shop_api.storage.mongo.transactions import Session
 
 # The interface to other features: the service and the errors it raises.
-__all__ = ["DuplicateUsername", "UserNotFound", "UserService", "WrongPassword"]
-
-log = structlog.get_logger()
+__all__ = ["MAX_SESSIONS", "DuplicateUsername", "UserNotFound", "UserService", "WrongPassword"]
 
 _ADMIN_ONLY = {"role", "disabled"}
 _SELF_ONLY = {"email", "full_name"}
+# To delete one's own account, the sign-in must be younger: a stolen session or an unlocked computer is not enough.
+RECENT_SIGN_IN = timedelta(minutes=5)
+
+SignedInAt = Callable[[str], Awaitable[datetime | None]]
+"""Returns when the session with this id began, or None if it has ended."""
 
 
 class UserService:
@@ -37,40 +44,42 @@ class UserService:
         self,
         users: UserRepository,
         changes: AccountChanges,
+        authority: Authority,
+        signed_in_at: SignedInAt,
         roles: Mapping[Role, frozenset[Permission]],
-        passwords: Passwords,
-        delays: SignInDelays,
+        passwords: PasswordService,
         notices: Notices,
         cursors: Cursors,
         clock: Clock,
     ) -> None:
         self._users = users
         self._changes = changes
+        self._authority = authority
+        self._signed_in_at = signed_in_at
         self._roles = roles
         self._passwords = passwords
-        self._delays = delays
         self._notices = notices
         self._cursors = cursors
         self._clock = clock
 
     async def register(
-        self, body: Registration, caller: Caller | None, context: AuditContext, new_id: str | None = None
+        self, body: Registration, caller: Caller | None, context: AuditContext, attempt: Attempt
     ) -> User:
-        """Add a user on behalf of `caller`. Repeated calls with the same `new_id` (a UUID) add one user.
+        """Add a user on behalf of `caller`. All attempts at one request add one user, and return it as added.
 
         Raises Forbidden if a caller who is not an admin registers an admin, InvalidRequest if the password is weak,
         DuplicateUsername if the username is taken.
         """
         if body.role == "admin" and not (caller and caller.may(USERS_WRITE)):
             raise Forbidden("Only an admin can register an admin.")
-        return await self._add(body, context, new_id)
+        return await self._add(body, context, attempt, USERS_WRITE if body.role == "admin" else None)
 
     async def ensure_admin(self, body: Registration, context: AuditContext) -> bool:
         """Add the first admin unless the username exists. Return whether a user was added."""
         if await self._users.find(body.username) is not None:
             return False
         try:
-            await self._add(body.model_copy(update={"role": "admin"}), context)
+            await self._add(body.model_copy(update={"role": "admin"}), context, OnlyAttempt())
         except DuplicateUsername:  # another instance, starting at the same time, added the user first
             return False
         return True
@@ -78,14 +87,16 @@ class UserService:
     async def has_admin(self) -> bool:
         return await self._users.has_admin()
 
-    async def _add(self, body: Registration, context: AuditContext, new_id: str | None = None) -> User:
+    async def _add(
+        self, body: Registration, context: AuditContext, attempt: Attempt, needs: Permission | None = None
+    ) -> User:
         password = body.password.get_secret_value()
-        _refuse_weak(password, body.username, "password")
+        password_hash = await self._passwords.first_hash(body.username, password, context.address)
         now = self._clock()
         user = User(
-            id=new_id or str(uuid7()),
+            id=attempt.new_id,
             username=body.username,
-            password_hash=await self._passwords.hash(password),
+            password_hash=password_hash,
             role=body.role,
             disabled=False,
             email=body.email,
@@ -94,29 +105,7 @@ class UserService:
             created_at=now,
             updated_at=now,
         )
-
-        try:
-            await self._changes.add(user, context)
-        except DuplicateUsername:
-            earlier = await self._users.get(user.id)
-            if earlier is None:  # otherwise an earlier attempt with this id added the user
-                raise
-            return earlier
-        return user
-
-    async def authenticate(self, username: str, password: str) -> User | None:
-        """Return the user with these credentials, or None. An unknown username takes the same work as a wrong
-        password, so neither the result nor its timing reveals whether the user exists."""
-        if len(normalised(password)) > MAX_LENGTH:  # no stored password is that long, so hashing it is wasted work
-            return None
-        user = await self._users.find(username.lower())
-        right = await self._passwords.verify(password, user.password_hash if user else None)
-        if user is None or not right or user.disabled:
-            log.info(
-                "a sign-in was refused", user_id=user.id if user else None, disabled=bool(user and user.disabled)
-            )
-            return None
-        return user
+        return await self._changes.add(user, context, attempt, needs)
 
     async def active(self, user_id: str) -> User | None:
         """Return the stored user with this id, or None if deleted or disabled."""
@@ -164,32 +153,32 @@ class UserService:
         """Return usernames by user id, without ids that do not exist."""
         return await self._users.usernames(user_ids)
 
-    async def open_session(self, user: User, session_id: str) -> bool:
-        """Add a session to `user`. Return False if the password has changed since it was verified, or the user has
-        been deleted or disabled."""
-        return await self._users.open_session(user, session_id)
+    async def open_session(self, user: User, session_id: str, session: Session) -> list[str] | None:
+        """Add a session to `user`, in a transaction, and return all their sessions. Return None if the password has
+        changed since it was verified, or the user has been deleted or disabled."""
+        return await self._users.open_session(user, session_id, session)
 
-    async def end_session(self, user_id: str, session_id: str) -> bool:
-        """End a session immediately. Return False if it is not active."""
-        return await self._users.end_session(user_id, session_id)
+    async def end_session(
+        self, user_id: str, session_id: str, session: Session, caller: Caller | None = None
+    ) -> bool:
+        """End a session, in a transaction. Return False if it is not active. Raises InvalidToken if the session of
+        `caller`, who asks for it, has ended."""
+        await self._authority.check(caller, None, session)
+        return await self._users.end_session(user_id, session_id, session)
 
-    async def end_sessions(self, user_id: str) -> None:
-        await self._users.end_sessions(user_id)
-
-    async def _has_password(self, user: User, password: str) -> bool:
-        """Return whether `password` is the password of `user`."""
-        return len(normalised(password)) <= MAX_LENGTH and await self._passwords.verify(password, user.password_hash)
+    async def end_sessions(self, caller: Caller, session: Session) -> None:
+        """End all sessions of the caller, in a transaction. Raises InvalidToken if the caller's own has ended."""
+        await self._authority.check(caller, None, session)
+        await self._users.end_sessions(caller.id, session)
 
     async def set_password(
-        self, user: User, password: str, context: AuditContext, action: Action, *, keep: str | None = None
+        self, user: User, password_hash: str, context: AuditContext, action: Action, *, keep: str | None = None
     ) -> None:
         """Set a new password, end all sessions except `keep`, and notify the user by e-mail.
 
-        Raises InvalidRequest if the password is weak, UserNotFound if the user has been deleted, WrongPassword if a
-        concurrent request has changed the password.
+        Raises UserNotFound if the user has been deleted, WrongPassword if a concurrent request has changed the
+        password.
         """
-        self.refuse_weak(user, password)
-        password_hash = await self._passwords.hash(password)
         changed = None
         while changed is None:
             kept = [session_id for session_id in user.sessions if session_id == keep]
@@ -201,10 +190,6 @@ class UserService:
                     raise WrongPassword
                 user = now
         self._notices.password_changed(user)
-
-    def refuse_weak(self, user: User, password: str) -> None:
-        """Raise InvalidRequest if `password` is too weak for `user`."""
-        _refuse_weak(password, user.username, "new_password")
 
     async def reachable_by(self, email: str) -> list[User]:
         """Return the active users with this verified address, ignoring case."""
@@ -223,13 +208,6 @@ class UserService:
             now = await self._users.get(user.id)
         return False
 
-    async def confirm_password(self, user: User, password: SecretStr | None, context: AuditContext) -> None:
-        """Raise WrongPassword unless `password` is the password of `user`. Subject to the same delays as sign-ins."""
-        await self._delays.attempt(user.username, context.address)
-        if password is None or not await self._has_password(user, password.get_secret_value()):
-            raise WrongPassword
-        await self._delays.succeeded(user.username, context.address)
-
     async def patch(
         self, user: User, patch: UserPatch, caller: Caller, expected: ExpectedVersions, context: AuditContext
     ) -> User:
@@ -240,15 +218,21 @@ class UserService:
         """
         changes = patch.changes()
         if caller.id == user.id and changes.get("email", user.email) != user.email:
-            await self.confirm_password(user, patch.current_password, context)
+            await self._passwords.confirm(user, patch.current_password, context.address)
         _refuse_foreign_fields(changes, user, caller)
-        changed = await self._patch(user, changes, expected, context)
+        needs = None if caller.id == user.id and not _ADMIN_ONLY & changes.keys() else USERS_WRITE
+        changed = await self._patch(user, changes, expected, context, needs)
         if changed.email != user.email:
             self._notices.address_changed(user)
         return changed
 
     async def _patch(
-        self, user: User, changes: dict[str, Any], expected: ExpectedVersions, context: AuditContext
+        self,
+        user: User,
+        changes: dict[str, Any],
+        expected: ExpectedVersions,
+        context: AuditContext,
+        needs: Permission | None,
     ) -> User:
         while True:
             _check(user, expected)
@@ -260,7 +244,7 @@ class UserService:
                 differing["sessions"] = []
             if "email" in differing:
                 differing["email_verified"] = False
-            changed = await self._changes.apply(user, differing, events, context)
+            changed = await self._changes.apply(user, differing, events, context, needs)
             if changed is not None:
                 return changed
             user = await self._reread(user)
@@ -270,19 +254,23 @@ class UserService:
         return not self._roles[user.role] <= self._roles[role]
 
     async def remove(self, user: User, caller: Caller, expected: ExpectedVersions, context: AuditContext) -> None:
-        """Delete `user` and all data stored about them. Audit entries remain; they hold the id but no name."""
-        if caller.id != user.id and not caller.may(USERS_WRITE):
+        """Delete `user` and all data stored about them. Audit entries remain; they hold the id but no name. Raises
+        RecentSignInRequired if users who delete themselves signed in too long ago."""
+        if caller.id == user.id:
+            await self._require_recent_sign_in(caller)
+        elif not caller.may(USERS_WRITE):
             raise Forbidden("Only an admin can delete other users.")
+        needs = None if caller.id == user.id else USERS_WRITE
         while True:
             _check(user, expected)
-            if await self._changes.remove(user, context):
+            if await self._changes.remove(user, context, needs):
                 return
             user = await self._reread(user)
 
-
-def _refuse_weak(password: str, username: str, field: str) -> None:
-    if reason := weakness(password, username):
-        raise InvalidRequest([FieldError(("body", field), "weak_password", f"The password {reason}")])
+    async def _require_recent_sign_in(self, caller: Caller) -> None:
+        signed_in_at = await self._signed_in_at(caller.session_id)
+        if signed_in_at is None or signed_in_at <= self._clock() - RECENT_SIGN_IN:
+            raise RecentSignInRequired
 
 
 def _check(user: User, expected: ExpectedVersions) -> None:

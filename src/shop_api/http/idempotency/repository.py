@@ -11,16 +11,19 @@ from uuid_utils import uuid7
 from shop_api.http.idempotency.errors import IdempotencyInProgress, IdempotencyKeyReused
 from shop_api.kernel.clock import Clock
 from shop_api.storage.mongo import client as mongo
-from shop_api.storage.mongo.client import Database, Document, PyMongoError
+from shop_api.storage.mongo.attempts import AlreadyCreated
+from shop_api.storage.mongo.client import Database, Document, PyMongoError, Session
 from shop_api.storage.mongo.collections import CollectionSpec, IndexModel
 
 KEPT = timedelta(hours=24)
 # While a first attempt is younger than this, a second one gets IdempotencyInProgress. An attempt takes a fraction of
-# it unless its instance has died. Correctness does not depend on the lease: all attempts at one claim create the
-# resource under the same id.
+# it unless its instance has died. Correctness does not depend on the lease: the transaction that creates the resource
+# records it in the claim, so that one of several attempts does.
 LEASE = timedelta(seconds=5)
 # Limits the time for which releasing a claim delays the error response.
 _RELEASE_TIMEOUT = 1.0
+# How often, and after how many seconds each, an attempt looks whether another one that is in its way has committed.
+_COMMIT_CHECKS, _COMMIT_PAUSE = 20, 0.05
 _NOBODY = ""
 
 IDEMPOTENCY_KEYS = CollectionSpec(
@@ -52,6 +55,30 @@ class Claim(NamedTuple):
     """The UUID of the resource to create, the same for all attempts at the claim."""
     is_first: bool
     """Whether there was no earlier attempt."""
+
+
+class KeyedAttempt:
+    """One of the attempts with the same key."""
+
+    is_keyed = True
+
+    def __init__(self, keys: "IdempotencyKeys", claim: Claim) -> None:
+        self._keys = keys
+        self._claim = claim
+        self.new_id = claim.new_id
+
+    async def earlier(self) -> Document | None:
+        return None if self._claim.is_first else await self._keys.created(self._claim)
+
+    async def concurrent(self) -> Document | None:
+        for _ in range(_COMMIT_CHECKS):
+            if (created := await self._keys.created(self._claim)) or not await self._keys.has_rivals(self._claim):
+                return created
+            await asyncio.sleep(_COMMIT_PAUSE)
+        return None
+
+    async def record(self, created: Document, session: Session) -> None:
+        await self._keys.record(self._claim, created, session)
 
 
 class IdempotencyKeys:
@@ -92,6 +119,7 @@ class IdempotencyKeys:
                 earlier = await self._keys.find_one({"_id": claim_id})
             if earlier is None:  # released since the insert
                 continue
+            no_longer = {"answer": "", "created": ""}
             if earlier["expires_at"] > now:  # otherwise expired, and not yet removed by the TTL index
                 if earlier["request"] != request:
                     raise IdempotencyKeyReused
@@ -100,10 +128,31 @@ class IdempotencyKeys:
                 if earlier["attempt"] not in (attempt, _NOBODY) and earlier["claimed_at"] + LEASE > now:
                     raise IdempotencyInProgress(retry_after=1)
                 claim["creation"] = earlier["creation"]
-            taken_over = {"$set": claim, "$unset": {"answer": ""}}
+                del no_longer["created"]
+            taken_over = {"$set": claim, "$unset": no_longer}
             unchanged = {name: earlier[name] for name in ("_id", "attempt", "claimed_at")}
             if (await self._keys.update_one(unchanged, taken_over)).matched_count:
                 return Claim(claim_id, attempt, claim["creation"], is_first=False)
+
+    async def created(self, claim: Claim) -> Document | None:
+        """Return the resource as an attempt at this claim created it, or None."""
+        stored = await self._keys.find_one({"_id": claim.id}, {"creation": 1, "created": 1})
+        if stored is None or stored["creation"] != claim.new_id:  # expired, and claimed for another request
+            return None
+        created: Document | None = stored.get("created")
+        return created
+
+    async def has_rivals(self, claim: Claim) -> bool:
+        """Return whether there has been another attempt at this claim."""
+        stored = await self._keys.find_one({"_id": claim.id}, {"attempt": 1})
+        return not claim.is_first or stored is None or stored["attempt"] != claim.attempt
+
+    async def record(self, claim: Claim, created: Document, session: Session) -> None:
+        """Store how the resource was created. Raises AlreadyCreated if another attempt did."""
+        stored = await self._keys.find_one({"_id": claim.id}, {"answer": 0}, session=session)
+        if stored is None or stored["creation"] != claim.new_id or "created" in stored:
+            raise AlreadyCreated
+        await self._keys.update_one({"_id": claim.id}, {"$set": {"created": created}}, session=session)
 
     async def store(self, claim: Claim, response: StoredResponse) -> None:
         await self._keys.update_one({"_id": claim.id}, {"$set": {"answer": response._asdict()}})

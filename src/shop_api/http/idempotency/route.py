@@ -12,8 +12,8 @@ from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
 
 from shop_api.http import strict_json
-from shop_api.http.dependencies import bearer_token, optional_caller
-from shop_api.http.idempotency.repository import IdempotencyKeys, StoredResponse, digest
+from shop_api.http.dependencies import bearer_token, client_address, optional_caller
+from shop_api.http.idempotency.repository import IdempotencyKeys, KeyedAttempt, StoredResponse, digest
 from shop_api.http.request_state import request_state
 from shop_api.http.routing import JSON, StrictRoute, media_type
 from shop_api.kernel.errors import FieldError, InvalidRequest, ShopError
@@ -64,10 +64,12 @@ async def _once(request: Request, key: str, handle: Callable[[Request], Coroutin
         body = strict_json.canonical(body)
     what = digest(request.method, request.url.path, body)
     # The proxy sends the same request id when it retries on a second instance because the first did not respond.
-    claim = await keys.claim(digest(caller.id if caller else "", key), what, state.request_id)
+    # Without a token the client's address takes the place of the caller, so that strangers do not share their keys.
+    owner = f"user:{caller.id}" if caller else f"address:{await client_address(request)}"
+    claim = await keys.claim(digest(owner, key), what, state.request_id)
     if isinstance(claim, StoredResponse):
         return Response(claim.body, claim.status, {**claim.headers, "Idempotent-Replayed": "true"})
-    state.new_id = claim.new_id
+    state.attempt = KeyedAttempt(keys, claim)
     try:
         response = await handle(request)
         headers = {name: response.headers[name] for name in _KEPT_HEADERS if name in response.headers}

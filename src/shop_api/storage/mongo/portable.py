@@ -32,27 +32,8 @@ async def compare_and_set(
     False, and change nothing, if not.
 
     For MongoDB: `update_one({"_id": …, **expected}, {"$set": changes})`."""
-    literals = {field: {"$literal": value} for field, value in changes.items()}
-    return await _set_if(collection, document_id, expected, literals)
-
-
-async def compare_and_push(
-    collection: Collection, document_id: str, expected: Mapping[str, Any], field: str, value: Any, limit: int
-) -> bool:
-    """Append `value` to the array `field`, which keeps its last `limit` elements, if the fields `expected` have these
-    values. Return False, and change nothing, if not.
-
-    For MongoDB: `update_one({"_id": …, **expected}, {"$push": {field: {"$each": [value], "$slice": -limit}}})`."""
-    before = {"$ifNull": [f"${field}", []]}
-    after = {"$slice": [{"$concatArrays": [before, [{"$literal": value}]]}, -limit]}
-    return await _set_if(collection, document_id, expected, {field: after})
-
-
-async def _set_if(
-    collection: Collection, document_id: str, expected: Mapping[str, Any], expressions: Mapping[str, Any]
-) -> bool:
     as_expected = {"$and": [{"$eq": [f"${field}", {"$literal": value}]} for field, value in expected.items()]}
-    update = {field: {"$cond": [as_expected, new, f"${field}"]} for field, new in expressions.items()}
+    update = {field: {"$cond": [as_expected, {"$literal": value}, f"${field}"]} for field, value in changes.items()}
     return (await collection.update_one({"_id": document_id}, [{"$set": update}])).modified_count == 1
 
 
