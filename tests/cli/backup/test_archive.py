@@ -1,14 +1,15 @@
 import gzip
 import json
 import stat
+import tracemalloc
 from pathlib import Path
 
 import pytest
 
 from shop_api.cli.backup import archive
 from shop_api.cli.backup.archive import BadArchive
-
-ABOUT = {"version": "1", "database": "shop", "taken_at": "2030-01-01T00:00:00+00:00"}
+from shop_api.storage.mongo import extended_json
+from support.archives import ABOUT, FIRST, lines_of, write_lines, write_sealed
 
 
 def made(path: Path, documents: int = 3) -> Path:
@@ -19,8 +20,7 @@ def made(path: Path, documents: int = 3) -> Path:
 
 
 def rewritten(path: Path, change) -> Path:
-    path.write_bytes(gzip.compress(b"".join(change(gzip.decompress(path.read_bytes()).splitlines(keepends=True)))))
-    return path
+    return write_lines(path, change(lines_of(path)))
 
 
 def refusal(path: Path) -> str:
@@ -95,3 +95,93 @@ def test_another_file_is_refused(tmp_path):
 def test_one_of_a_later_form_is_refused_with_who_made_it(tmp_path):
     path = rewritten(made(tmp_path / "shop.backup"), lambda lines: [lines[0].replace(b'"form": 1', b'"form": 2')])
     assert refusal(path).endswith("has form 2, made by shop_api 1; this one reads form 1")
+
+
+HOSTILE = {
+    "nested lists": b"[" * 60_000,
+    "nested objects": b'{"a":' * 12_000,
+    "not UTF-8": b'{"\xff": 1}',
+    "half of UTF-16": b"\x00{",
+    "number": b"7",
+    "long number": b"1" * 5000,
+    "not a number": b"NaN",
+    "null": b"null",
+    "text": b'"shop_api backup"',
+    "list": b"[1]",
+    "nothing": b"",
+    "nested values": b'{"what": "shop_api backup", "form": %s}' % (b"[" * 100 + b"]" * 100),
+    "number of documents": b'{"documents": [3], "sha256": {}}',
+    "checksum in a list": b'{"documents": 3, "sha256": ["x"]}',
+}
+
+
+@pytest.mark.parametrize("line", HOSTILE.values(), ids=HOSTILE)
+class TestHostileLines:
+    def test_as_the_first_one(self, tmp_path, line):
+        path = made(tmp_path / "shop.backup")
+        assert "shop.backup " in refusal(write_sealed(path, [line + b"\n", *lines_of(path)[1:-1]]))
+
+    def test_as_the_last_one(self, tmp_path, line):
+        path = made(tmp_path / "shop.backup")
+        assert "shop.backup " in refusal(write_lines(path, [*lines_of(path)[:-1], line + b"\n"]))
+
+
+@pytest.mark.parametrize(
+    "about",
+    [
+        {},
+        {"version": 1, "taken_at": "2030"},
+        {"version": "1"},
+        {"version": "1", "taken_at": ["2030"]},
+        {"version": "1\x1b[2J", "taken_at": "2030"},
+        {"version": "1", "taken_at": "2030\nshop-api: restored"},
+    ],
+)
+def test_what_a_first_line_says_is_there_and_can_be_printed(tmp_path, about):
+    line = json.dumps({"what": "shop_api backup", "form": 1, **about}).encode() + b"\n"
+    assert "is no backup of shop_api" in refusal(write_sealed(tmp_path / "shop.backup", [line]))
+
+
+def test_nothing_comes_after_the_last_line(tmp_path):
+    path = made(tmp_path / "shop.backup")
+    for more in ([b"\n"], [b'["products",{"_id":9}]\n'], lines_of(path)):
+        assert "damaged" in refusal(write_lines(tmp_path / "more", [*lines_of(path), *more]))
+
+
+def peak_of_refusal(path: Path) -> tuple[str, int]:
+    """Why the file is refused, and how many bytes were in use at once."""
+    tracemalloc.start()
+    try:
+        return refusal(path), tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("first", [b"", FIRST, FIRST + b'["products",'], ids=["first", "second", "document"])
+def test_a_line_without_end_takes_little_more_memory_than_the_longest_that_is_read(tmp_path, first):
+    with gzip.open(tmp_path / "shop.backup", "wb", 1) as out:
+        out.write(first)
+        for _ in range(256):
+            out.write(bytes(1 << 20))
+    reason, peak = peak_of_refusal(tmp_path / "shop.backup")
+    assert "longer than " in reason
+    assert peak < 3 * archive.MAX_LINE_BYTES < 256 << 20
+
+
+def test_a_last_line_is_not_parsed_if_it_is_longer_than_one_that_is_written(tmp_path):
+    line = b'{"documents": 0, "x": [%s]}' % b",".join([b"{}"] * 1_000_000)
+    reason, peak = peak_of_refusal(write_lines(tmp_path / "shop.backup", [FIRST, line]))
+    assert "damaged" in reason
+    assert peak < 10 * len(line)
+
+
+def test_the_largest_text_that_mongodb_stores_can_be_written(tmp_path):
+    with archive.written(tmp_path / "shop.backup", ABOUT) as out:
+        out.add("things", extended_json.dumps({"_id": 1, "text": "é" * (8 << 20)}))
+    assert archive.examined(tmp_path / "shop.backup").documents == 1
+
+
+def test_a_document_that_could_not_be_read_again_is_not_written(tmp_path):
+    with pytest.raises(archive.DocumentTooLong, match="things"), archive.written(tmp_path / "b", ABOUT) as out:
+        out.add("things", json.dumps("x" * archive.MAX_LINE_BYTES))
+    assert not (tmp_path / "b").exists()

@@ -26,6 +26,7 @@ from shop_api.storage.mongo import client as mongo
 from shop_api.storage.mongo import schema
 from shop_api.storage.mongo.transactions import Transactions
 from support import prefork
+from support.archives import ABOUT
 from support.factories import a_product
 from support.faults import Wire
 from support.processes import PATIENCE, run, started, token_of
@@ -225,7 +226,7 @@ async def test_every_type_comes_back_as_it_was(database: mongo.Database, tmp_pat
     }
     await database["things"].insert_one(document)
     await database["others"].insert_many([{"_id": n} for n in range(1200)])
-    with archive.written(tmp_path / "file", {}) as out:
+    with archive.written(tmp_path / "file", ABOUT) as out:
         async for name, text in repository.documents(database):
             out.add(name, text)
     await repository.clear(database)

@@ -1,7 +1,9 @@
 """The file format of a backup: gzipped JSON Lines, readable with `zcat`.
 
-The first line describes the backup. The last one has the number of documents and the SHA-256 of all lines before it;
-without it the file is incomplete. Each line between is an array of collection name and document.
+The first line describes the backup. The last one, the trailer, has the number of documents and the SHA-256 of all
+lines before it; without it the file is incomplete. Each line between is an array of collection name and document.
+
+An archive may come from anyone, so reading one takes bounded memory whatever is in it.
 """
 
 import gzip
@@ -17,15 +19,25 @@ from shop_api.kernel.files import replacing
 
 FORM = 1
 _MAGIC = "shop_api backup"
+MAX_LINE_BYTES = 64 << 20
+"""The longest line that is written or read. A document in MongoDB has at most 16 MiB. As JSON, text takes up to three
+times its bytes in UTF-8 (`\\u00e9`); only control characters and tiny values in tiny fields take more than four
+times."""
+_MAX_DESCRIPTION_BYTES = 64 << 10
+"""The longest first and last line; they have some hundred bytes. Parsed, JSON can take 25 times its length."""
 
 
 class BadArchive(Exception):
     """The file is not a backup, incomplete or damaged; the message says which."""
 
 
+class DocumentTooLong(Exception):
+    """A document takes more than MAX_LINE_BYTES as JSON. The message names its collection."""
+
+
 class Contents(NamedTuple):
     about: dict[str, Any]
-    """As passed to `written`."""
+    """As passed to `written`. `version` and `taken_at` are printable text."""
     documents: int
 
 
@@ -36,8 +48,11 @@ class Writer:
         self.documents = 0
 
     def add(self, collection: str, document: str) -> None:
-        """Write a document, given as one line of JSON."""
-        self._line(f"[{json.dumps(collection)},{document}]")
+        """Write a document, given as one line of JSON. Raise DocumentTooLong if it could not be read again."""
+        line = f"[{json.dumps(collection)},{document}]"
+        if len(line) >= MAX_LINE_BYTES:  # its characters are ASCII
+            raise DocumentTooLong(f"a document of {collection} takes {len(line):,} bytes as JSON")
+        self._line(line)
         self.documents += 1
 
     def _line(self, text: str) -> None:
@@ -54,7 +69,7 @@ class Writer:
 
 @contextmanager
 def written(path: Path, about: dict[str, Any]) -> Iterator[Writer]:
-    """Write a backup to `path` atomically, readable only by its owner."""
+    """Write a backup to `path` atomically, readable only by its owner. `about` has `version` and `taken_at`."""
     with replacing(path) as file, gzip.GzipFile("", "wb", 6, file) as out:
         writer = Writer(out)
         writer._begin(about)
@@ -64,58 +79,72 @@ def written(path: Path, about: dict[str, Any]) -> Iterator[Writer]:
 
 def examined(path: Path) -> Contents:
     """Read the whole file and return a summary. Raise BadArchive unless it is a complete backup."""
-    about = None
-    for line in _lines(path):
-        if about is None:
-            about = _first(path, line)
-        end = line
-    if about is None:
-        raise BadArchive(f"{path} is empty")
-    return Contents(about, json.loads(end)["documents"])
+    lines = _lines(path)
+    about = _first(path, next(lines))
+    return Contents(about, sum(1 for _ in lines))
 
 
 def documents(path: Path) -> Iterator[bytes]:
     """Yield for each document a JSON array of collection name and document. Raise BadArchive, at the latest at the
     end, if the backup is incomplete or damaged."""
-    for number, line in enumerate(_lines(path)):
-        if number and line.startswith(b"["):
-            yield line
+    lines = _lines(path)
+    next(lines)
+    yield from lines
 
 
 def _first(path: Path, line: bytes) -> dict[str, Any]:
-    try:
-        about = json.loads(line)
-        what, form = about.pop("what"), about.pop("form")
-    except (ValueError, KeyError, TypeError, AttributeError):
-        what, form = None, 0
-    if what != _MAGIC:
+    about = _object(line)
+    what, form = about.pop("what", None), about.pop("form", None)
+    if what != _MAGIC or not all(_is_printable(about.get(name)) for name in ("version", "taken_at")):
         raise BadArchive(f"{path} is no backup of shop_api")
     if form != FORM:
-        raise BadArchive(
-            f"{path} has form {form}, made by shop_api {about.get('version')}; this one reads form {FORM}"
-        )
-    return dict(about)
+        raise BadArchive(f"{path} has form {form!r}, made by shop_api {about['version']}; this one reads form {FORM}")
+    return about
+
+
+def _is_printable(value: object) -> bool:
+    # Escape sequences would change what the operator's terminal shows.
+    return isinstance(value, str) and value.isprintable()
+
+
+def _object(line: bytes) -> dict[str, Any]:
+    """Return a line as a JSON object, or an empty one if it is something else."""
+    try:
+        found = json.loads(line) if len(line) <= _MAX_DESCRIPTION_BYTES else None
+    except (ValueError, RecursionError):
+        found = None
+    return found if isinstance(found, dict) else {}
 
 
 def _lines(path: Path) -> Iterator[bytes]:
-    """Yield all lines, and verify them against the last one."""
-    digest, count, last = hashlib.sha256(), 0, b""
+    """Yield the first line and those of documents, then verify them against the last one."""
+    digest, count = hashlib.sha256(), -1  # the first line is no document
+    with _damage(path), gzip.open(path) as file:
+        line = _line(path, file, _MAX_DESCRIPTION_BYTES)
+        while count < 0 or line.startswith(b"["):
+            digest.update(line)
+            count += 1
+            yield line
+            line = _line(path, file, MAX_LINE_BYTES)
+        rest = file.read(1)
+    trailer = _object(line)
+    if rest or trailer.get("documents") != count or trailer.get("sha256") != digest.hexdigest():
+        raise BadArchive(f"{path} is damaged, or not all of a backup")
+
+
+def _line(path: Path, file: gzip.GzipFile, limit: int) -> bytes:
+    line = file.readline(limit + 1)
+    if len(line) > limit:
+        raise BadArchive(f"{path} has a line longer than {limit:,} bytes, which no backup has")
+    return line
+
+
+@contextmanager
+def _damage(path: Path) -> Iterator[None]:
+    """Raise BadArchive where the compressed data ends too early or cannot be decompressed."""
     try:
-        with gzip.open(path) as lines:
-            for line in lines:
-                if last:
-                    digest.update(last)
-                    count += last.startswith(b"[")
-                last = line
-                yield line
+        yield
     except EOFError:
         raise BadArchive(f"{path} is not all of a backup: it ends too early") from None
     except (gzip.BadGzipFile, zlib.error) as error:
         raise BadArchive(f"{path} is damaged, or no backup: {error}") from None
-    try:
-        trailer = json.loads(last)
-        whole = trailer["documents"] == count and trailer["sha256"] == digest.hexdigest()
-    except (ValueError, KeyError, TypeError):
-        whole = False
-    if not whole:
-        raise BadArchive(f"{path} is damaged, or not all of a backup")

@@ -10,12 +10,14 @@ from typing import Annotated
 import typer
 
 from shop_api import __version__
+from shop_api.cli.backup import archive, repository
 from shop_api.cli.terminal import engines, fail, say, settings_or_exit
 from shop_api.settings import Settings
-from shop_api.storage.mongo.client import PyMongoError, brief_message, snapshot_is_gone
+from shop_api.storage.mongo.client import Document, PyMongoError, brief_message, snapshot_is_gone
 
 _STILL_SERVING = "instances serve from the database {}: stop {} (one that was killed counts for half a minute)"
-_TOO_SLOW = "it took longer than MongoDB keeps the state of one moment; use mongodump --oplog, see docs/operations.md"
+_MONGODUMP = "use mongodump --oplog, see docs/operations.md"
+_TOO_SLOW = f"it took longer than MongoDB keeps the state of one moment; {_MONGODUMP}"
 
 
 def backup(
@@ -40,22 +42,17 @@ def restore(
 
     The whole file is verified before anything is changed.
     """
-    from shop_api.cli.backup import archive
-
     with _failures_in_words(file):
-        try:
-            contents = archive.examined(file)
-        except archive.BadArchive as error:
-            fail(str(error), 2)
+        contents = archive.examined(file)
+        stored = repository.schema_in(archive.documents(file))
         say(f"{file}: taken {contents.about['taken_at']} by shop_api {contents.about['version']}")
         with engines(settings_or_exit(), join=True) as settings:
-            if not asyncio.run(_restore(settings, file, force)):
+            if not asyncio.run(_restore(settings, file, stored, force)):
                 fail(f"there is something in the database {settings.mongo_db}; --force removes it first", 2)
     say(f"restored {contents.documents:,} documents")
 
 
 async def _backup(settings: Settings, file: Path) -> int:
-    from shop_api.cli.backup import archive, repository
     from shop_api.kernel.clock import utc_now
     from shop_api.storage.mongo import client as mongo
 
@@ -71,14 +68,13 @@ def _moment(at: datetime) -> str:
     return at.isoformat(timespec="seconds")
 
 
-async def _restore(settings: Settings, file: Path, force: bool) -> bool:
-    from shop_api.cli.backup import archive, repository
+async def _restore(settings: Settings, file: Path, stored: Document | None, force: bool) -> bool:
     from shop_api.features import FEATURES
     from shop_api.features.feature import schema_of
     from shop_api.storage.mongo import client as mongo
     from shop_api.storage.mongo import instances, leases, migrations, schema
 
-    declared, stored = schema_of(FEATURES), repository.schema_in(archive.documents(file))
+    declared = schema_of(FEATURES)
     if stored:
         schema.RecordedSchema.of(stored).check_usable(declared, f"in {file}")
     async with mongo.open_database(settings.required()[0], settings.mongo_db, settings.mongo_driver) as database:
@@ -99,6 +95,10 @@ async def _restore(settings: Settings, file: Path, force: bool) -> bool:
 def _failures_in_words(file: Path) -> Iterator[None]:
     try:
         yield
+    except archive.BadArchive as error:
+        fail(str(error), 2)
+    except archive.DocumentTooLong as error:
+        fail(f"{error}, more than a line of a backup can have; {_MONGODUMP}")
     except PyMongoError as error:
         fail(f"MongoDB failed: {_TOO_SLOW if snapshot_is_gone(error) else brief_message(error)}")
     except OSError as error:

@@ -1,17 +1,24 @@
 """Reads all collections from one snapshot, and fills them again."""
 
-from collections.abc import AsyncIterator, Iterable
+import re
+from collections.abc import AsyncIterator, Iterable, Iterator
+from typing import NamedTuple
 
+from pydantic import TypeAdapter, ValidationError
+
+from shop_api.cli.backup.archive import BadArchive
 from shop_api.storage.mongo import client as mongo
 from shop_api.storage.mongo import extended_json
 from shop_api.storage.mongo.client import Database, Document
 from shop_api.storage.mongo.instances import INSTANCES
 from shop_api.storage.mongo.leases import LEASES
-from shop_api.storage.mongo.schema import PLATFORM, SCHEMA
+from shop_api.storage.mongo.schema import DOCUMENT_ID, PLATFORM, SCHEMA, RecordedSchema
 
 _BATCH = 500
+_BATCH_BYTES = 16 << 20
 _OF_THE_MOMENT = {INSTANCES.name, LEASES.name}
-_SCHEMA_LINE = f'["{SCHEMA.name}",'.encode()
+# Of collections that are backed up: not those of the server itself.
+_COLLECTION_NAME = re.compile(r"(?!system\.)[^$.\0]+(\.[^$.\0]+)*")
 _KEPT = {spec.name for spec in PLATFORM}
 
 
@@ -37,26 +44,68 @@ async def clear(database: Database) -> None:
         await database[name].drop()
 
 
+class Entry(NamedTuple):
+    """A document of a backup."""
+
+    collection: str
+    document: Document
+    line_bytes: int
+    """The length of its line."""
+
+
+def parsed(lines: Iterable[bytes]) -> Iterator[Entry]:
+    """Parse lines, each an array of collection name and document. Raise BadArchive for one that no backup has."""
+    for number, line in enumerate(lines, 2):
+        try:
+            name, document = extended_json.loads(line)
+            extended_json.check_storable(document)
+            if not _COLLECTION_NAME.fullmatch(name):
+                raise ValueError("not the name of a collection")
+        except (ValueError, TypeError) as error:
+            raise BadArchive(f"line {number} of the backup is not one of a document: {error}") from None
+        yield Entry(name, document, len(line))
+
+
 def schema_in(lines: Iterable[bytes]) -> Document | None:
-    """Return the schema document of a backup, or None if it has none."""
-    for line in lines:
-        if line.startswith(_SCHEMA_LINE):
-            document: Document = extended_json.loads(line)[1]
-            return document
-    return None
+    """Return the schema document of a backup, or None if it has none. Raise BadArchive if a line cannot be parsed."""
+    schema = None
+    for entry in parsed(lines):
+        if entry.collection == SCHEMA.name and entry.document.get("_id") == DOCUMENT_ID:
+            schema = entry.document
+    if schema is not None:
+        _check_schema(schema)
+    return schema
+
+
+def _check_schema(document: Document) -> None:
+    fields = {name: value for name, value in document.items() if name in RecordedSchema._fields}
+    try:
+        TypeAdapter(RecordedSchema).validate_python(fields, strict=True)
+    except ValidationError as error:
+        raise BadArchive(f"the schema in the backup is not one of shop_api: {_places(error)}") from None
+
+
+def _places(error: ValidationError) -> str:
+    return ", ".join(sorted({str(one["loc"][0]) for one in error.errors() if one["loc"]}))
+
+
+def batches(entries: Iterable[Entry]) -> Iterator[tuple[str, list[Document]]]:
+    """Yield a collection and some documents of it: at most 500, and several only if their lines fit into 16 MiB."""
+    current, batch, size = "", list[Document](), 0
+    for entry in entries:
+        full = len(batch) == _BATCH or size + entry.line_bytes > _BATCH_BYTES
+        if batch and (full or entry.collection != current):
+            yield current, batch
+            batch, size = [], 0
+        current = entry.collection
+        batch.append(entry.document)
+        size += entry.line_bytes
+    if batch:
+        yield current, batch
 
 
 async def fill(database: Database, lines: Iterable[bytes]) -> None:
-    """Insert all documents except the schema. Each line is a JSON array of collection name and document."""
-    current, batch = "", list[Document]()
-    for line in lines:
-        name, document = extended_json.loads(line)
-        if name in _KEPT:
-            continue
-        if batch and (name != current or len(batch) == _BATCH):
-            await database[current].insert_many(batch)
-            batch = []
-        current = name
-        batch.append(document)
-    if batch:
-        await database[current].insert_many(batch)
+    """Insert all documents except those of the storage layer. Raise BadArchive if a line cannot be parsed."""
+    entries = (entry for entry in parsed(lines) if entry.collection not in _KEPT)
+    for name, documents in batches(entries):
+        await database[name].insert_many(documents)
