@@ -18,7 +18,10 @@ FORMS = (
     "--redis-url=redis+sentinel://:{redis_password}@a:26379,b:26379/shop/0?sentinel_password={redis_password}",
     "--redis-guards-url=redis://:{redis_password}@guards:6379/0",
 )
-NAMES = ["jwt_secret", "mongo_key", "mongo_password", "mongo_url", "redis_guards_url", "redis_password", "redis_url"]
+NAMES = [
+    *("backup_key", "jwt_secret", "mongo_key", "mongo_password"),
+    *("mongo_url", "redis_guards_url", "redis_password", "redis_url"),
+]
 
 
 def shop_api(*words: object, **env: str) -> subprocess.CompletedProcess[str]:
@@ -48,9 +51,11 @@ class TestMaking:
         assert done.returncode == 0, done.stderr
         assert [file.name for file in sorted(folders[0].iterdir())] == NAMES
         made = contents(*folders)
-        assert len(set(made.values())) == len(made) == 8
+        assert len(set(made.values())) == len(made) == 9
         assert all(file.stat().st_mode & 0o777 == 0o600 for folder in folders for file in folder.iterdir())
-        taken = {name: made[name] for name in ("mongo_url", "redis_url", "jwt_secret", "admin_password")}
+        taken = {
+            name: made[name] for name in ("mongo_url", "redis_url", "jwt_secret", "backup_key", "admin_password")
+        }
         assert Settings.model_validate({**taken, "admin_username": "admin"}).required()
         assert not any(value in done.stderr for value in made.values())
 

@@ -87,7 +87,8 @@ def test_nothing_has_to_be_set_and_no_secret_has_a_default():
 @pytest.mark.parametrize("name", [*INSTANCES, "migrate"])
 def test_every_setting_is_taken_from_the_environment(name: str):
     environment = SERVICES[name]["environment"]
-    made = {f"SHOP_{name}" for name in ("MONGO_URL", "REDIS_URL", "REDIS_GUARDS_URL", "JWT_SECRET", "ADMIN_PASSWORD")}
+    engines = ("MONGO_URL", "REDIS_URL", "REDIS_GUARDS_URL")
+    made = {f"SHOP_{name}" for name in (*engines, "JWT_SECRET", "BACKUP_KEY", "ADMIN_PASSWORD")}
     assert environment.keys() == set(variables()) - {*OF_THE_IMAGE} - made
     for variable, value in environment.items():
         assert re.fullmatch(rf"\$\{{{variable}:-[^}}]*\}}", value)

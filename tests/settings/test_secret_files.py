@@ -16,6 +16,7 @@ VALUES = {
     "redis_guards_url": "redis://:hunter2@guards/0",
     "jwt_secret": STRONG,
     "jwt_previous_secrets": f"{STRONG}a,{STRONG}b",
+    "backup_key": f"{STRONG}c",
     "admin_password": "hunter2 and more",
     "smtp_url": "smtp://u:hunter2@mail.example",
 }

@@ -15,7 +15,7 @@ from shop_api.cli.terminal import fail, say
 from shop_api.kernel.files import write_private
 from shop_api.settings import PREFIX, Settings
 
-_MADE = ("jwt_secret", "mongo_password", "mongo_key", "redis_password", "admin_password")
+_MADE = ("jwt_secret", "backup_key", "mongo_password", "mongo_key", "redis_password", "admin_password")
 # Also written to configuration files of the engines, which differ in their quoting rules.
 _OF_ENGINES = ("mongo_password", "mongo_key", "redis_password")
 _PLAIN = re.compile(r"[!#-&(-\[\]-~]+")
@@ -32,8 +32,8 @@ def make_secrets(
 ) -> None:
     """Generate the missing secrets, one file each, and the URLs that contain the passwords.
 
-    These environment variables override stored values: SHOP_JWT_SECRET, SHOP_ADMIN_PASSWORD, SHOP_MONGO_URL,
-    SHOP_REDIS_URL, SHOP_REDIS_GUARDS_URL, MONGO_PASSWORD, MONGO_KEY, REDIS_PASSWORD.
+    These environment variables override stored values: SHOP_JWT_SECRET, SHOP_BACKUP_KEY, SHOP_ADMIN_PASSWORD,
+    SHOP_MONGO_URL, SHOP_REDIS_URL, SHOP_REDIS_GUARDS_URL, MONGO_PASSWORD, MONGO_KEY, REDIS_PASSWORD.
     """
     forms = {"mongo_url": mongo_url, "redis_url": redis_url, "redis_guards_url": redis_guards_url}
     files = {name: folder / name for name in (*_MADE, *forms)}

@@ -59,6 +59,9 @@ class Settings(BaseSettings):
     """Other secrets whose tokens are accepted, comma-separated: to rotate `SHOP_JWT_SECRET` without sign-outs."""
     jwt_keys_dir: Annotated[Path | None, _example("/run/secrets/shop-keys")] = None
     """A folder of private keys created by `shop-api keys rotate`. They sign access tokens instead of the secret."""
+    backup_key: Annotated[StrongSecret | None, _example("the output of: openssl rand -hex 32")] = None
+    """Authenticates backups: `shop-api restore` accepts only archives made with this key. Without it, archives have a
+    checksum only, and anyone who can change one decides what a restore brings back."""
     admin_username: Annotated[str | None, _example("owner")] = None
     """Username of the first admin, created at start if no user has this name."""
     admin_password: Annotated[

@@ -13,7 +13,7 @@ from support.archives import ABOUT, FIRST, lines_of, write_lines, write_sealed
 
 
 def made(path: Path, documents: int = 3) -> Path:
-    with archive.written(path, ABOUT) as out:
+    with archive.written(path, ABOUT, None) as out:
         for n in range(documents):
             out.add("products", json.dumps({"_id": n}))
     return path
@@ -25,18 +25,20 @@ def rewritten(path: Path, change) -> Path:
 
 def refusal(path: Path) -> str:
     with pytest.raises(BadArchive) as refused:
-        archive.examined(path)
+        archive.examined(path, None)
     return str(refused.value)
 
 
 def test_gives_back_what_was_added(tmp_path):
     path = made(tmp_path / "shop.backup")
-    assert archive.examined(path) == (ABOUT, 3)
-    assert [json.loads(line) for line in archive.documents(path)] == [["products", {"_id": n}] for n in range(3)]
+    assert archive.examined(path, None) == (ABOUT, 3)
+    assert [json.loads(line) for line in archive.documents(path, None)] == [
+        ["products", {"_id": n}] for n in range(3)
+    ]
 
 
 def test_may_hold_nothing(tmp_path):
-    assert archive.examined(made(tmp_path / "shop.backup", 0)).documents == 0
+    assert archive.examined(made(tmp_path / "shop.backup", 0), None).documents == 0
 
 
 def test_is_for_its_owner_only_and_leaves_nothing_beside_it(tmp_path):
@@ -47,10 +49,10 @@ def test_is_for_its_owner_only_and_leaves_nothing_beside_it(tmp_path):
 
 def test_a_failure_leaves_the_one_before(tmp_path):
     path = made(tmp_path / "shop.backup")
-    with pytest.raises(RuntimeError), archive.written(path, ABOUT) as out:  # noqa: PT012
+    with pytest.raises(RuntimeError), archive.written(path, ABOUT, None) as out:  # noqa: PT012
         out.add("products", "{}")
         raise RuntimeError
-    assert archive.examined(path).documents == 3
+    assert archive.examined(path, None).documents == 3
     assert list(tmp_path.iterdir()) == [path]
 
 
@@ -176,12 +178,12 @@ def test_a_last_line_is_not_parsed_if_it_is_longer_than_one_that_is_written(tmp_
 
 
 def test_the_largest_text_that_mongodb_stores_can_be_written(tmp_path):
-    with archive.written(tmp_path / "shop.backup", ABOUT) as out:
+    with archive.written(tmp_path / "shop.backup", ABOUT, None) as out:
         out.add("things", extended_json.dumps({"_id": 1, "text": "é" * (8 << 20)}))
-    assert archive.examined(tmp_path / "shop.backup").documents == 1
+    assert archive.examined(tmp_path / "shop.backup", None).documents == 1
 
 
 def test_a_document_that_could_not_be_read_again_is_not_written(tmp_path):
-    with pytest.raises(archive.DocumentTooLong, match="things"), archive.written(tmp_path / "b", ABOUT) as out:
+    with pytest.raises(archive.DocumentTooLong, match="things"), archive.written(tmp_path / "b", ABOUT, None) as out:
         out.add("things", json.dumps("x" * archive.MAX_LINE_BYTES))
     assert not (tmp_path / "b").exists()

@@ -34,6 +34,7 @@ from support.processes import environment as settings_environment
 
 pytestmark = pytest.mark.long
 
+KEY = "5b1f7a0c9e3d48268a7c6d5e4f3b2a1908f7e6d5c4b3a291"
 ADMIN = ("owner", "a long password of the owner")
 
 
@@ -41,6 +42,7 @@ def environment(folder: Path) -> dict[str, str]:
     """Of a service on the embedded engines, all of whose data is in `folder`."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("SHOP_")}
     own = {"DATA_DIR": str(folder), "PORT": "0", "ADMIN_USERNAME": ADMIN[0], "ADMIN_PASSWORD": ADMIN[1]}
+    own["BACKUP_KEY"] = KEY
     return inherited | {f"SHOP_{name}": value for name, value in own.items()}
 
 
@@ -151,10 +153,10 @@ class TestRestore:
     def test_nobody_uses_what_a_restore_left_half_done(self, file: Path, engines: Settings, tmp_path: Path):
         """MongoDB refuses its second document, which has the id of the first."""
         name, half = f"test-{uuid.uuid4().hex[:12]}", tmp_path / "half.backup"
-        with archive.written(half, {"version": "x", "taken_at": "x"}) as out:
+        with archive.written(half, ABOUT, KEY.encode()) as out:
             out.add("users", '{"_id": "1"}')
             out.add("users", '{"_id": "1"}')
-        env = settings_environment(engines, SHOP_MONGO_DB=name)
+        env = settings_environment(engines, SHOP_MONGO_DB=name, SHOP_BACKUP_KEY=KEY)
         assert run(env, "restore", half).returncode == 1
         for command in (["serve"], ["migrate"], ["demo"]):
             refused = run(env, *command)
@@ -204,10 +206,10 @@ def test_a_backup_that_is_ended_leaves_the_one_before(tmp_path: Path, engines: S
         process.send_signal(signum)
         assert process.wait(PATIENCE) != 0
         wire.delay = 0.0
-        assert archive.examined(file).documents == 0
+        assert archive.examined(file, KEY.encode()).documents == 0
         assert part.exists() == (signum == signal.SIGKILL)
         assert run(env, "backup", file).returncode == 0  # what is left of the other does not matter
-        assert archive.examined(file).documents == 20_000
+        assert archive.examined(file, KEY.encode()).documents == 20_000
         assert list(tmp_path.iterdir()) == [file]
         client.drop_database(name)
 
@@ -226,12 +228,12 @@ async def test_every_type_comes_back_as_it_was(database: mongo.Database, tmp_pat
     }
     await database["things"].insert_one(document)
     await database["others"].insert_many([{"_id": n} for n in range(1200)])
-    with archive.written(tmp_path / "file", ABOUT) as out:
+    with archive.written(tmp_path / "file", ABOUT, None) as out:
         async for name, text in repository.documents(database):
             out.add(name, text)
     await repository.clear(database)
     assert await schema.is_empty(database)
-    await repository.fill(database, archive.documents(tmp_path / "file"))
+    await repository.fill(database, archive.documents(tmp_path / "file", None))
     found = await database["things"].find_one()
     assert found == document
     assert type(found["long"]) is Int64

@@ -41,7 +41,7 @@ LINES = {
 @pytest.mark.parametrize("line", LINES.values(), ids=LINES)
 def test_a_line_that_no_backup_has_is_refused_before_anything_is_changed(tmp_path: Path, line: bytes):
     file = write_sealed(tmp_path / "shop.backup", [FIRST, document_line("things", {"_id": 0}), line + b"\n"])
-    refused = command("restore", file, "--force", SHOP_DATA_DIR=tmp_path / "data")
+    refused = command("restore", file, "--force", "--unauthenticated", SHOP_DATA_DIR=tmp_path / "data")
     assert refused.returncode == 2, refused.stderr
     assert "the backup is not " in refused.stderr
     assert not (tmp_path / "data").exists()
@@ -50,7 +50,7 @@ def test_a_line_that_no_backup_has_is_refused_before_anything_is_changed(tmp_pat
 def test_so_is_a_file_of_a_few_bytes_that_unpacks_into_one_line_of_a_gigabyte(tmp_path: Path):
     file = write_lines(tmp_path / "shop.backup", [FIRST, b'["things",', bytes(100 << 20)])
     assert file.stat().st_size < 1 << 20
-    refused = command("restore", file, "--force", SHOP_DATA_DIR=tmp_path / "data")
+    refused = command("restore", file, "--force", "--unauthenticated", SHOP_DATA_DIR=tmp_path / "data")
     assert refused.returncode == 2
     assert f"{file} has a line longer than 67,108,864 bytes, which no backup has" in refused.stderr
     assert not (tmp_path / "data").exists()

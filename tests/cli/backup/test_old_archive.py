@@ -28,7 +28,7 @@ def env(engines: Settings) -> Iterator[dict[str, str]]:
 
 
 def test_it_restores_migrates_and_serves(env: dict[str, str], engines: Settings, tmp_path: Path):
-    restored = run(env, "restore", ARCHIVE)
+    restored = run(env, "restore", ARCHIVE, "--unauthenticated")
     assert restored.returncode == 0, restored.stderr
     assert "restored 30 documents" in restored.stderr
     assert run(env, "check").returncode == 0
@@ -57,7 +57,7 @@ def test_a_database_filled_from_it_by_other_means_is_migrated_by_the_command(
     from shop_api.storage.mongo import extended_json
 
     with MongoClient[dict[str, Any]](engines.required()[0]) as client:
-        for line in archive.documents(ARCHIVE):
+        for line in archive.documents(ARCHIVE, None):
             name, document = extended_json.loads(line)
             client[env["SHOP_MONGO_DB"]][name].insert_one(document)
     refused = run(env, "serve")

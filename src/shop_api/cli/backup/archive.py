@@ -1,13 +1,16 @@
 """The file format of a backup: gzipped JSON Lines, readable with `zcat`.
 
-The first line describes the backup. The last one, the trailer, has the number of documents and the SHA-256 of all
-lines before it; without it the file is incomplete. Each line between is an array of collection name and document.
+The first line describes the backup. The last one, the trailer, has the number of documents, the SHA-256 of all lines
+before it and, with a key, their HMAC-SHA-256 (RFC 2104); without it the file is incomplete. Each line between is an
+array of collection name and document.
 
-An archive may come from anyone, so reading one takes bounded memory whatever is in it.
+An archive may come from anyone. The checksum finds damage, but anyone can compute it again: only the HMAC shows that
+an archive is as a holder of the key wrote it. Reading one takes bounded memory whatever is in it.
 """
 
 import gzip
 import hashlib
+import hmac
 import json
 import zlib
 from collections.abc import Iterator
@@ -31,6 +34,10 @@ class BadArchive(Exception):
     """The file is not a backup, incomplete or damaged; the message says which."""
 
 
+class Unauthenticated(BadArchive):
+    """The archive is complete, but was not made with the key, or was changed since."""
+
+
 class DocumentTooLong(Exception):
     """A document takes more than MAX_LINE_BYTES as JSON. The message names its collection."""
 
@@ -41,10 +48,28 @@ class Contents(NamedTuple):
     documents: int
 
 
-class Writer:
-    def __init__(self, out: gzip.GzipFile) -> None:
-        self._out = out
+class _Digests:
+    """The SHA-256 of lines and, with a key, their HMAC-SHA-256."""
+
+    def __init__(self, key: bytes | None) -> None:
         self._hash = hashlib.sha256()
+        self._hmac = hmac.new(key, digestmod="sha256") if key is not None else None
+
+    def update(self, line: bytes) -> None:
+        self._hash.update(line)
+        if self._hmac:
+            self._hmac.update(line)
+
+    def fields(self) -> dict[str, str]:
+        """Return them in hexadecimal, as the trailer has them."""
+        digests = {"sha256": self._hash.hexdigest()}
+        return digests | {"hmac": self._hmac.hexdigest()} if self._hmac else digests
+
+
+class Writer:
+    def __init__(self, out: gzip.GzipFile, key: bytes | None) -> None:
+        self._out = out
+        self._digests = _Digests(key)
         self.documents = 0
 
     def add(self, collection: str, document: str) -> None:
@@ -57,37 +82,39 @@ class Writer:
 
     def _line(self, text: str) -> None:
         data = text.encode() + b"\n"
-        self._hash.update(data)
+        self._digests.update(data)
         self._out.write(data)
 
     def _begin(self, about: dict[str, Any]) -> None:
         self._line(json.dumps({"what": _MAGIC, "form": FORM, **about}))
 
     def _end(self) -> None:
-        self._line(json.dumps({"documents": self.documents, "sha256": self._hash.hexdigest()}))
+        self._line(json.dumps({"documents": self.documents, **self._digests.fields()}))
 
 
 @contextmanager
-def written(path: Path, about: dict[str, Any]) -> Iterator[Writer]:
-    """Write a backup to `path` atomically, readable only by its owner. `about` has `version` and `taken_at`."""
+def written(path: Path, about: dict[str, Any], key: bytes | None) -> Iterator[Writer]:
+    """Write a backup to `path` atomically, readable only by its owner. `about` has `version` and `taken_at`. Without
+    `key` it is not authenticated."""
     with replacing(path) as file, gzip.GzipFile("", "wb", 6, file) as out:
-        writer = Writer(out)
+        writer = Writer(out, key)
         writer._begin(about)
         yield writer
         writer._end()
 
 
-def examined(path: Path) -> Contents:
-    """Read the whole file and return a summary. Raise BadArchive unless it is a complete backup."""
-    lines = _lines(path)
+def examined(path: Path, key: bytes | None) -> Contents:
+    """Read the whole file and return a summary. Raise BadArchive unless it is a complete backup, and Unauthenticated
+    unless it was made with `key`. Without `key`, only the checksum is verified."""
+    lines = _lines(path, key)
     about = _first(path, next(lines))
     return Contents(about, sum(1 for _ in lines))
 
 
-def documents(path: Path) -> Iterator[bytes]:
-    """Yield for each document a JSON array of collection name and document. Raise BadArchive, at the latest at the
-    end, if the backup is incomplete or damaged."""
-    lines = _lines(path)
+def documents(path: Path, key: bytes | None) -> Iterator[bytes]:
+    """Yield for each document a JSON array of collection name and document. Raise BadArchive like `examined`, at the
+    latest at the end."""
+    lines = _lines(path, key)
     next(lines)
     yield from lines
 
@@ -116,20 +143,30 @@ def _object(line: bytes) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _lines(path: Path) -> Iterator[bytes]:
+def _lines(path: Path, key: bytes | None) -> Iterator[bytes]:
     """Yield the first line and those of documents, then verify them against the last one."""
-    digest, count = hashlib.sha256(), -1  # the first line is no document
+    digests, count = _Digests(key), -1  # the first line is no document
     with _damage(path), gzip.open(path) as file:
         line = _line(path, file, _MAX_DESCRIPTION_BYTES)
         while count < 0 or line.startswith(b"["):
-            digest.update(line)
+            digests.update(line)
             count += 1
             yield line
             line = _line(path, file, MAX_LINE_BYTES)
         rest = file.read(1)
-    trailer = _object(line)
-    if rest or trailer.get("documents") != count or trailer.get("sha256") != digest.hexdigest():
+    trailer, expected = _object(line), digests.fields()
+    if rest or trailer.get("documents") != count or trailer.get("sha256") != expected["sha256"]:
         raise BadArchive(f"{path} is damaged, or not all of a backup")
+    if "hmac" in expected:
+        _authenticate(path, trailer.get("hmac"), expected["hmac"])
+
+
+def _authenticate(path: Path, found: object, expected: str) -> None:
+    if found is None:
+        raise Unauthenticated(f"{path} is not authenticated: it was made without a SHOP_BACKUP_KEY, or changed since")
+    # In constant time: how long a comparison takes would tell how much of a guess is right.
+    if not hmac.compare_digest(str(found).encode(errors="replace"), expected.encode()):
+        raise Unauthenticated(f"{path} was made with another SHOP_BACKUP_KEY, or changed since")
 
 
 def _line(path: Path, file: gzip.GzipFile, limit: int) -> bytes:
