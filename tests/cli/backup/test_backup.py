@@ -233,7 +233,7 @@ async def test_every_type_comes_back_as_it_was(database: mongo.Database, tmp_pat
             out.add(name, text)
     await repository.clear(database)
     assert await schema.is_empty(database)
-    await repository.fill(database, archive.documents(tmp_path / "file", None))
+    await repository.fill(database, archive.documents(tmp_path / "file", None), [])
     found = await database["things"].find_one()
     assert found == document
     assert type(found["long"]) is Int64

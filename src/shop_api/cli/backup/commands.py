@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -58,9 +59,11 @@ def restore(
             say(f"{file} is not authenticated: whoever could write to it may have changed it")
         say(f"{file}: taken {contents.about['taken_at']} by shop_api {contents.about['version']}")
         with engines(configured, join=True) as settings:
-            if not asyncio.run(_restore(settings, archive.documents(file, key), stored, force)):
-                fail(f"there is something in the database {settings.mongo_db}; --force removes it first", 2)
-    say(f"restored {contents.documents:,} documents")
+            restored = asyncio.run(_restore(settings, partial(archive.documents, file, key), stored, force))
+    say(f"restored {restored.documents:,} documents")
+    if restored.left_out:
+        counts = [f"{name} ({count:,})" for name, count in sorted(restored.left_out.items())]
+        say(f"left out: {', '.join(counts)}")
 
 
 def _key(settings: Settings) -> bytes | None:
@@ -89,27 +92,23 @@ def _moment(at: datetime) -> str:
     return at.isoformat(timespec="seconds")
 
 
-async def _restore(settings: Settings, lines: Iterator[bytes], stored: Document | None, force: bool) -> bool:
+async def _restore(
+    settings: Settings, lines: repository.Lines, stored: Document | None, force: bool
+) -> repository.Restored:
+    from shop_api.cli.backup import restoring
     from shop_api.features import FEATURES
     from shop_api.features.feature import schema_of
     from shop_api.storage.mongo import client as mongo
-    from shop_api.storage.mongo import instances, leases, migrations, schema
+    from shop_api.storage.mongo import instances, schema
 
-    declared = schema_of(FEATURES)
     if stored:
-        schema.RecordedSchema.of(stored).check_usable(declared, "in the backup")
+        schema.RecordedSchema.of(stored).check_usable(schema_of(FEATURES), "in the backup")
     async with mongo.open_database(settings.required()[0], settings.mongo_db, settings.mongo_driver) as database:
         if live := await instances.live_instances(database):
             fail(_STILL_SERVING.format(settings.mongo_db, ", ".join(live)), 2)
-        if not await schema.is_empty(database) and not force:
-            return False
-        async with leases.held(database, migrations.LEASE, instances.new_instance_id()) as lease:
-            await schema.begin_restore(database)
-            await repository.clear(database)
-            await repository.fill(database, lines)
-            await schema.end_restore(database, stored)
-            await migrations.migrate_under(lease, database, declared, say)
-        return True
+        if not force and not await schema.is_empty(database):
+            fail(f"there is something in the database {settings.mongo_db}; --force removes it first", 2)
+        return await restoring.restore(database, lines, FEATURES, stored, say)
 
 
 @contextmanager

@@ -1,7 +1,8 @@
 """Reads all collections from one snapshot, and fills them again."""
 
 import re
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from pydantic import TypeAdapter, ValidationError
@@ -10,6 +11,7 @@ from shop_api.cli.backup.archive import BadArchive
 from shop_api.storage.mongo import client as mongo
 from shop_api.storage.mongo import extended_json
 from shop_api.storage.mongo.client import Database, Document
+from shop_api.storage.mongo.collections import CollectionSpec
 from shop_api.storage.mongo.instances import INSTANCES
 from shop_api.storage.mongo.leases import LEASES
 from shop_api.storage.mongo.schema import DOCUMENT_ID, PLATFORM, SCHEMA, RecordedSchema
@@ -104,8 +106,37 @@ def batches(entries: Iterable[Entry]) -> Iterator[tuple[str, list[Document]]]:
         yield current, batch
 
 
-async def fill(database: Database, lines: Iterable[bytes]) -> None:
-    """Insert all documents except those of the storage layer. Raise BadArchive if a line cannot be parsed."""
-    entries = (entry for entry in parsed(lines) if entry.collection not in _KEPT)
-    for name, documents in batches(entries):
+Lines = Callable[[], Iterator[bytes]]
+"""Reads the documents of a backup once more; each line is an array of collection name and document."""
+
+
+class Restored(NamedTuple):
+    """What a restore did with the documents of a backup, those of the storage layer aside."""
+
+    documents: int
+    """How many it stored."""
+    left_out: Mapping[str, int]
+    """How many `CollectionSpec.on_restore` left out, by collection."""
+
+
+async def fill(database: Database, lines: Iterable[bytes], specs: Iterable[CollectionSpec]) -> Restored:
+    """Insert the documents as `specs` say. Raise BadArchive if a line cannot be parsed, and BulkWriteError if MongoDB
+    refuses a document."""
+    count, left_out = 0, Counter[str]()
+    for name, documents in batches(_restorable(parsed(lines), specs, left_out)):
         await database[name].insert_many(documents)
+        count += len(documents)
+    return Restored(count, left_out)
+
+
+def _restorable(entries: Iterable[Entry], specs: Iterable[CollectionSpec], left_out: Counter[str]) -> Iterator[Entry]:
+    hooks = {spec.name: spec.on_restore for spec in specs if spec.on_restore}
+    for entry in entries:
+        if entry.collection in _KEPT:
+            continue
+        hook = hooks.get(entry.collection)
+        document = hook(entry.document) if hook else entry.document
+        if document is None:
+            left_out[entry.collection] += 1
+        else:
+            yield entry._replace(document=document)

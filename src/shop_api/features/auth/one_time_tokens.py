@@ -9,7 +9,7 @@ from shop_api.features.users.models import User
 from shop_api.kernel.clock import Clock
 from shop_api.security.hashes import secret_digest
 from shop_api.storage.mongo.client import Database, Document
-from shop_api.storage.mongo.collections import CollectionSpec, IndexModel
+from shop_api.storage.mongo.collections import CollectionSpec, IndexModel, not_restored
 
 MAX_TOKENS = 3
 """Valid tokens of one user for one purpose: as many as can be mailed in an hour."""
@@ -26,6 +26,7 @@ ONE_TIME_TOKENS = CollectionSpec(
     indexes=[IndexModel([("user_id", 1)]), IndexModel([("expires_at", 1)], expireAfterSeconds=0)],
     owner="user_id",
     erasure="delete",
+    on_restore=not_restored,  # a token that was used since the backup stays used
 )
 
 

@@ -11,7 +11,7 @@ from shop_api.features.auth.models import Session
 from shop_api.storage.mongo import client as mongo
 from shop_api.storage.mongo import portable
 from shop_api.storage.mongo.client import Database, Document
-from shop_api.storage.mongo.collections import CollectionSpec, IndexModel
+from shop_api.storage.mongo.collections import CollectionSpec, IndexModel, not_restored
 
 SESSIONS = CollectionSpec(
     name="sessions",
@@ -31,6 +31,7 @@ SESSIONS = CollectionSpec(
     indexes=[IndexModel([("user_id", 1)]), IndexModel([("expires_at", 1)], expireAfterSeconds=0)],
     owner="user_id",
     erasure="delete",
+    on_restore=not_restored,  # a session that was ended since the backup stays ended
 )
 
 

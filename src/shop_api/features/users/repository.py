@@ -12,6 +12,11 @@ from shop_api.storage.mongo import keyset, portable
 from shop_api.storage.mongo.client import Database, Document, Session
 from shop_api.storage.mongo.collections import CollectionSpec, IndexModel, erase
 
+
+def _signed_out(user: Document) -> Document:
+    return {**user, "sessions": []}
+
+
 USERS = CollectionSpec(
     name="users",
     schema={
@@ -47,6 +52,7 @@ USERS = CollectionSpec(
         IndexModel([("email_key", 1)]),
         IndexModel([("role", 1), ("disabled", 1), ("created_at", -1), ("_id", -1)]),
     ],
+    on_restore=_signed_out,
 )
 # Transactions that must not run concurrently write the same document here, so that they conflict. The document is
 # created at start-up, because a transaction cannot create a collection.

@@ -1,6 +1,6 @@
 """Collections declared as data: name, validator, indexes and the owner of the documents."""
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
@@ -20,6 +20,7 @@ __all__ = [
     "ensure_documents",
     "ensure_validator",
     "erase",
+    "not_restored",
     "owned_by",
     "plan_indexes",
 ]
@@ -31,7 +32,7 @@ _INDEX_OPTIONS = ("unique", "sparse", "expireAfterSeconds", "partialFilterExpres
 
 @dataclass(frozen=True, slots=True)
 class CollectionSpec:
-    """One collection, declared by its feature. Creation, erasure and export are derived from it."""
+    """One collection, declared by its feature. Creation, erasure, export and restore are derived from it."""
 
     name: str
     schema: Mapping[str, Any] | None = None
@@ -46,6 +47,13 @@ class CollectionSpec:
     exported: type[Any] | None = None
     """The pydantic model of a document as shown to its owner; `_id` is ignored unless a field has that alias. None
     excludes the documents from the generic export."""
+    on_restore: Callable[[Document], Document | None] | None = None
+    """Returns what `shop-api restore` stores for a document of a backup, or None to leave it out. The document may
+    have any form that a backup has: the current one, one that a migration will change, or an invalid one."""
+
+
+def not_restored(_: Document) -> None:
+    """As `on_restore`: leave out every document."""
 
 
 async def ensure_collection(database: Database, spec: CollectionSpec) -> None:
