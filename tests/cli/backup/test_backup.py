@@ -154,10 +154,12 @@ class TestRestore:
         """MongoDB refuses its second document, which has the id of the first."""
         name, half = f"test-{uuid.uuid4().hex[:12]}", tmp_path / "half.backup"
         with archive.written(half, ABOUT, KEY.encode()) as out:
-            out.add("users", '{"_id": "1"}')
-            out.add("users", '{"_id": "1"}')
+            out.add("things", '{"_id": "1"}')
+            out.add("things", '{"_id": "1"}')
         env = settings_environment(engines, SHOP_MONGO_DB=name, SHOP_BACKUP_KEY=KEY)
-        assert run(env, "restore", half).returncode == 1
+        failed = run(env, "restore", half)
+        assert failed.returncode == 1
+        assert "things: the document '1' has the same _id as another one; no instance uses" in failed.stderr
         for command in (["serve"], ["migrate"], ["demo"]):
             refused = run(env, *command)
             assert refused.returncode == 1

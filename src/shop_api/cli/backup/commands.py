@@ -119,6 +119,8 @@ def _failures_in_words(file: Path) -> Iterator[None]:
         fail(f"{error}; {_CHECKSUM_ONLY}", 2)
     except archive.BadArchive as error:
         fail(str(error), 2)
+    except repository.RestoreFailed as error:
+        fail(f"{error}; no instance uses the database before a restore has ended: repeat it with --force")
     except archive.DocumentTooLong as error:
         fail(f"{error}, more than a line of a backup can have; {_MONGODUMP}")
     except PyMongoError as error:

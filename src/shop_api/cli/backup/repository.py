@@ -10,10 +10,11 @@ from pydantic import TypeAdapter, ValidationError
 from shop_api.cli.backup.archive import BadArchive
 from shop_api.storage.mongo import client as mongo
 from shop_api.storage.mongo import extended_json
-from shop_api.storage.mongo.client import Database, Document
+from shop_api.storage.mongo.client import BulkWriteError, Database, Document
 from shop_api.storage.mongo.collections import CollectionSpec
 from shop_api.storage.mongo.instances import INSTANCES
 from shop_api.storage.mongo.leases import LEASES
+from shop_api.storage.mongo.refusals import refused_document
 from shop_api.storage.mongo.schema import DOCUMENT_ID, PLATFORM, SCHEMA, RecordedSchema
 
 _BATCH = 500
@@ -110,6 +111,10 @@ Lines = Callable[[], Iterator[bytes]]
 """Reads the documents of a backup once more; each line is an array of collection name and document."""
 
 
+class RestoreFailed(Exception):
+    """The restore has begun and cannot be completed. The message says why."""
+
+
 class Restored(NamedTuple):
     """What a restore did with the documents of a backup, those of the storage layer aside."""
 
@@ -120,13 +125,20 @@ class Restored(NamedTuple):
 
 
 async def fill(database: Database, lines: Iterable[bytes], specs: Iterable[CollectionSpec]) -> Restored:
-    """Insert the documents as `specs` say. Raise BadArchive if a line cannot be parsed, and BulkWriteError if MongoDB
+    """Insert the documents as `specs` say. Raise BadArchive if a line cannot be parsed, and RestoreFailed if MongoDB
     refuses a document."""
     count, left_out = 0, Counter[str]()
     for name, documents in batches(_restorable(parsed(lines), specs, left_out)):
-        await database[name].insert_many(documents)
+        await _insert(database, name, documents)
         count += len(documents)
     return Restored(count, left_out)
+
+
+async def _insert(database: Database, name: str, documents: list[Document]) -> None:
+    try:
+        await database[name].insert_many(documents)
+    except BulkWriteError as error:
+        raise RestoreFailed(f"{name}: {refused_document(error)}") from error
 
 
 def _restorable(entries: Iterable[Entry], specs: Iterable[CollectionSpec], left_out: Counter[str]) -> Iterator[Entry]:

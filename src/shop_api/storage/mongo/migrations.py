@@ -1,13 +1,12 @@
 """Runs migrations and prepares collections under a lease, for `shop-api migrate` and the first start."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, TypeVar
 
 import structlog
-from pymongo.errors import OperationFailure
 
 from shop_api.kernel import tasks
 from shop_api.storage.mongo import schema
@@ -21,6 +20,7 @@ from shop_api.storage.mongo.collections import (
     plan_indexes,
 )
 from shop_api.storage.mongo.leases import LEASE_SECONDS, Lease, LeaseLost, held, kept, try_acquire
+from shop_api.storage.mongo.refusals import explained
 from shop_api.storage.mongo.schema import (
     DOCUMENT_ID,
     MAX_DECLARATIONS,
@@ -42,9 +42,7 @@ BACKGROUND_LEASE = "background-migrations"
 _ATTEMPTS = 30
 _PAUSE_SECONDS = 1.0
 _LOOK_AGAIN_SECONDS = LEASE_SECONDS / 2
-_UNAUTHORIZED = 13
 _BACKGROUND_OPERATION_IN_PROGRESS = 12587
-_INDEX_CONFLICTS = (85, 86)
 
 log = structlog.get_logger()
 
@@ -107,7 +105,8 @@ async def migrate_under(
 ) -> RecordedSchema:
     """Migrate like `migrate`, under a lease that the caller already holds."""
     runner = _Runner(database, declared, lease, say)
-    await runner.prepare()
+    await runner.prepare_validators()
+    await runner.prepare_documents()
     await runner.apply_pending()
     await runner.prepare_indexes()
     recorded = await runner.finish()
@@ -116,6 +115,15 @@ async def migrate_under(
             await _Runner(database, declared, other, say).complete_background()
         recorded = await schema.read(database) or recorded
     return recorded
+
+
+async def prepare_for_restore(
+    lease: Lease, database: Database, collections: Sequence[CollectionSpec], say: Say
+) -> None:
+    """Create `collections` with validators and indexes but without documents, which the restore brings."""
+    runner = _Runner(database, DeclaredSchema(collections), lease, say)
+    await runner.prepare_validators()
+    await runner.prepare_indexes()
 
 
 @asynccontextmanager
@@ -160,10 +168,13 @@ class _Runner:
         self._lease = lease
         self._say = say
 
-    async def prepare(self) -> None:
-        """Create the collections with their validators and documents."""
+    async def prepare_validators(self) -> None:
+        """Create the collections with their validators."""
         for spec in self._collections:
             await self._patiently(partial(ensure_validator, self._database, spec), spec)
+
+    async def prepare_documents(self) -> None:
+        for spec in self._collections:
             await self._patiently(partial(ensure_documents, self._database, spec), spec)
 
     async def apply_pending(self) -> None:
@@ -257,7 +268,7 @@ class _Runner:
                 return await work()
             except PyMongoError as error:
                 if attempt == _ATTEMPTS - 1 or not _passes(error):
-                    raise _explained(error, self._database, spec) from error
+                    raise explained(error, self._database, spec) from error
                 self._say(f"waiting for MongoDB: {brief_message(error)}")
             await asyncio.sleep(_PAUSE_SECONDS)
         raise AssertionError
@@ -269,20 +280,3 @@ def _place(feature: str, migration: Migration) -> str:
 
 def _passes(error: PyMongoError) -> bool:
     return unavailable(error) or getattr(error, "code", None) == _BACKGROUND_OPERATION_IN_PROGRESS
-
-
-def _explained(error: PyMongoError, database: Database, spec: CollectionSpec | None) -> Exception:
-    """Return a SchemaError with a remedy if one is known, otherwise `error`."""
-    code = error.code if isinstance(error, OperationFailure) else None
-    if code == _UNAUTHORIZED:
-        return SchemaError(
-            f"MongoDB refuses: {brief_message(error)}: the user in SHOP_MONGO_URL needs the roles readWrite and"
-            f' dbAdmin on {database.name}: db.grantRolesToUser(USER, [{{role: "readWrite", db: "{database.name}"}},'
-            f' {{role: "dbAdmin", db: "{database.name}"}}])'
-        )
-    if code in _INDEX_CONFLICTS and spec:
-        return SchemaError(
-            f"an index of {spec.name} that the service did not make is in the way of one that it needs: drop it or"
-            f" give it another name, then repeat the command ({brief_message(error)})"
-        )
-    return error

@@ -144,6 +144,10 @@ class RecordedSchema(NamedTuple):
             and str(migration.number) in self.unfinished.get(feature, {})
         ]
 
+    def behind(self, declared: DeclaredSchema) -> set[str]:
+        """Return the features of which documents may have an older form: a migration is pending or unfinished."""
+        return {feature for feature, _ in (*self.pending(declared), *self.in_background(declared))}
+
     def is_current(self, declared: DeclaredSchema, *, strict: bool) -> bool:
         """Return whether the service can run on this schema. Unless `strict`, this includes collections that a newer
         version with the same migrations has declared differently: the document formats are the same, and instances
@@ -193,8 +197,11 @@ async def begin_restore(database: Database) -> None:
 
 
 async def end_restore(database: Database, document: Document | None) -> None:
-    """Record the schema of the backup; None if its version had no schema document."""
-    await _replace(database, document or {"state": "unversioned"})
+    """Record the schema of the backup, None if its version had no schema document, and the indexes created since
+    `begin_restore`."""
+    current = await database[SCHEMA.name].find_one({"_id": DOCUMENT_ID}) or {}
+    fields = document or {"state": "unversioned"}
+    await _replace(database, {**fields, "indexes": {**fields.get("indexes", {}), **current.get("indexes", {})}})
 
 
 async def _replace(database: Database, document: Document) -> None:
