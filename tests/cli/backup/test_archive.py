@@ -187,3 +187,16 @@ def test_a_document_that_could_not_be_read_again_is_not_written(tmp_path):
     with pytest.raises(archive.DocumentTooLong, match="things"), archive.written(tmp_path / "b", ABOUT, None) as out:
         out.add("things", json.dumps("x" * archive.MAX_LINE_BYTES))
     assert not (tmp_path / "b").exists()
+
+
+MANY = "[" + "{}," * (archive.MAX_LINE_BYTES // 15) + "{}]"
+
+
+def test_a_line_of_more_values_than_mongodb_stores_is_refused_before_it_is_parsed(tmp_path):
+    path = write_sealed(tmp_path / "shop.backup", [FIRST, f'["things",{{"_id":1,"a":{MANY}}}]\n'.encode()])
+    assert "has a line with more than 4,194,304 values, which no backup has" in refusal(path)
+
+
+def test_a_document_of_so_many_values_is_not_written(tmp_path):
+    with pytest.raises(archive.DocumentTooLong, match="things"), archive.written(tmp_path / "b", ABOUT, None) as out:
+        out.add("things", f'{{"_id":1,"a":{MANY}}}')

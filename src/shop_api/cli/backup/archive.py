@@ -26,8 +26,11 @@ MAX_LINE_BYTES = 64 << 20
 """The longest line that is written or read. A document in MongoDB has at most 16 MiB. As JSON, text takes up to three
 times its bytes in UTF-8 (`\\u00e9`); only control characters and tiny values in tiny fields take more than four
 times."""
+MAX_LINE_VALUES = 4 << 20
+"""The most `{`, `[` and `,` in a line, since a parsed value takes up to 25 times its JSON. 16 MiB of numbers in lists
+have three million; only millions of commas in a text, or of values without content, are more."""
 _MAX_DESCRIPTION_BYTES = 64 << 10
-"""The longest first and last line; they have some hundred bytes. Parsed, JSON can take 25 times its length."""
+"""The longest first and last line; they have some hundred bytes."""
 
 
 class BadArchive(Exception):
@@ -39,7 +42,7 @@ class Unauthenticated(BadArchive):
 
 
 class DocumentTooLong(Exception):
-    """A document takes more than MAX_LINE_BYTES as JSON. The message names its collection."""
+    """A document takes more as JSON than is read from a line. The message names its collection."""
 
 
 class Contents(NamedTuple):
@@ -74,22 +77,34 @@ class Writer:
 
     def add(self, collection: str, document: str) -> None:
         """Write a document, given as one line of JSON. Raise DocumentTooLong if it could not be read again."""
-        line = f"[{json.dumps(collection)},{document}]"
-        if len(line) >= MAX_LINE_BYTES:  # its characters are ASCII
-            raise DocumentTooLong(f"a document of {collection} takes {len(line):,} bytes as JSON")
-        self._line(line)
+        line = _encoded(f"[{json.dumps(collection)},{document}]")
+        if excess := _excess(line, MAX_LINE_BYTES):
+            raise DocumentTooLong(f"a document of {collection} is a line {excess}")
+        self._write(line)
         self.documents += 1
 
-    def _line(self, text: str) -> None:
-        data = text.encode() + b"\n"
-        self._digests.update(data)
-        self._out.write(data)
+    def _write(self, line: bytes) -> None:
+        self._digests.update(line)
+        self._out.write(line)
 
     def _begin(self, about: dict[str, Any]) -> None:
-        self._line(json.dumps({"what": _MAGIC, "form": FORM, **about}))
+        self._write(_encoded(json.dumps({"what": _MAGIC, "form": FORM, **about})))
 
     def _end(self) -> None:
-        self._line(json.dumps({"documents": self.documents, **self._digests.fields()}))
+        self._write(_encoded(json.dumps({"documents": self.documents, **self._digests.fields()})))
+
+
+def _encoded(text: str) -> bytes:
+    return text.encode() + b"\n"
+
+
+def _excess(line: bytes, max_bytes: int) -> str | None:
+    """Return in which way a line is too much to read, or None."""
+    if len(line) > max_bytes:
+        return f"longer than {max_bytes:,} bytes"
+    if len(line) > MAX_LINE_VALUES and sum(map(line.count, (b"{", b"[", b","))) > MAX_LINE_VALUES:
+        return f"with more than {MAX_LINE_VALUES:,} values"
+    return None
 
 
 @contextmanager
@@ -171,8 +186,8 @@ def _authenticate(path: Path, found: object, expected: str) -> None:
 
 def _line(path: Path, file: gzip.GzipFile, limit: int) -> bytes:
     line = file.readline(limit + 1)
-    if len(line) > limit:
-        raise BadArchive(f"{path} has a line longer than {limit:,} bytes, which no backup has")
+    if excess := _excess(line, limit):
+        raise BadArchive(f"{path} has a line {excess}, which no backup has")
     return line
 
 

@@ -122,7 +122,7 @@ def _failures_in_words(file: Path) -> Iterator[None]:
     except repository.RestoreFailed as error:
         fail(f"{error}; no instance uses the database before a restore has ended: repeat it with --force")
     except archive.DocumentTooLong as error:
-        fail(f"{error}, more than a line of a backup can have; {_MONGODUMP}")
+        fail(f"{error}, which a restore would not read; {_MONGODUMP}")
     except PyMongoError as error:
         fail(f"MongoDB failed: {_TOO_SLOW if snapshot_is_gone(error) else brief_message(error)}")
     except OSError as error:
