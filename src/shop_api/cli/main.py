@@ -6,15 +6,12 @@ import gc
 import json
 import logging
 import secrets
-import signal
 import socket
-import sys
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
-from typing import Annotated, Self, TypeVar
+from typing import Annotated
 
 import typer
 from pydantic import ValidationError
@@ -27,12 +24,11 @@ from shop_api.cli.keys import keys
 from shop_api.cli.migrate import migrate
 from shop_api.cli.products import products
 from shop_api.cli.secrets import make_secrets
+from shop_api.cli.stop import Stop
 from shop_api.cli.terminal import engines, fail, say, settings_or_exit
 from shop_api.kernel import messages
 from shop_api.observability.logging import configure_logging
 from shop_api.settings import Settings, describe
-
-T = TypeVar("T")
 
 # Attempts to reach MongoDB, each of up to 5 s.
 _ATTEMPTS = 5
@@ -57,7 +53,7 @@ def serve(
     """Serve the API. Starts embedded engines if SHOP_MONGO_URL or SHOP_REDIS_URL is not set."""
     # Objects created at start live on, so collecting garbage would only cost a tenth of the start-up time.
     gc.disable()
-    with _Stop() as stop:
+    with Stop() as stop:
         settings = settings_or_exit(host=host, port=port)
         _check_first_admin(settings)
         with (
@@ -69,58 +65,6 @@ def serve(
             if settings.mongo_url is None:
                 _make_first_admin(complete, stop)
             _serve(complete, listener, stop)
-
-
-class _Stop:
-    """A graceful stop on SIGTERM or SIGINT.
-
-    The handler raises nothing: an exception at an arbitrary instruction can be lost in a destructor, or leave an
-    event loop or child process half started. Long operations poll `check` instead, so that all closes in order.
-    """
-
-    _SIGNALS = (signal.SIGTERM, signal.SIGINT)
-
-    def __init__(self) -> None:
-        self.requested = False
-        self._cancel: Callable[[], object] | None = None
-
-    def __enter__(self) -> Self:
-        for signum in self._SIGNALS:
-            signal.signal(signum, self._request)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        # Everything is closed. During shutdown the interpreter restores the default action, which kills.
-        for signum in self._SIGNALS:
-            signal.signal(signum, signal.SIG_IGN)
-
-    def _request(self, *_: object) -> None:
-        self.requested = True
-        if self._cancel is not None:
-            self._cancel()
-
-    def check(self) -> None:
-        """Exit if a stop was requested."""
-        if self.requested:
-            sys.exit(0)
-
-    def run(self, work: Coroutine[None, None, T]) -> T:
-        """Return the result of `work`, run in an event loop. A signal cancels it and ends the command."""
-        try:
-            return asyncio.run(self._cancellable(work))
-        except asyncio.CancelledError:
-            self.check()
-            raise
-
-    async def _cancellable(self, work: Coroutine[None, None, T]) -> T:
-        task = asyncio.ensure_future(work)
-        self._cancel = partial(asyncio.get_running_loop().call_soon_threadsafe, task.cancel)
-        try:
-            if self.requested:
-                task.cancel()
-            return await task
-        finally:
-            self._cancel = None
 
 
 def _check_first_admin(settings: Settings) -> None:
@@ -176,7 +120,7 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
         fail(describe(name, problem))
 
 
-def _make_first_admin(settings: Settings, stop: _Stop) -> None:
+def _make_first_admin(settings: Settings, stop: Stop) -> None:
     """Create an admin in a new data folder, unless SHOP_ADMIN_USERNAME is set. The password is shown only now."""
     done = settings.data_dir / "first-admin-made"
     if done.exists() or settings.admin_username:
@@ -187,7 +131,7 @@ def _make_first_admin(settings: Settings, stop: _Stop) -> None:
     done.touch()
 
 
-def _serve(settings: Settings, listener: socket.socket, stop: _Stop) -> None:
+def _serve(settings: Settings, listener: socket.socket, stop: Stop) -> None:
     import uvicorn
 
     from shop_api.app import create_app
