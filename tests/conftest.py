@@ -174,18 +174,22 @@ async def anyone(app: FastAPI) -> AsyncIterator[Client]:
         yield client
 
 
+async def signed_in_to(app: FastAPI, username: str, role: Role = "user", **fields: str) -> Client:
+    """A client with the token of a new user of that name."""
+    user, database = a_user(username, role, **fields), app.state.services.database
+    await UserRepository(database).add(user)
+    await database["sessions"].insert_one(a_session(user))
+    token = AccessTokens(TEST_SECRET.encode(), utc_now).issue(user.id, user.sessions[0])
+    return client_of(app, Authorization=f"Bearer {token}")
+
+
 @pytest.fixture
 async def sign_in(app: FastAPI) -> AsyncIterator[Callable[..., Awaitable[Client]]]:
     """`await sign_in("ada", role="admin")`: a client with the token of a new user of that name."""
     clients: list[Client] = []
-    shop: Services = app.state.services
 
     async def signed_in(username: str, role: Role = "user", **fields: str) -> Client:
-        user = a_user(username, role, **fields)
-        await UserRepository(shop.database).add(user)
-        await shop.database["sessions"].insert_one(a_session(user))
-        token = AccessTokens(TEST_SECRET.encode(), utc_now).issue(user.id, user.sessions[0])
-        clients.append(client_of(app, Authorization=f"Bearer {token}"))
+        clients.append(await signed_in_to(app, username, role, **fields))
         return clients[-1]
 
     yield signed_in

@@ -3,12 +3,15 @@
 import asyncio
 import struct
 import threading
-from collections.abc import Collection
-from contextlib import suppress
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, Literal, NamedTuple
+from urllib.parse import urlsplit
 
 import bson
+from pydantic import SecretStr
 
+from shop_api.settings import Settings
 from support.faults import Wire
 
 WRITES = frozenset({"insert", "update", "delete"})
@@ -126,6 +129,15 @@ class MongoWire(Wire):
                 await self._wait(born)
                 client.write(message)
                 await client.drain()
+
+
+@contextmanager
+def wired(settings: Settings) -> Iterator[tuple[MongoWire, Settings]]:
+    """A wire to the MongoDB of `settings`, and settings that lead through it."""
+    wire = MongoWire(urlsplit(settings.required()[0]).port or 27017)
+    with wire.open() as port:
+        url = SecretStr(f"mongodb://127.0.0.1:{port}/?directConnection=true")
+        yield wire, settings.model_copy(update={"mongo_url": url})
 
 
 async def _message(reader: asyncio.StreamReader) -> tuple[int, int, bytes]:

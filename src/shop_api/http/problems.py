@@ -153,7 +153,7 @@ def add_problem_handlers(app: FastAPI) -> None:
     async def database(request: Request, error: PyMongoError) -> JSONResponse:
         if not unavailable(error):
             raise error
-        log.error("the database does not answer", reason=str(error)[:500])
+        log.error("the database does not answer, or stores nothing", reason=str(error)[:500])
         return problem_response(DatabaseUnavailable(retry_after=1), request.scope)
 
     @app.exception_handler(Exception)

@@ -271,8 +271,8 @@ class InternalError(ShopError):
 
 
 class DatabaseUnavailable(TryLater):
-    """The database is not responding. A change that was not acknowledged may or may not have been stored: read
-    before you retry."""
+    """The database does not respond, or it can store nothing because its disk is full or failing. A change that was
+    not acknowledged may or may not have been stored: read before you retry."""
 
     status, code, title = 503, "database_unavailable", "The database does not answer"
 

@@ -12,7 +12,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from pymongo.errors import OperationFailure, ServerSelectionTimeoutError
+from pymongo.errors import (
+    BulkWriteError,
+    OperationFailure,
+    ServerSelectionTimeoutError,
+    WriteConcernError,
+    WriteError,
+)
 
 from shop_api import embedded
 from shop_api.settings import Settings
@@ -134,6 +140,16 @@ OPERATION_TIMEOUT = mongo.OPERATION_TIMEOUT_MS / 1000
 ABORT, GRACE = 2, 2.5
 
 
+Failed = tuple[int, str]
+
+
+def batch(*writes: Failed, concern: Failed | None = None) -> BulkWriteError:
+    """What becomes of a batch in which these writes fail, or the write concern."""
+    errors = [{"index": index, "code": code, "errmsg": message} for index, (code, message) in enumerate(writes)]
+    concerns = [{"code": concern[0], "errmsg": concern[1]}] if concern else []
+    return BulkWriteError({"writeErrors": errors, "writeConcernErrors": concerns})
+
+
 @pytest.mark.parametrize(
     ("error", "passes"),
     [
@@ -142,13 +158,33 @@ ABORT, GRACE = 2, 2.5
         (OperationFailure("not primary", 10107), True),
         (OperationFailure("?", 1, {"errorLabels": ["RetryableWriteError"]}), True),
         (OperationFailure("met another one", 112, {"errorLabels": ["TransientTransactionError"]}), True),
+        (OperationFailure("no space left", 14031), True),
+        (OperationFailure("user writes blocked", 371), True),
+        (OperationFailure("28: No space left on device", 8), True),
+        (OperationFailure("WiredTiger error: WT_PANIC: WiredTiger library panic", 1), True),
+        (OperationFailure("Cannot execute a write operation in read-only mode", 20), True),
+        (WriteError("27: File too large", 8, {"index": 0}), True),
+        (WriteConcernError("shutdown in progress", 91, {}), True),
+        (batch(), False),
+        (batch((11000, "there is one"), (2, "unknown operator")), False),
+        (batch((11000, "there is one"), (8, "5: Input/output error")), True),
+        (batch((11000, "there is one"), (10107, "not primary")), True),
+        (batch(concern=(11602, "interrupted")), True),
+        (batch(concern=(100, "not enough members")), False),
+        (OperationFailure("WiredTiger error: Invalid argument", 1), False),
+        (OperationFailure("Caught std::exception", 8), False),
+        (OperationFailure("Transaction numbers are only allowed on a replica set member", 20), False),
         (OperationFailure("unknown operator", 2), False),
+        (OperationFailure("?", 1, {"errmsg": "?", "keyValue": "WT_PANIC"}), False),
+        (DuplicateKeyError("No space left on device", 11000), False),
         (OperationFailure("not authorized", 13), False),
         (DuplicateKeyError("there is one", 11000), False),
     ],
     ids=str,
 )
-def test_what_a_server_says_while_it_changes_its_state_is_unavailability(error: PyMongoError, passes: bool):
+def test_what_a_server_says_while_it_changes_its_state_or_stores_nothing_is_unavailability(
+    error: PyMongoError, passes: bool
+):
     assert mongo.unavailable(error) is passes
 
 

@@ -8,7 +8,7 @@ from Motor.)
 import inspect
 import os
 import re
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager
 from typing import Any, Literal, NamedTuple, cast
 
@@ -50,6 +50,7 @@ __all__ = [
     "ping",
     "snapshot",
     "snapshot_is_gone",
+    "storage_failed",
     "time_limit",
     "unavailable",
     "watch",
@@ -207,13 +208,43 @@ async def current_operation_time(database: Database) -> Timestamp:
 _PASSING = frozenset({6, 7, 89, 91, 134, 189, 262, 9001, 10107, 11600, 11602, 13435, 13436})
 _ADDED = re.compile(r" \(configured|, Timeout:|, full error")
 _PASSING_LABELS = ("RetryableWriteError", "TransientTransactionError")
+# OutOfDiskSpace; UserWritesBlocked, with which an operator makes a cluster read-only.
+_STORES_NOTHING = frozenset({14031, 371})
+# What fails in the storage engine has one of the codes that also stand for anything else: UnknownError from MongoDB
+# (wtRCToStatus), InternalError from the embedded engine, IllegalOperation in read-only mode. Only the message tells.
+_UNSPECIFIC = frozenset({1, 8, 20})
+_OF_THE_DISK = re.compile(
+    r"WT_PANIC|No space left on device|File too large|Disk quota exceeded|Input/output error|Read-only file system"
+    r"|in read-only mode"
+)
 
 
 def unavailable(error: PyMongoError) -> bool:
-    """Return whether `error` means that the database is temporarily unavailable, not that the request was wrong."""
+    """Return whether `error` means that the database is unavailable or stores nothing, not that the request was
+    wrong. Of several failed writes in a batch, one is enough."""
     if isinstance(error, ConnectionFailure) or error.timeout or any(map(error.has_error_label, _PASSING_LABELS)):
         return True
-    return isinstance(error, OperationFailure) and error.code in _PASSING
+    return storage_failed(error) or any(code in _PASSING for code, _ in _causes(error))
+
+
+def storage_failed(error: PyMongoError) -> bool:
+    """Return whether the server responds but can store nothing: its disk is full, fails or is read-only, or its
+    storage engine has stopped for such a reason (WT_PANIC)."""
+    return any(
+        code in _STORES_NOTHING or (code in _UNSPECIFIC and _OF_THE_DISK.search(message))
+        for code, message in _causes(error)
+    )
+
+
+def _causes(error: PyMongoError) -> Iterator[tuple[int | None, str]]:
+    """Yield the codes and messages of a refused command, or of each write of a batch."""
+    if not isinstance(error, OperationFailure):
+        return
+    yield error.code, brief_message(error)
+    details = error.details or {}
+    for kind in ("writeErrors", "writeConcernErrors"):
+        for one in details.get(kind, ()):
+            yield one.get("code"), one.get("errmsg", "")
 
 
 def brief_message(error: PyMongoError) -> str:
