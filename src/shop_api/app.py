@@ -35,7 +35,6 @@ from shop_api.http.stack import middleware_stack
 from shop_api.kernel.clock import Clock, utc_now
 from shop_api.observability.metrics import Metrics
 from shop_api.settings import Settings
-from shop_api.storage.mongo.instances import heartbeat
 from shop_api.storage.mongo.migrations import migrating_in_background
 
 log = structlog.get_logger()
@@ -61,7 +60,7 @@ def create_app(settings: Settings, features: Sequence[Feature] = FEATURES, clock
                 open_services(settings, clock, features=features, metrics=metrics)
             )
             database, instance_id = services.database, services.instance_id
-            await stack.enter_async_context(heartbeat(database, instance_id, __version__))
+            await stack.enter_async_context(services.heartbeat.kept())
             await stack.enter_async_context(migrating_in_background(database, schema_of(features), instance_id))
             if settings.admin_username and settings.admin_password:
                 first = Registration(username=settings.admin_username, password=settings.admin_password)

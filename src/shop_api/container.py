@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
+from shop_api import __version__
 from shop_api.audit.repository import AuditLog
 from shop_api.cache.cache import HttpCache
 from shop_api.cache.counters import Counters
@@ -53,7 +54,7 @@ from shop_api.security.tokens import AccessTokens
 from shop_api.settings import Settings
 from shop_api.storage.mongo import client as mongo
 from shop_api.storage.mongo.client import Database
-from shop_api.storage.mongo.instances import new_instance_id
+from shop_api.storage.mongo.instances import Heartbeat, new_instance_id
 from shop_api.storage.mongo.migrations import open_schema
 from shop_api.storage.mongo.transactions import Transactions
 from shop_api.storage.redis.client import Redis, open_redis
@@ -68,6 +69,7 @@ class Services:
     instance_id: str
     metrics: Metrics
     database: Database
+    heartbeat: Heartbeat
     redis: Redis
     guards: Redis
     """The Redis that counts failed sign-ins and rate limits; the same as `redis` if there is only one."""
@@ -146,13 +148,15 @@ async def open_services(
         emails = AccountEmails(settings.public_url, settings.front_end_url)
         email = EmailService(users, passwords, OneTimeTokens(database, clock), mail_queue, emails, limits)
         products = ProductService(ProductRepository(database), transactions, audit, cursors, cache, clock)
-        health = HealthService(database, redis)
+        heartbeat = Heartbeat(database, instance_id, __version__)
+        health = await stack.enter_async_context(HealthService(database, redis, heartbeat).open())
         yield Services(
             settings=settings,
             clock=clock,
             instance_id=instance_id,
             metrics=metrics,
             database=database,
+            heartbeat=heartbeat,
             redis=redis,
             guards=guards,
             limits=limits,

@@ -2,11 +2,13 @@
 
 import asyncio
 import os
+import resource
 import shutil
 import signal
 import socket
 import ssl
 import struct
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,9 +17,11 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import pytest
+
 from shop_api import embedded
 from shop_api.embedded.child import child
-from support.pids import engines_on
+from support.pids import engines_on, mongo_on
 from support.ports import free_port
 
 
@@ -89,6 +93,15 @@ class MongoServer:
 
     def stop(self) -> None:
         self._running.close()
+
+
+NEEDS_PRLIMIT = pytest.mark.skipif(sys.platform != "linux", reason="skipped: only Linux limits a running process")
+
+
+def fill_disk(folder: Path) -> None:
+    """No file of the MongoDB that runs on `folder` can grow any more, as on a full disk. Needs no rights."""
+    [pid] = mongo_on(folder)
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, (1, resource.RLIM_INFINITY))
 
 
 class Wire:

@@ -6,8 +6,8 @@ from datetime import timedelta
 
 import pytest
 
-from shop_api.storage.mongo import leases
-from shop_api.storage.mongo.instances import heartbeat, live_instances
+from shop_api.storage.mongo import instances, leases
+from shop_api.storage.mongo.instances import Heartbeat, live_instances
 from shop_api.storage.mongo.leases import LeaseLost, held, kept, try_acquire
 
 
@@ -96,7 +96,7 @@ async def _hold_once(database, told: list[str]) -> int:
 
 class TestHeartbeat:
     async def test_an_instance_is_listed_while_it_lives(self, database):
-        async with heartbeat(database, "one", "0.1"), heartbeat(database, "two", "0.1"):
+        async with Heartbeat(database, "one", "0.1").kept(), Heartbeat(database, "two", "0.1").kept():
             assert await live_instances(database) == ["one", "two"]
         assert await live_instances(database) == []
 
@@ -111,10 +111,8 @@ class TestHeartbeat:
         assert await live_instances(database) == ["a moment ago"]
 
     async def test_it_goes_on_and_survives_what_fails(self, database, monkeypatch):
-        from shop_api.storage.mongo import instances
-
         monkeypatch.setattr(instances, "HEARTBEAT_SECONDS", 0.01)
-        async with heartbeat(database, "one", "0.1"):
+        async with Heartbeat(database, "one", "0.1").kept():
             await database["instances"].drop()
             while await live_instances(database) != ["one"]:
                 await asyncio.sleep(0.01)

@@ -28,7 +28,7 @@ async def get_readiness(health: HealthServiceDep, draining: DrainingDep) -> Read
         raise NotReady("This instance is draining: it is about to stop.")
     engines = await health.check()
     if engines.mongo == "down":
-        raise NotReady("The database does not answer.")
+        raise NotReady("The database does not answer, or stores nothing.")
     return Ready(status="ready", mongo=engines.mongo, redis=engines.redis)
 
 

@@ -1,7 +1,9 @@
 """Health of the engines, and access to the audit log."""
 
 import asyncio
-from collections.abc import Awaitable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
+from contextlib import asynccontextmanager
+from typing import Self
 
 from shop_api.audit.models import USER, AuditEntry, AuditEntryOut, AuditPage, AuditQuery
 from shop_api.audit.repository import AuditLog
@@ -9,31 +11,53 @@ from shop_api.features.operations.models import Engines, State
 from shop_api.features.users.service import UserService
 from shop_api.kernel.errors import FieldError, InvalidRequest
 from shop_api.kernel.pagination import Cursors
+from shop_api.kernel.single_flight import SingleFlight
 from shop_api.storage.mongo import client as mongo
 from shop_api.storage.mongo.client import Database
+from shop_api.storage.mongo.instances import Heartbeat
 from shop_api.storage.redis.client import Redis, RedisError
 
 _PATIENCE = 2
+# Health checks come every few seconds, so a result of this age delays none of them. Without it, each scrape and each
+# visitor of the home page would cost MongoDB a write.
+_FRESH_SECONDS = 1
 
 
 class HealthService:
-    def __init__(self, database: Database, redis: Redis) -> None:
+    def __init__(self, database: Database, redis: Redis, heartbeat: Heartbeat) -> None:
         self._database = database
         self._redis = redis
+        self._heartbeat = heartbeat
+        self._checks = SingleFlight(self._check, _FRESH_SECONDS)
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[Self]:
+        """At the end of the block, end the check that is running."""
+        try:
+            yield self
+        finally:
+            await self._checks.close()
 
     async def check(self) -> Engines:
-        """Ping MongoDB and Redis concurrently, with a timeout of two seconds."""
-        return Engines(*await asyncio.gather(_state(mongo.ping(self._database)), _state(self._redis.ping())))
+        """Return the state of the engines, at most a second old, within two seconds.
+
+        MongoDB is up if it stores the instance's heartbeat: one that answers a ping may have a full disk or no
+        primary. Redis is up if it answers. Concurrent callers share one check."""
+        return await self._checks.get()
+
+    async def _check(self) -> Engines:
+        with mongo.time_limit(_PATIENCE):  # a cancelled Motor call would keep its thread for longer
+            return Engines(*await asyncio.gather(_state(self._heartbeat.beat()), _state(self._redis.ping())))
 
     def knows_primary(self) -> bool:
         """Return whether the driver currently knows a writable server. Sends nothing."""
         return mongo.has_primary(self._database)
 
 
-async def _state(ping: Awaitable[object]) -> State:
+async def _state(answer: Awaitable[object]) -> State:
     try:
         async with asyncio.timeout(_PATIENCE):
-            await ping
+            await answer
     except (mongo.PyMongoError, RedisError, TimeoutError):
         return "down"
     return "up"

@@ -13,7 +13,7 @@ import structlog
 from pymongo import IndexModel
 
 from shop_api.kernel import tasks
-from shop_api.storage.mongo.client import Database, Document, PyMongoError
+from shop_api.storage.mongo.client import Database, PyMongoError
 from shop_api.storage.mongo.collections import CollectionSpec
 from shop_api.storage.mongo.leases import server_time
 
@@ -31,35 +31,44 @@ def new_instance_id() -> str:
     return f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
 
 
-@asynccontextmanager
-async def heartbeat(database: Database, instance_id: str, version: str) -> AsyncIterator[None]:
-    """Keep the instance's document alive during the block, and remove it at its end."""
-    began = await _beat(database, instance_id, {"version": version})
-    log.debug("registered the instance", instance=instance_id, at=began)
-    beating = asyncio.create_task(_keep_beating(database, instance_id, {"version": version}))
-    try:
-        yield
-    finally:
-        await tasks.end([beating])
-        with suppress(PyMongoError), pymongo.timeout(_GOODBYE_TIMEOUT):
-            await database[INSTANCES.name].delete_one({"_id": instance_id})
+class Heartbeat:
+    """The heartbeat document of one instance. To store it proves that MongoDB takes writes."""
 
+    def __init__(self, database: Database, instance_id: str, version: str) -> None:
+        self._database = database
+        self._instances = database[INSTANCES.name]
+        self._id = instance_id
+        self._about = {"version": version}
 
-async def _keep_beating(database: Database, instance_id: str, about: Document) -> None:
-    while True:
-        await asyncio.sleep(HEARTBEAT_SECONDS)
+    async def beat(self) -> None:
+        """Store the document and read it back. Raises PyMongoError if MongoDB fails to."""
+        now = await server_time(self._database)
+        # Written to the storage engine and its journal each time, since `expires_at` is never the same: MongoDB does
+        # not store an update that changes nothing. It needs a primary, and returns what it has read.
+        end = now + timedelta(seconds=DEAD_AFTER_SECONDS)
+        update = {"$set": {**self._about, "expires_at": end}, "$setOnInsert": {"started_at": now}}
+        await self._instances.find_one_and_update({"_id": self._id}, update, upsert=True)
+
+    @asynccontextmanager
+    async def kept(self) -> AsyncIterator[None]:
+        """Keep the document alive during the block, and remove it at its end."""
+        await self.beat()
+        log.debug("registered the instance", instance=self._id)
+        beating = asyncio.create_task(self._keep_beating())
         try:
-            await _beat(database, instance_id, about)
-        except PyMongoError as error:
-            log.warning("the heartbeat was not stored", reason=str(error)[:300])
+            yield
+        finally:
+            await tasks.end([beating])
+            with suppress(PyMongoError), pymongo.timeout(_GOODBYE_TIMEOUT):
+                await self._instances.delete_one({"_id": self._id})
 
-
-async def _beat(database: Database, instance_id: str, about: Document) -> str:
-    now = await server_time(database)
-    end = now + timedelta(seconds=DEAD_AFTER_SECONDS)
-    update = {"$set": {**about, "expires_at": end}, "$setOnInsert": {"started_at": now}}
-    await database[INSTANCES.name].update_one({"_id": instance_id}, update, upsert=True)
-    return now.isoformat()
+    async def _keep_beating(self) -> None:
+        while True:
+            await asyncio.sleep(HEARTBEAT_SECONDS)
+            try:
+                await self.beat()
+            except PyMongoError as error:
+                log.warning("the heartbeat was not stored", reason=str(error)[:300])
 
 
 async def live_instances(database: Database) -> list[str]:
