@@ -148,7 +148,7 @@ async def open_services(
         emails = AccountEmails(settings.public_url, settings.front_end_url)
         email = EmailService(users, passwords, OneTimeTokens(database, clock), mail_queue, emails, limits)
         products = ProductService(ProductRepository(database), transactions, audit, cursors, cache, clock)
-        heartbeat = Heartbeat(database, instance_id, __version__)
+        heartbeat = Heartbeat(database, instance_id, __version__, clock)
         health = await stack.enter_async_context(HealthService(database, redis, heartbeat).open())
         yield Services(
             settings=settings,

@@ -1,12 +1,15 @@
 """`shop-api doctor`."""
 
 import os
+import re
+from datetime import timedelta
 from importlib.metadata import PackageNotFoundError
 
 import pytest
 
 from shop_api.cli import doctor
 from shop_api.cli.doctor import Finding
+from shop_api.kernel.clock import utc_now
 from shop_api.settings import Settings
 from support.processes import environment, run, started
 
@@ -55,6 +58,17 @@ async def test_engines_that_do_not_answer_are_broken(clean):
         assert f"SHOP_{subject.upper().replace('DB', '')}_URL" in about(findings, subject).remedy
     assert about(findings, "secret").verdict == "broken"
     assert "openssl rand" in about(findings, "secret").remedy
+
+
+@pytest.mark.parametrize(("minutes", "direction"), [(5, "ahead of"), (-5, "behind")])
+async def test_a_clock_that_differs_from_mongodbs_is_a_warning(clean, engines, minutes, direction):
+    for name, value in environment(engines).items():
+        clean.setenv(name, value)
+    assert about(await doctor.examine(), "clock") == Finding("ok", "clock", "agrees with MongoDB's")
+    finding = about(await doctor.examine(lambda: utc_now() + timedelta(minutes=minutes)), "clock")
+    assert finding.verdict == "warning"
+    assert re.fullmatch(rf"is \d+ s {direction} MongoDB's", finding.fact)
+    assert "NTP" in finding.remedy
 
 
 async def test_wrong_and_unknown_settings_are_named(clean, tmp_path):

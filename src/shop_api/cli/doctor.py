@@ -12,7 +12,7 @@ import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from pydantic import SecretStr, ValidationError
 from rich.console import Console
@@ -21,9 +21,11 @@ from rich.table import Table
 from shop_api import __version__, embedded
 from shop_api.embedded import mongo as embedded_mongo
 from shop_api.embedded import redis as embedded_redis
+from shop_api.kernel.clock import Clock, utc_now
 from shop_api.security.signing_keys.files import BadKey, read_all
 from shop_api.settings import PREFIX, Settings, unknown_variables
 from shop_api.storage.mongo import client as mongo
+from shop_api.storage.mongo import clock_offset
 from shop_api.storage.redis.client import RedisError, connect
 
 Verdict = Literal["ok", "warning", "broken"]
@@ -45,16 +47,16 @@ class Finding(NamedTuple):
     remedy: str = ""
 
 
-async def examine() -> list[Finding]:
-    """Run all checks, in the order in which a person would."""
+async def examine(clock: Clock = utc_now) -> list[Finding]:
+    """Run all checks, in the order in which a person would. `clock` is the clock of this machine."""
     settings, configured = _configured()
     folder, in_use, data = _data_folder(settings)
     running = _running_engines(folder) if in_use else {}
-    reachable = await asyncio.gather(
-        _mongodb(settings, running), _redis(settings, running), _guards(settings, running)
+    mongodb, *redis = await asyncio.gather(
+        _mongodb(settings, running, clock), _redis(settings, running), _guards(settings, running)
     )
     program = Finding("ok", "shop-api", f"{__version__} on Python {platform.python_version()}, {platform.platform()}")
-    return [program, *configured, _secret(settings, folder), *data, *reachable]
+    return [program, *configured, _secret(settings, folder), *data, *mongodb, *redis]
 
 
 def show(findings: list[Finding]) -> None:
@@ -188,24 +190,37 @@ def _embedded(name: str, variable: str, binary: Callable[[], Path]) -> Finding:
     return Finding("ok", name, f"embedded, not running: shop-api serve starts it, as long as {variable} is not set")
 
 
-async def _mongodb(settings: Settings, running: dict[str, str]) -> Finding:
+async def _mongodb(settings: Settings, running: dict[str, str], clock: Clock) -> list[Finding]:
+    """Return the finding about MongoDB and, if it answers, one about the clock of this machine."""
     variable = _variable("mongo_url")
     url = settings.mongo_url.get_secret_value() if settings.mongo_url else running.get("mongo_url")
     if url is None:
-        return _embedded("MongoDB", variable, embedded_mongo.binary)
+        return [_embedded("MongoDB", variable, embedded_mongo.binary)]
     try:
         async with mongo.open_database(url, settings.mongo_db, settings.mongo_driver) as database:
             hello = await database.command("hello")
             version = (await database.command("buildInfo"))["version"]
             await database.list_collection_names()  # unlike the others, needs authentication
+            clocks = await clock_offset.compare(database, clock)
     except (mongo.PyMongoError, ValueError) as error:
-        return Finding("broken", "MongoDB", *_mongodb_problem(error, variable))
+        return [Finding("broken", "MongoDB", *_mongodb_problem(error, variable))]
+    return [_server(settings, hello, version), _clock(clocks)]
+
+
+def _server(settings: Settings, hello: dict[str, Any], version: str) -> Finding:
     if "setName" not in hello and hello.get("msg") != "isdbgrid":
         remedy = "start it with --replSet rs0 and run rs.initiate() once: transactions need a replica set"
         return Finding("broken", "MongoDB", f"answers, version {version}, but is no replica set", remedy)
     kind = f"replica set {hello['setName']}" if "setName" in hello else "sharded cluster"
     origin = "" if settings.mongo_url else "embedded, "
     return Finding("ok", "MongoDB", f"{origin}answers, version {version}, {kind}, database {settings.mongo_db}")
+
+
+def _clock(clocks: clock_offset.Comparison) -> Finding:
+    if not clocks.is_wrong:
+        return Finding("ok", "clock", "agrees with MongoDB's")
+    remedy = "synchronise both machines with NTP, for example: timedatectl set-ntp true"
+    return Finding("warning", "clock", f"is {clocks.in_words}", remedy)
 
 
 def _mongodb_problem(error: Exception, variable: str) -> tuple[str, str]:

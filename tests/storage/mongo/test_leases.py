@@ -5,7 +5,9 @@ import time
 from datetime import timedelta
 
 import pytest
+from structlog.testing import capture_logs
 
+from shop_api.kernel.clock import utc_now
 from shop_api.storage.mongo import instances, leases
 from shop_api.storage.mongo.instances import Heartbeat, live_instances
 from shop_api.storage.mongo.leases import LeaseLost, held, kept, try_acquire
@@ -109,6 +111,20 @@ class TestHeartbeat:
             ]
         )
         assert await live_instances(database) == ["a moment ago"]
+
+    async def test_a_clock_that_begins_to_differ_is_logged_once(self, database, monkeypatch):
+        monkeypatch.setattr(instances, "HEARTBEAT_SECONDS", 0.01)
+        ahead = timedelta(0)
+        with capture_logs() as logs:
+            async with Heartbeat(database, "one", "0.1", lambda: utc_now() + ahead).kept():
+                ahead = timedelta(minutes=2)
+                for _ in range(6):
+                    before = await database["instances"].find_one({"_id": "one"})
+                    while await database["instances"].find_one({"_id": "one"}) == before:
+                        await asyncio.sleep(0.01)
+        [line] = [line for line in logs if "clock" in line["event"]]
+        assert line["log_level"] == "warning"
+        assert "ahead of MongoDB's" in line["reason"]
 
     async def test_it_goes_on_and_survives_what_fails(self, database, monkeypatch):
         monkeypatch.setattr(instances, "HEARTBEAT_SECONDS", 0.01)

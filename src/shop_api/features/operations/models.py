@@ -20,6 +20,9 @@ class Ready(Schema):
     mongo: State
     redis: State
     """If `down`, the service still works, but slower."""
+    clock_offset_seconds: float
+    """By how much this instance's clock is ahead of MongoDB's; negative if behind. Beyond 60 either way, tokens and
+    sessions may end too early or too late."""
 
 
 class Engines(NamedTuple):

@@ -29,7 +29,8 @@ async def get_readiness(health: HealthServiceDep, draining: DrainingDep) -> Read
     engines = await health.check()
     if engines.mongo == "down":
         raise NotReady("The database does not answer, or stores nothing.")
-    return Ready(status="ready", mongo=engines.mongo, redis=engines.redis)
+    offset = health.clock_offset_seconds
+    return Ready(status="ready", mongo=engines.mongo, redis=engines.redis, clock_offset_seconds=offset)
 
 
 @router.get("/metrics", include_in_schema=False)

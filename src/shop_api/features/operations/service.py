@@ -49,6 +49,11 @@ class HealthService:
         with mongo.time_limit(_PATIENCE):  # a cancelled Motor call would keep its thread for longer
             return Engines(*await asyncio.gather(_state(self._heartbeat.beat()), _state(self._redis.ping())))
 
+    @property
+    def clock_offset_seconds(self) -> float:
+        """By how much this instance's clock was ahead of MongoDB's at the last check or heartbeat."""
+        return self._heartbeat.clock_offset_seconds
+
     def knows_primary(self) -> bool:
         """Return whether the driver currently knows a writable server. Sends nothing."""
         return mongo.has_primary(self._database)

@@ -5,7 +5,7 @@ import os
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 from uuid import uuid4
 
 import pymongo
@@ -13,7 +13,9 @@ import structlog
 from pymongo import IndexModel
 
 from shop_api.kernel import tasks
+from shop_api.kernel.clock import Clock, utc_now
 from shop_api.storage.mongo.client import Database, PyMongoError
+from shop_api.storage.mongo.clock_offset import compare
 from shop_api.storage.mongo.collections import CollectionSpec
 from shop_api.storage.mongo.leases import server_time
 
@@ -34,20 +36,37 @@ def new_instance_id() -> str:
 class Heartbeat:
     """The heartbeat document of one instance. To store it proves that MongoDB takes writes."""
 
-    def __init__(self, database: Database, instance_id: str, version: str) -> None:
+    def __init__(self, database: Database, instance_id: str, version: str, clock: Clock = utc_now) -> None:
         self._database = database
         self._instances = database[INSTANCES.name]
         self._id = instance_id
         self._about = {"version": version}
+        self._clock = clock
+        self._clock_is_wrong = False
+        self.clock_offset_seconds = 0.0
+        """By how much the clock of this instance was ahead of MongoDB's at the last beat; negative if behind."""
 
     async def beat(self) -> None:
-        """Store the document and read it back. Raises PyMongoError if MongoDB fails to."""
-        now = await server_time(self._database)
+        """Store the document and read it back, and compare the clocks. Raises PyMongoError if MongoDB fails to."""
+        await self._store(await self._compare_clocks())
+
+    async def _store(self, now: datetime) -> None:
         # Written to the storage engine and its journal each time, since `expires_at` is never the same: MongoDB does
         # not store an update that changes nothing. It needs a primary, and returns what it has read.
         end = now + timedelta(seconds=DEAD_AFTER_SECONDS)
         update = {"$set": {**self._about, "expires_at": end}, "$setOnInsert": {"started_at": now}}
         await self._instances.find_one_and_update({"_id": self._id}, update, upsert=True)
+
+    async def _compare_clocks(self) -> datetime:
+        """Return MongoDB's time. Log when the clock of this machine begins or ceases to be wrong."""
+        clocks = await compare(self._database, self._clock)
+        self.clock_offset_seconds = clocks.offset_seconds
+        if clocks.is_wrong and not self._clock_is_wrong:
+            log.warning("the clock of this machine is wrong, or MongoDB's is", reason=f"it is {clocks.in_words}")
+        elif self._clock_is_wrong and not clocks.is_wrong:
+            log.warning("the clock of this machine agrees with MongoDB's again")
+        self._clock_is_wrong = clocks.is_wrong
+        return clocks.server_time
 
     @asynccontextmanager
     async def kept(self) -> AsyncIterator[None]:
