@@ -20,12 +20,14 @@ from shop_api.cli.admin import add_admin, admin
 from shop_api.cli.backup.commands import backup, restore
 from shop_api.cli.check import check
 from shop_api.cli.demo.commands import demo
+from shop_api.cli.engine_watch import EngineWatch
 from shop_api.cli.keys import keys
 from shop_api.cli.migrate import migrate
 from shop_api.cli.products import products
 from shop_api.cli.secrets import make_secrets
 from shop_api.cli.stop import Stop
 from shop_api.cli.terminal import engines, fail, say, settings_or_exit
+from shop_api.embedded import EngineProcesses
 from shop_api.kernel import messages
 from shop_api.observability.logging import configure_logging
 from shop_api.settings import Settings, describe
@@ -56,15 +58,16 @@ def serve(
     with Stop() as stop:
         settings = settings_or_exit(host=host, port=port)
         _check_first_admin(settings)
+        processes = EngineProcesses()
         with (
             _listening(settings.host, settings.port) as listener,
-            engines(settings, join=False, check=stop.check) as complete,
+            engines(settings, join=False, check=stop.check, processes=processes) as complete,
         ):
             configure_logging(complete)
             stop.run(_await_database(complete))
             if settings.mongo_url is None:
                 _make_first_admin(complete, stop)
-            _serve(complete, listener, stop)
+            _serve(complete, listener, stop, EngineWatch(settings.data_dir.absolute(), processes))
 
 
 def _check_first_admin(settings: Settings) -> None:
@@ -131,7 +134,7 @@ def _make_first_admin(settings: Settings, stop: Stop) -> None:
     done.touch()
 
 
-def _serve(settings: Settings, listener: socket.socket, stop: Stop) -> None:
+def _serve(settings: Settings, listener: socket.socket, stop: Stop, watch: EngineWatch) -> None:
     import uvicorn
 
     from shop_api.app import create_app
@@ -140,6 +143,8 @@ def _serve(settings: Settings, listener: socket.socket, stop: Stop) -> None:
     app = create_app(settings)
 
     class Server(uvicorn.Server):
+        problem: str | None = None
+
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
             # Exclude these objects from later collections, which would scan them and delay all requests.
@@ -154,10 +159,16 @@ def _serve(settings: Settings, listener: socket.socket, stop: Stop) -> None:
             shown = "localhost" if host in ("127.0.0.1", "0.0.0.0", "::", "::1") else host  # noqa: S104  # nosec B104
             say(f"ready on http://{shown}:{port}")
 
+        async def on_tick(self, counter: int) -> bool:
+            if not self.should_exit:
+                self.problem = watch.problem(app.state.services.heartbeat.storage_failure)
+            return bool(self.problem) or await super().on_tick(counter)
+
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
             app.state.draining.begun = True
             logging.getLogger("uvicorn.error").addFilter(_is_not_a_cancelled_request)
-            end = time.monotonic() + settings.drain_seconds
+            # Without its database, an instance has nothing to answer.
+            end = time.monotonic() + (0 if self.problem else settings.drain_seconds)
             while time.monotonic() < end and not self.force_exit:  # noqa: ASYNC110  # set by a second Ctrl-C
                 await asyncio.sleep(0.1)
             await super().shutdown(sockets)
@@ -179,7 +190,10 @@ def _serve(settings: Settings, listener: socket.socket, stop: Stop) -> None:
         timeout_graceful_shutdown=10,
     )
     stop.check()
-    Server(config).run(sockets=[listener])
+    server = Server(config)
+    server.run(sockets=[listener])
+    if server.problem:
+        fail(server.problem)
 
 
 def _is_not_a_cancelled_request(record: logging.LogRecord) -> bool:

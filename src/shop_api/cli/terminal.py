@@ -25,13 +25,20 @@ def fail(message: str, code: int = 1) -> NoReturn:
 
 
 @contextmanager
-def engines(settings: Settings, *, join: bool, check: Callable[[], None] | None = None) -> Iterator[Settings]:
+def engines(
+    settings: Settings,
+    *,
+    join: bool,
+    check: Callable[[], None] | None = None,
+    processes: embedded.EngineProcesses | None = None,
+) -> Iterator[Settings]:
     """Yield `settings` with running engines; with `join`, those of a running service if there is one.
 
-    `check` is called while they start; an exception from it aborts the start.
+    `check` is called while they start; an exception from it aborts the start. Those that are started are added to
+    `processes`.
     """
     try:
-        with embedded.running(settings, say, join=join, check=check) as complete:
+        with embedded.running(settings, say, join=join, check=check, processes=processes) as complete:
             complete.required()
             yield complete
     except (embedded.EngineError, SettingsError, SchemaError, LeaseLost) as error:

@@ -6,27 +6,37 @@ import json
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 
 from pydantic import SecretStr
 
 from shop_api.embedded import mongo, redis
 from shop_api.embedded.errors import EngineError, FolderInUse
+from shop_api.embedded.processes import MONGODB, REDIS, REDIS_GUARDS, EngineProcesses
 from shop_api.kernel.files import write_private
 from shop_api.settings import MIN_SECRET_BYTES, Settings
 
-__all__ = ["EngineError", "FolderInUse", "running"]
+__all__ = ["EngineError", "EngineProcesses", "FolderInUse", "running"]
 
 Say = Callable[[str], None]
 Check = Callable[[], None]
 
 
 @contextmanager
-def running(settings: Settings, say: Say, *, join: bool = False, check: Check | None = None) -> Iterator[Settings]:
+def running(
+    settings: Settings,
+    say: Say,
+    *,
+    join: bool = False,
+    check: Check | None = None,
+    processes: EngineProcesses | None = None,
+) -> Iterator[Settings]:
     """Run the missing engines during the block, and yield `settings` completed with their URLs.
 
     If another process already runs them, raises FolderInUse, or uses its engines if `join`. `check` is called
-    repeatedly during the start; an exception from it aborts the start and stops the engines started so far.
+    repeatedly during the start; an exception from it aborts the start and stops the engines started so far. The
+    engines that are started are added to `processes`.
     """
     if settings.mongo_url and settings.redis_url:
         yield settings
@@ -34,7 +44,7 @@ def running(settings: Settings, say: Say, *, join: bool = False, check: Check | 
     folder = settings.data_dir.absolute()
     with ExitStack() as stack:
         try:
-            found = _start(stack, settings, folder, say, check or (lambda: None))
+            found = _start(stack, settings, folder, say, check or (lambda: None), processes or EngineProcesses())
         except FolderInUse:
             if not join:
                 raise
@@ -50,7 +60,9 @@ def running(settings: Settings, say: Say, *, join: bool = False, check: Check | 
         yield settings.model_copy(update=update)
 
 
-def _start(stack: ExitStack, settings: Settings, folder: Path, say: Say, check: Check) -> dict[str, str]:
+def _start(
+    stack: ExitStack, settings: Settings, folder: Path, say: Say, check: Check, processes: EngineProcesses
+) -> dict[str, str]:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     stack.enter_context(_locked(folder))
     published = folder / "engines.json"
@@ -59,11 +71,13 @@ def _start(stack: ExitStack, settings: Settings, folder: Path, say: Say, check: 
     urls = {}
     if settings.mongo_url is None:
         say(f"starting the embedded MongoDB on {folder}")
-        urls["mongo_url"] = stack.enter_context(mongo.running(folder, check))
+        urls["mongo_url"] = stack.enter_context(mongo.running(folder, check, partial(processes.add, MONGODB)))
     if settings.redis_url is None:
         say(f"starting the embedded Redis on {folder}")
-        urls["redis_url"] = stack.enter_context(redis.running(folder, check))
-        urls["redis_guards_url"] = stack.enter_context(redis.running(folder, check, redis.GUARDS))
+        urls["redis_url"] = stack.enter_context(redis.running(folder, check, partial(processes.add, REDIS)))
+        if settings.redis_guards_url is None:
+            added = partial(processes.add, REDIS_GUARDS)
+            urls["redis_guards_url"] = stack.enter_context(redis.running(folder, check, added, redis.GUARDS))
     check()
     write_private(published, json.dumps(urls | secret).encode())
     stack.callback(published.unlink, missing_ok=True)

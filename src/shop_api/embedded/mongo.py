@@ -21,8 +21,11 @@ _BUSY_TIMEOUT = 5.0
 
 
 @contextmanager
-def running(folder: Path, check: Callable[[], None] = lambda: None) -> Iterator[str]:
-    """Run a server on `folder`/mongo, created if absent, and yield its URL. `check` is called while it starts."""
+def running(
+    folder: Path, check: Callable[[], None] = lambda: None, started: Callable[[Popen[bytes]], None] = lambda _: None
+) -> Iterator[str]:
+    """Run a server on `folder`/mongo, created if absent, and yield its URL. `check` is called while it starts, and
+    `started` with its process once it has."""
     log, storage, unfinished = folder / "mongo.log", folder / "mongo", folder / "mongo.unfinished"
     command: list[str | Path] = [
         *(binary(), "--host", "127.0.0.1", "--port", "0", "--storage-path", storage),
@@ -41,6 +44,7 @@ def running(folder: Path, check: Callable[[], None] = lambda: None) -> Iterator[
                 url = f"mongodb://127.0.0.1:{port}/?directConnection=true"
                 _end_sessions(url)
                 unfinished.unlink(missing_ok=True)
+                started(process)
                 yield url
                 return
         # The engine of an instance that was just killed may still be releasing its files.

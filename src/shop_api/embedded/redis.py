@@ -31,9 +31,14 @@ GUARDS = Purpose("redis-guards", "noeviction")
 
 
 @contextmanager
-def running(folder: Path, check: Callable[[], None] = lambda: None, purpose: Purpose = CACHE) -> Iterator[str]:
-    """Run a server on a folder in `folder`, created if absent, and yield its URL. `check` is called while it
-    starts."""
+def running(
+    folder: Path,
+    check: Callable[[], None] = lambda: None,
+    started: Callable[[Popen[bytes]], None] = lambda _: None,
+    purpose: Purpose = CACHE,
+) -> Iterator[str]:
+    """Run a server on a folder in `folder`, created if absent, and yield its URL. `check` is called while it starts,
+    and `started` with its process once it has."""
     data, log = folder / purpose.name, folder / f"{purpose.name}.log"
     data.mkdir(exist_ok=True)
     for _ in range(_ATTEMPTS):
@@ -45,6 +50,7 @@ def running(folder: Path, check: Callable[[], None] = lambda: None, purpose: Pur
         ]
         with child(command, log) as process:
             if _answers(process, port, check):
+                started(process)
                 yield f"redis://127.0.0.1:{port}/0"
                 return
     raise EngineError(f"the embedded Redis did not start; {log} says why")

@@ -14,7 +14,7 @@ from pymongo import IndexModel
 
 from shop_api.kernel import tasks
 from shop_api.kernel.clock import Clock, utc_now
-from shop_api.storage.mongo.client import Database, PyMongoError
+from shop_api.storage.mongo.client import Database, PyMongoError, brief_message, storage_failed
 from shop_api.storage.mongo.clock_offset import compare
 from shop_api.storage.mongo.collections import CollectionSpec
 from shop_api.storage.mongo.leases import server_time
@@ -45,10 +45,17 @@ class Heartbeat:
         self._clock_is_wrong = False
         self.clock_offset_seconds = 0.0
         """By how much the clock of this instance was ahead of MongoDB's at the last beat; negative if behind."""
+        self.storage_failure: str | None = None
+        """Why the storage engine could not store the last beat; None unless it has failed."""
 
     async def beat(self) -> None:
         """Store the document and read it back, and compare the clocks. Raises PyMongoError if MongoDB fails to."""
-        await self._store(await self._compare_clocks())
+        try:
+            await self._store(await self._compare_clocks())
+        except PyMongoError as error:
+            self.storage_failure = brief_message(error) if storage_failed(error) else None
+            raise
+        self.storage_failure = None
 
     async def _store(self, now: datetime) -> None:
         # Written to the storage engine and its journal each time, since `expires_at` is never the same: MongoDB does
