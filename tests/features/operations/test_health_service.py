@@ -15,10 +15,12 @@ from support.commands import CommandCounter
 
 
 @asynccontextmanager
-async def checked(engines: Settings, shop, counter: CommandCounter) -> AsyncIterator[HealthService]:
+async def checked(
+    engines: Settings, shop, counter: CommandCounter, driver: mongo.Driver = "motor"
+) -> AsyncIterator[HealthService]:
     """A service whose commands are counted."""
     url = engines.required()[0]
-    async with mongo.open_database(url, engines.mongo_db, "motor", [counter]) as database:
+    async with mongo.open_database(url, engines.mongo_db, driver, [counter]) as database:
         async with HealthService(database, shop.redis, Heartbeat(database, "counted", "0.1")).open() as health:
             yield health
         await database["instances"].delete_one({"_id": "counted"})
@@ -33,10 +35,11 @@ def stored(counter: CommandCounter) -> list:
     return [one["update"]["$set"]["expires_at"] for one in counter.documents if "findAndModify" in one]
 
 
-async def test_those_that_come_at_once_share_one(engines: Settings, shop, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize("driver", ["motor", "pymongo"])
+async def test_those_that_come_at_once_share_one(engines: Settings, shop, monkeypatch: pytest.MonkeyPatch, driver):
     monkeypatch.setattr(service, "_FRESH_SECONDS", 0)
     counter = CommandCounter()
-    async with checked(engines, shop, counter) as health:
+    async with checked(engines, shop, counter, driver) as health:
         found = await asyncio.gather(*(health.check() for _ in range(50)))
     assert {engines.mongo for engines in found} == {"up"}
     assert probes(counter) == 1
