@@ -3,7 +3,7 @@
 
 # What happens under faults and attacks. Each file says how much of it there is; CHAOS_ variables say how much there is to be.
 CAMPAIGNS := tests/e2e/test_mongo_faults.py tests/e2e/test_redis_faults.py tests/e2e/test_restarts.py \
-    tests/e2e/test_keyed.py tests/e2e/test_overload.py tests/e2e/test_attacks.py tests/e2e/test_instances.py \
+    tests/e2e/test_keyed.py tests/e2e/test_overload.py tests/e2e/test_attacks.py tests/e2e/test_abuse.py tests/e2e/test_instances.py \
     tests/cache/test_failover.py tests/embedded/test_durability.py
 # Deliberately broken variants that a check has to find.
 MUTANTS := tests/cache/test_history.py::test_a_cache_that_breaks_them_is_found
@@ -16,7 +16,7 @@ campaigns-short: $(VENV)/dev.stamp ## each fault and kill once, under full load,
 
 .PHONY: chaos
 chaos: $(VENV)/dev.stamp ## everything that can fail does, again and again, under load (about an hour)
-	CHAOS_FAULTS=10 CHAOS_FAILOVERS=10 CHAOS_ROLLING=30 CHAOS_KILLS=10 CHAOS_REQUESTS=60000 CHAOS_KEYED=2000 CHAOS_WRITES=5000 CHAOS_SECONDS=60 CHAOS_ATTACK_SECONDS=60 \
+	CHAOS_FAULTS=10 CHAOS_FAILOVERS=10 CHAOS_ROLLING=30 CHAOS_KILLS=10 CHAOS_REQUESTS=60000 CHAOS_KEYED=2000 CHAOS_WRITES=5000 CHAOS_SECONDS=60 CHAOS_ATTACK_SECONDS=60 CHAOS_ABUSE_SECONDS=60 \
 	    $(CAMPAIGN) -s $(CAMPAIGNS) $(ARGS)
 
 .PHONY: mutants

@@ -4,7 +4,10 @@ import shutil
 from pathlib import Path
 
 from shop_api.cli.terminal import say
-from shop_api.embedded.processes import MONGODB, REDIS, EngineProcesses
+from shop_api.embedded.processes import MONGODB, REDIS, REDIS_GUARDS, EngineProcesses
+
+# The engines without which the service goes on, and their logs.
+_EXPENDABLE = {REDIS: "redis", REDIS_GUARDS: "redis-guards"}
 
 
 class EngineWatch:
@@ -24,8 +27,9 @@ class EngineWatch:
         # A signal to all processes, such as that of systemd, may end the engines first. The service has noticed it
         # by the next call.
         seen, self._seen = self._seen, self._processes.ended()
-        if REDIS in self._seen - seen:
-            say(f"the embedded Redis has ended: serving goes on without it, more slowly; {self._log('redis')}")
+        for engine, log in _EXPENDABLE.items():
+            if engine in self._seen - seen:
+                say(f"the embedded {engine} has ended: serving goes on without it; {self._log(log)}")
         if MONGODB in seen:
             return self._explained("has ended")
         if storage_failure and MONGODB in self._processes:
