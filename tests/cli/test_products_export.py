@@ -1,20 +1,27 @@
 """`shop-api products export`: what it writes can be imported again, unchanged."""
 
+import asyncio
 import csv
 import io
 import json
 import subprocess
 import uuid
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, reject, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
 from pymongo import MongoClient
 
+from shop_api.cli.import_report import rejections
+from shop_api.features.products.models import Product, ProductIn
 from shop_api.features.products.repository import PRODUCTS, ProductRepository
 from shop_api.features.products.transfer import importing, rows
 from shop_api.features.products.transfer.exporting import export, whole_file
-from shop_api.features.products.transfer.importing import Importer
+from shop_api.features.products.transfer.importing import Importer, Rejected
 from shop_api.kernel.clock import utc_now
 from shop_api.storage.mongo.collections import ensure_collection
 from support.factories import a_product
@@ -88,6 +95,101 @@ async def test_more_than_one_answer_of_the_database(catalogue, tmp_path):
     assert await export(catalogue.each(), "csv", out) == 1500
     ids = [row["product_id"] for row in csv.DictReader(io.StringIO(out.getvalue(), newline=""))]
     assert ids == [f"p-{n:04}" for n in range(1500)]
+
+
+ONE_LINE = str.maketrans("\t\r\n", "---")
+FORMULAS = ["=1+1", "+1", "-1", "@sum", "\t=1", "\r=1", "\n=1", "＝1"]
+
+
+async def each(*products: Product) -> AsyncIterator[Product]:
+    for product in products:
+        yield product
+
+
+def stored(**fields: Any) -> Product:
+    now = utc_now()
+    product = ProductIn.model_validate(a_product(**fields))
+    return Product.model_validate(dict(product) | {"version": 1, "created_at": now, "updated_at": now})
+
+
+def written(product: Product, *, raw: bool = False) -> str:
+    """The product as CSV."""
+    out = io.StringIO()
+    asyncio.run(export(each(product), "csv", out, raw=raw))
+    return out.getvalue()
+
+
+def read_again(text: str, file: Path, *, raw: bool = False) -> ProductIn:
+    """The only product of a CSV file with this text."""
+    file.write_bytes(text.encode())
+    with rows.open_rows(file, "csv") as source:
+        plan = importing.plan(source, None, [], [], raw=raw)
+        [row] = plan.rows
+        return plan.mapping.product(row.values)
+
+
+def cell_of(text: str, column: str) -> str:
+    [row] = csv.DictReader(io.StringIO(text, newline=""))
+    return row[column]
+
+
+class TestFormulas:
+    """Spreadsheets run a cell as a formula if it begins with one of a few characters (OWASP, CSV Injection)."""
+
+    @pytest.mark.parametrize("text", FORMULAS)
+    @pytest.mark.parametrize("apostrophes", ["", "'", "''"])
+    def test_are_escaped_with_one_apostrophe(self, text, apostrophes):
+        csv_text = written(stored(description=apostrophes + text))
+        assert cell_of(csv_text, "description") == f"'{apostrophes}{text}"
+
+    @pytest.mark.parametrize("column", ["name", "brand", "description"])
+    def test_are_escaped_in_every_column_with_text(self, column):
+        assert cell_of(written(stored(**{column: "=1"})), column) == "'=1"
+
+    @pytest.mark.parametrize("text", ["a=1", "'quoted'", "''", " =1", "3-4"])
+    def test_nothing_else_is(self, text):
+        assert cell_of(written(stored(description=text)), "description") == text
+
+    def test_raw_writes_texts_as_they_are(self, tmp_path):
+        text = written(stored(description="'=1"), raw=True)
+        assert cell_of(text, "description") == "'=1"
+        assert read_again(text, tmp_path / "raw.csv", raw=True).description == "'=1"
+
+    @pytest.mark.parametrize("raw", [False, True])
+    @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @given(start=st.text("'=+-@\t\r\n＝ "), rest=st.text("=,'\";\r\n\t-ax1", min_size=1))
+    def test_every_text_comes_back(self, tmp_path, raw, start, rest):
+        fields = {"name": f"{start.translate(ONE_LINE)}x", "description": start + rest, "brand": f"'={rest}"}
+        try:
+            product = stored(**fields)
+        except ValidationError:
+            reject()
+        again = read_again(written(product, raw=raw), tmp_path / "out.csv", raw=raw)
+        assert again.model_dump(exclude={"product_id"}) == {
+            name: value
+            for name, value in product.model_dump().items()
+            if name in again.model_dump() and name != "product_id"
+        }
+
+    @pytest.mark.parametrize("field", ["stock", "price"])
+    def test_no_number_is_negative(self, field):
+        with pytest.raises(ValidationError):
+            stored(**{field: {"amount": -1, "currency": "USD"} if field == "price" else -1})
+
+    def test_the_list_of_rejected_rows_is_escaped_too(self, tmp_path):
+        file = tmp_path / "given.json"
+        file.write_text("[]")
+        listing = tmp_path / "rejected.csv"
+        with rows.open_rows(file, "json") as source, rejections(listing, source) as reject_row:
+            reject_row(Rejected(1, "=1", "@x is not a field"))
+        assert listing.read_text().splitlines()[1] == "1,'=1,'@x is not a field"
+
+    def test_files_of_shopify_are_read_as_they_are(self, tmp_path):
+        file = tmp_path / "shopify.csv"
+        file.write_text("Handle,Title,Variant Price\ntea,'-10 %,1.00\n")
+        with rows.open_rows(file, "csv") as source:
+            [row] = importing.plan(source, "shopify", [], ["price.currency=USD"]).rows
+        assert row.values["name"] == "'-10 %"
 
 
 class TestFile:

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from shop_api.features.products.transfer.formulas import escaped
 from shop_api.features.products.transfer.importing import ImportResult, Rejected
 from shop_api.features.products.transfer.rows import RowFile
 
@@ -43,13 +44,15 @@ def _lines_now_and_then(source: RowFile, say: Callable[[str], None]) -> Callable
 
 @contextmanager
 def rejections(listing: Path, source: RowFile) -> Iterator[Callable[[Rejected], None]]:
-    """Yield a function that writes a rejected row to a CSV file, which is removed if no row is rejected."""
+    """Yield a function that writes a rejected row to a CSV file, which is removed if no row is rejected.
+
+    Both texts come from the imported file, so they are escaped for spreadsheets."""
     count = 0
 
     def reject(rejected: Rejected) -> None:
         nonlocal count
         count += 1
-        write(rejected)
+        write([rejected.number, escaped(rejected.product_id), escaped(rejected.reason)])
 
     # Rejected values may contain unpaired surrogates, which UTF-8 cannot encode.
     with listing.open("w", encoding="utf-8", errors="backslashreplace", newline="", buffering=1) as out:

@@ -43,6 +43,9 @@ def import_products(
         Path | None, typer.Option(help="File for rejected rows, by default <name of FILE>.rejected.csv here.")
     ] = None,
     form: Annotated[Format | None, typer.Option("--format", help="Needed if FILE has no known suffix.")] = None,
+    raw: Annotated[
+        bool, typer.Option("--raw", help="Keep the apostrophe before =, +, - or @ in CSV: for `export --raw`.")
+    ] = False,
 ) -> None:
     """Create and update products from a file. Can run while the service is running.
 
@@ -57,7 +60,7 @@ def import_products(
     with ExitStack() as stack:
         try:
             source = stack.enter_context(open_rows(file, format_of(file, form)))
-            plan = importing.plan(source, preset, columns or [], constants or [])
+            plan = importing.plan(source, preset, columns or [], constants or [], raw=raw)
             reject = stack.enter_context(report.rejections(listing, source))
         except (UnreadableFile, mapping.MappingError) as error:
             fail(str(error), 2)
@@ -112,6 +115,9 @@ async def _import(
 def export_products(
     file: Annotated[Path | None, typer.Argument(help="Standard output if absent.")] = None,
     form: Annotated[Format | None, typer.Option("--format", help="Default: by suffix of FILE, or jsonl.")] = None,
+    raw: Annotated[
+        bool, typer.Option("--raw", help="Do not escape CSV cells that a spreadsheet would run as formulas.")
+    ] = False,
 ) -> None:
     """Write all products of any status in a format that `import` reads."""
     from shop_api.features.products.transfer.exporting import whole_file
@@ -125,7 +131,7 @@ def export_products(
             engines(settings_or_exit(), join=True) as to,
             _failures_in_words(),
         ):
-            count = asyncio.run(_export(to, form, out))
+            count = asyncio.run(_export(to, form, out, raw))
     except UnreadableFile as error:
         fail(str(error), 2)
     except BrokenPipeError:  # the reader has closed the pipe
@@ -135,10 +141,10 @@ def export_products(
     say(f"wrote {count:,} products")
 
 
-async def _export(settings: Settings, form: Format, out: IO[str]) -> int:
+async def _export(settings: Settings, form: Format, out: IO[str], raw: bool) -> int:
     from shop_api.container import open_services
     from shop_api.features.products.repository import ProductRepository
     from shop_api.features.products.transfer.exporting import export
 
     async with open_services(settings) as services:
-        return await export(ProductRepository(services.database).each(), form, out)
+        return await export(ProductRepository(services.database).each(), form, out, raw=raw)

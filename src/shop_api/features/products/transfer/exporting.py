@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from shop_api.features.products.models import Product
+from shop_api.features.products.transfer.formulas import escaped
 from shop_api.features.products.transfer.rows import Format
 from shop_api.kernel.files import replacing
 
@@ -17,8 +18,11 @@ _COLUMNS = (
 )
 
 
-async def export(products: AsyncIterator[Product], form: Format, out: IO[str]) -> int:
-    """Stream `products` to `out`, with the fields of ProductIn only. Return the number of products."""
+async def export(products: AsyncIterator[Product], form: Format, out: IO[str], *, raw: bool = False) -> int:
+    """Stream `products` to `out`, with the fields of ProductIn only. Return the number of products.
+
+    In CSV, texts that a spreadsheet would read as formulas are escaped unless `raw`.
+    """
     count = 0
     write_csv = csv.writer(out).writerow
     if form == "csv":
@@ -27,7 +31,7 @@ async def export(products: AsyncIterator[Product], form: Format, out: IO[str]) -
         fields = {"product_id": product.product_id, **product.content()}
         match form:
             case "csv":
-                write_csv(_cells(fields))
+                write_csv(_cells(fields) if raw else map(_as_text, _cells(fields)))
             case "jsonl":
                 out.write(_json(fields) + "\n")
             case "json":
@@ -49,6 +53,11 @@ def _cells(fields: dict[str, Any]) -> list[Any]:
     flat["images"] = _json(fields["images"]) if ",http" in str(fields["images"]) else " ".join(fields["images"])
     flat["attributes"] = _json(fields["attributes"]) if fields["attributes"] else ""
     return [flat[column] for column in _COLUMNS]
+
+
+def _as_text(cell: Any) -> Any:
+    # Prices and stock are never negative, so a number cannot begin with a minus sign and stays a number.
+    return escaped(cell) if isinstance(cell, str) else cell
 
 
 @contextmanager

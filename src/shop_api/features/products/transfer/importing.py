@@ -16,6 +16,7 @@ from shop_api.features.products.models import Product, ProductIn
 from shop_api.features.products.repository import ProductRepository
 from shop_api.features.products.transfer import shopify
 from shop_api.features.products.transfer.conversion import InvalidRow
+from shop_api.features.products.transfer.formulas import unescaped
 from shop_api.features.products.transfer.mapping import MappingError, RowMapping, parse_assignments
 from shop_api.features.products.transfer.rows import Row, RowFile
 from shop_api.kernel.clock import Clock
@@ -57,8 +58,18 @@ class Plan(NamedTuple):
     mapping: RowMapping
 
 
-def plan(source: RowFile, preset: Preset | None, columns: Sequence[str], constants: Sequence[str]) -> Plan:
+def plan(
+    source: RowFile,
+    preset: Preset | None,
+    columns: Sequence[str],
+    constants: Sequence[str],
+    *,
+    raw: bool = False,
+) -> Plan:
     """Return the plan for `source`. `columns` and `constants` are assignments of the form `field=value`.
+
+    Cells of a CSV file are unescaped (see `formulas`) unless `raw`. Those of a preset never are: other systems do not
+    escape cells in this way, so an apostrophe there is part of the text.
 
     Raises MappingError if they are invalid or do not match the columns of `source`.
     """
@@ -71,10 +82,15 @@ def plan(source: RowFile, preset: Preset | None, columns: Sequence[str], constan
     if source.columns is not None:
         mapping.check(source.columns)
     if preset is None:
-        return Plan(source.rows, mapping)
+        as_written = raw or source.columns is None
+        return Plan(source.rows if as_written else map(_unescaped, source.rows), mapping)
     if missing := [name for name in shopify.COLUMNS if name not in (source.columns or [])]:
         raise MappingError(f"this is no CSV export of Shopify: there is no column {missing[0]}")
     return Plan(shopify.variants(source.rows), mapping)
+
+
+def _unescaped(row: Row) -> Row:
+    return row._replace(values={column: unescaped(cell) for column, cell in row.values.items()})
 
 
 class Candidate(NamedTuple):
