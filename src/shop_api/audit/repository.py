@@ -1,6 +1,7 @@
 """The `audit` collection: append-only, written in the transaction of the change that an entry records."""
 
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
+from datetime import datetime
 from typing import Any
 
 from uuid_utils import uuid7
@@ -10,7 +11,7 @@ from shop_api.kernel.clock import Clock
 from shop_api.kernel.pagination import Key
 from shop_api.storage.mongo import keyset
 from shop_api.storage.mongo.client import Database, Document, Session
-from shop_api.storage.mongo.collections import CollectionSpec, IndexModel
+from shop_api.storage.mongo.collections import BATCH_SIZE, CollectionSpec, IndexModel
 
 AUDIT = CollectionSpec(
     name="audit",
@@ -64,15 +65,35 @@ class AuditLog:
         documents, key = await keyset.page(self._entries, keyset.Selection(match), _NEWEST, after, query.limit)
         return [_entry(document) for document in documents], key
 
-    async def about(self, user_id: str) -> list[AuditEntry]:
-        """Return all entries about a user: changes to their account, and changes they made. Oldest first."""
-        entries = {}
-        for match in ({"subject_id": user_id}, {"actor_id": user_id}):
-            async for document in self._entries.find(match):
-                entry = _entry(document)
-                if entry.is_about_user(user_id) or entry.actor_id == user_id:
-                    entries[entry.id] = entry
-        return sorted(entries.values(), key=lambda entry: (entry.at, entry.id))
+    async def about(self, user_id: str) -> AsyncIterator[AuditEntry]:
+        """Yield all entries about a user: changes to their account, and changes they made. Oldest first.
+
+        Keeps one batch of each query in memory. The driver limits the time of each batch."""
+        last = None
+        async for entry in _merged(self._oldest({"subject_id": user_id}), self._oldest({"actor_id": user_id})):
+            # An entry by the user about the user is in both queries, at the same place in the order.
+            if entry.id != last and (entry.is_about_user(user_id) or entry.actor_id == user_id):
+                yield entry
+            last = entry.id
+
+    async def _oldest(self, match: Document) -> AsyncIterator[AuditEntry]:
+        # Without a batch size, MongoDB fills each batch up to 16 MiB.
+        async for document in self._entries.find(match).sort([("at", 1), ("_id", 1)]).batch_size(BATCH_SIZE):
+            yield _entry(document)
+
+
+async def _merged(*sources: AsyncIterator[AuditEntry]) -> AsyncIterator[AuditEntry]:
+    """Merge `sources`, each ordered by time and id, into one in that order."""
+    heads = [(entry, source) for source in sources if (entry := await anext(source, None))]
+    while heads:
+        entry, source = heads.pop(min(range(len(heads)), key=lambda n: _order(heads[n][0])))
+        yield entry
+        if following := await anext(source, None):
+            heads.append((following, source))
+
+
+def _order(entry: AuditEntry) -> tuple[datetime, str]:
+    return entry.at, entry.id
 
 
 def _stored_types(subject_type: str) -> Any:

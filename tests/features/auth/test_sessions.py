@@ -1,7 +1,10 @@
 """Sessions: refresh tokens, signing out, one's own list of sign-ins, and the password."""
 
 import asyncio
-from datetime import timedelta
+import tracemalloc
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
+from uuid import uuid4
 
 import pytest
 
@@ -12,7 +15,9 @@ from shop_api.features.auth.refresh_tokens import RefreshToken
 from shop_api.features.auth.service import ABSOLUTE_LIFETIME, IDLE_TIMEOUT, LEEWAY
 from shop_api.features.users.repository import UserRepository
 from shop_api.kernel.clock import utc_now
+from shop_api.storage.mongo.client import time_limit
 from support.factories import PASSWORD, a_user
+from support.processes import PATIENCE
 
 NEW_PASSWORD = "a wholly different one"
 
@@ -366,6 +371,11 @@ class TestPassword:
         assert statuses == [403] * 6 + [429]
 
 
+class Peak(NamedTuple):
+    size: int
+    bytes: int
+
+
 class TestExport:
     async def test_has_everything_and_no_secret(self, anyone, signed_in, admin, ada):
         await signed_in()
@@ -381,6 +391,129 @@ class TestExport:
         assert (entry["before"], entry["after"], entry["address"]) == ({"role": "user"}, {"role": "admin"}, None)
         assert "hash" not in response.text
         assert ada.password_hash not in response.text
+
+    async def test_has_every_entry_once_and_in_order(self, anyone, signed_in, shop, ada):
+        tokens = await signed_in()
+        entries = await self.add_entries(shop, ada, 3000)
+        export = (await anyone.get("/users/me/export", headers=bearer(tokens))).json()
+        assert list(export) == ["exported_at", "user", "sessions", "audit"]
+        expected = sorted((e for e in entries if e["concerns_ada"]), key=lambda e: (e["at"], e["_id"]))
+        assert [entry["after"]["role"] for entry in export["audit"]] == [entry["_id"] for entry in expected]
+        told = [(entry["about_me"], entry["by_me"]) for entry in export["audit"]]
+        assert told == [(e["subject_id"] == ada.id, e["actor_id"] == ada.id) for e in expected]
+
+    async def test_takes_no_more_memory_for_more_entries(self, app, signed_in, shop, ada):
+        tokens = await signed_in()
+        await self.add_entries(shop, ada, 4000)
+        await self.peak(app, tokens)
+        few = await self.peak(app, tokens)
+        await self.add_entries(shop, ada, 20_000)
+        many = await self.peak(app, tokens)
+        with time_limit(PATIENCE):  # longer than an operation of the service may take
+            await shop.database["audit"].delete_many({})
+        assert many.size > 4 * few.size
+        assert many.bytes < 1.5 * few.bytes
+
+    async def test_a_failure_in_the_middle_leaves_the_document_incomplete(self, app, signed_in, shop, ada):
+        """The connection is closed without the last chunk, so that no client takes the part for the whole."""
+        tokens = await signed_in()
+        [*_, last] = sorted(await self.add_entries(shop, ada, 3000), key=lambda e: (e["at"], e["_id"]))
+        change = {"$set": {"before": {"not": {"a": ["state"]}}}, "$unset": {"address": ""}}
+        await shop.database.command(
+            "update", "audit", updates=[{"q": {"_id": last["_id"]}, "u": change}], bypassDocumentValidation=True
+        )
+        messages = []
+        with pytest.raises(Exception, match=r"."):
+            await self.ask(app, tokens, messages.append)
+        assert messages[0]["status"] == 200
+        assert all(message["more_body"] for message in messages[1:])
+
+    async def test_a_failure_at_the_beginning_is_a_problem(self, anyone, signed_in, shop, ada):
+        tokens = await signed_in()
+        [entry] = await self.add_entries(shop, ada, 1)
+        change = {"$unset": {"address": ""}}
+        await shop.database.command(
+            "update", "audit", updates=[{"q": {"_id": entry["_id"]}, "u": change}], bypassDocumentValidation=True
+        )
+        assert (await anyone.get("/users/me/export", headers=bearer(tokens))).status_code == 500
+
+    async def test_head_has_the_same_head_and_no_body(self, anyone, signed_in):
+        tokens = await signed_in()
+        response = await anyone.head("/users/me/export", headers=bearer(tokens))
+        assert (response.status_code, response.content) == (200, b"")
+        assert response.headers["content-type"] == "application/json"
+        assert response.headers["cache-control"] == "no-store"
+
+    @staticmethod
+    async def add_entries(shop, ada, count):
+        """Entries of the audit log, in no order: in turn by ada about another, about ada by another, by ada about
+        herself, and about a product that has ada's id."""
+        kinds = [
+            ("user", "other", ada.id),
+            ("user", ada.id, "other"),
+            ("user", ada.id, ada.id),
+            ("product", ada.id, "other"),
+        ]
+        entries = []
+        for n in range(count):
+            subject_type, subject_id, actor_id = kinds[n % 4]
+            entry_id = str(uuid4())
+            entry = {
+                "_id": entry_id,
+                "at": datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=n * 7919 % count // 3),
+                "action": "role_changed",
+                "subject_type": subject_type,
+                "subject_id": subject_id,
+                "actor_id": actor_id,
+                "address": "local",
+                "request_id": "r",
+                "before": {"role": "user"},
+                "after": {"role": entry_id},
+            }
+            entries.append({**entry, "concerns_ada": n % 4 != 3})
+        for start in range(0, count, 1000):
+            await shop.database["audit"].insert_many(
+                [{k: v for k, v in e.items() if k != "concerns_ada"} for e in entries[start : start + 1000]]
+            )
+        return entries
+
+    @staticmethod
+    async def ask(app, tokens, send):
+        """Send the request without a client, which would keep the whole body."""
+        headers = [(b"host", b"shop.test"), (b"authorization", bearer(tokens)["Authorization"].encode())]
+        scope = {
+            "type": "http",
+            "asgi": {"version": "3.0", "spec_version": "2.4"},
+            "http_version": "1.1",
+            "method": "GET",
+            "scheme": "http",
+            "path": "/users/me/export",
+            "raw_path": b"/users/me/export",
+            "root_path": "",
+            "query_string": b"",
+            "headers": headers,
+            "server": ("shop.test", 80),
+            "client": ("127.0.0.1", 1),
+        }
+        requests = [{"type": "http.request", "body": b"", "more_body": False}]
+
+        async def receive():
+            return requests.pop() if requests else await asyncio.Future()
+
+        async def told(message):
+            send(message)
+
+        await app(scope, receive, told)
+
+    async def peak(self, app, tokens):
+        """The size of the response, and the most memory that was in use for it at once."""
+        sizes = []
+        tracemalloc.start()
+        try:
+            await self.ask(app, tokens, lambda message: sizes.append(len(message.get("body", b""))))
+            return Peak(sum(sizes), tracemalloc.get_traced_memory()[1])
+        finally:
+            tracemalloc.stop()
 
 
 class TestErasure:

@@ -1,9 +1,11 @@
 """The caller's own account: data export, password and sessions. Operations that end the current session come last,
 so that the examples in the OpenAPI document work from top to bottom."""
 
+from collections.abc import AsyncIterator
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Response
+from fastapi.responses import StreamingResponse
 
 from shop_api.features.auth.dependencies import AuthServiceDep, CurrentUserDep, EmailServiceDep, ExportServiceDep
 from shop_api.features.auth.errors import NoEmail, SessionNotFound
@@ -20,9 +22,17 @@ router = APIRouter(tags=["Account"], route_class=StrictRoute)
 @router.get("/users/me/export", response_model=Export, responses=problems(*SIGNED_IN))
 async def export_user(user: CurrentUserDep, caller: CallerDep, exports: ExportServiceDep) -> Response:
     """Return all data stored about the caller, except hashes of secrets."""
-    export = await exports.get(user, caller.session_id)
-    # Serialised here, because the route's model lacks the members that other features' collections add.
-    return Response(export.model_dump_json(), headers={"Cache-Control": "no-store"}, media_type="application/json")
+    pieces = exports.stream(user, caller.session_id)
+    # Before the response starts, so that a database that does not answer is a problem, not a closed connection.
+    first = await anext(pieces)
+    headers = {"Cache-Control": "no-store"}
+    return StreamingResponse(_continued(first, pieces), headers=headers, media_type="application/json")
+
+
+async def _continued(first: str, rest: AsyncIterator[str]) -> AsyncIterator[str]:
+    yield first
+    async for piece in rest:
+        yield piece
 
 
 @router.post("/users/me/email/verification", status_code=202, responses=problems(*SIGNED_IN, NoEmail, RateLimited))

@@ -1,6 +1,6 @@
 """Export of all data stored about a user (GDPR art. 15 and 20)."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Any
 
 from pydantic import BaseModel, create_model
@@ -12,6 +12,8 @@ from shop_api.features.users.models import User, UserOut
 from shop_api.kernel.clock import Clock
 from shop_api.storage.mongo.client import Database
 from shop_api.storage.mongo.collections import CollectionSpec, owned_by
+
+_PIECE = 64 * 1024
 
 
 def export_models(specs: Iterable[CollectionSpec]) -> list[type[BaseModel]]:
@@ -43,19 +45,53 @@ class ExportService:
         self._audit = audit
         self._auth = auth
         self._specs = _exported(specs)
-        self._model = _model(self._specs)
         self._clock = clock
 
-    async def get(self, user: User, session_id: str) -> Export:
-        """Return all data about `user`, except hashes of secrets. `session_id` is the current session."""
-        return self._model(
-            exported_at=self._clock(),
-            user=UserOut.of(user),
-            sessions=[SessionOut.of(session, session_id) for session in await self._auth.sessions(user)],
-            audit=[ExportedEntry.of(entry, user.id) for entry in await self._audit.about(user.id)],
-            **{spec.name: await self._documents(spec, user.id) for spec in self._specs},
-        )
+    async def stream(self, user: User, session_id: str) -> AsyncIterator[str]:
+        """Yield the JSON text of an `Export`: all data about `user`, except hashes of secrets, in pieces of about
+        64 KiB. `session_id` is the current session.
 
-    async def _documents(self, spec: CollectionSpec, user_id: str) -> list[Any]:
+        Memory stays bounded however much there is. After an error the text is incomplete, and so no JSON.
+        """
+        sessions = [SessionOut.of(session, session_id) for session in await self._auth.sessions(user)]
+        head = Export(exported_at=self._clock(), user=UserOut.of(user), sessions=sessions, audit=[])
+        async for piece in _joined(self._parts(head, user.id)):
+            yield piece
+
+    async def _parts(self, head: Export, user_id: str) -> AsyncIterator[str]:
+        yield head.model_dump_json(exclude={"audit"}).removesuffix("}")
+        entries = (ExportedEntry.of(entry, user_id) async for entry in self._audit.about(user_id))
+        async for part in _member("audit", entries):
+            yield part
+        for spec in self._specs:
+            async for part in _member(spec.name, self._documents(spec, user_id)):
+                yield part
+        yield "}"
+
+    async def _documents(self, spec: CollectionSpec, user_id: str) -> AsyncIterator[BaseModel]:
         assert spec.exported is not None
-        return [spec.exported.model_validate(document) async for document in owned_by(self._database, spec, user_id)]
+        async for document in owned_by(self._database, spec, user_id):
+            yield spec.exported.model_validate(document)
+
+
+async def _member(name: str, items: AsyncIterator[BaseModel]) -> AsyncIterator[str]:
+    """Yield a list as a further member of a JSON object, item by item."""
+    yield f',"{name}":['
+    separator = ""
+    async for item in items:
+        yield separator + item.model_dump_json()
+        separator = ","
+    yield "]"
+
+
+async def _joined(parts: AsyncIterator[str]) -> AsyncIterator[str]:
+    """Join `parts` to pieces of at least _PIECE characters, because each piece costs a write to the connection."""
+    waiting: list[str] = []
+    size = 0
+    async for part in parts:
+        waiting.append(part)
+        size += len(part)
+        if size >= _PIECE:
+            yield "".join(waiting)
+            waiting, size = [], 0
+    yield "".join(waiting)

@@ -12,6 +12,7 @@ from pymongo.errors import OperationFailure
 from shop_api.storage.mongo.client import Database, Document, Session
 
 __all__ = [
+    "BATCH_SIZE",
     "CollectionSpec",
     "IndexModel",
     "IndexPlan",
@@ -27,6 +28,8 @@ __all__ = [
 
 _INDEX_BUILD_TIMEOUT = 600
 _NAMESPACE_EXISTS = 48
+BATCH_SIZE = 500
+"""Documents in each reply of the database where a reader may go through any number of them."""
 _INDEX_OPTIONS = ("unique", "sparse", "expireAfterSeconds", "partialFilterExpression", "collation")
 
 
@@ -150,6 +153,6 @@ async def erase(database: Database, specs: Iterable[CollectionSpec], user_id: st
 
 
 async def owned_by(database: Database, spec: CollectionSpec, user_id: str) -> AsyncIterator[Document]:
-    """Yield a user's documents, ordered by id."""
-    async for document in database[spec.name].find({spec.owner: user_id}).sort("_id", 1):
+    """Yield a user's documents, ordered by id. Keeps one batch in memory; the driver limits the time of each."""
+    async for document in database[spec.name].find({spec.owner: user_id}).sort("_id", 1).batch_size(BATCH_SIZE):
         yield document
