@@ -15,7 +15,7 @@ from pymongo.database import Database
 
 from shop_api.settings import Settings
 from support import migrating, prefork
-from support.processes import PATIENCE, environment, run, started
+from support.processes import FIRST_ADMIN, PATIENCE, environment, run, started
 
 pytestmark = pytest.mark.long
 TESTS = Path(__file__).parents[1]
@@ -95,7 +95,7 @@ def test_a_newer_schema_is_refused_in_words(env, database):
 def test_instances_that_start_at_once_create_the_database_once(env, database, tmp_path):
     with ExitStack() as stack:
         logs = [(tmp_path / f"{n}.log").open("wb") for n in range(3)]
-        processes = [prefork.Forked(["serve"], env, log, log) for log in logs]
+        processes = [prefork.Forked(["serve"], {**env, **FIRST_ADMIN}, log, log) for log in logs]
         for process, log in zip(processes, logs, strict=True):
             stack.callback(process.wait, PATIENCE)
             stack.callback(process.terminate)

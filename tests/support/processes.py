@@ -20,6 +20,7 @@ from shop_api.settings import Settings
 from support import prefork
 
 SHOP_API = Path(sys.executable).with_name("shop-api")
+FIRST_ADMIN = {"SHOP_ADMIN_USERNAME": "first-admin", "SHOP_ADMIN_PASSWORD": "the password of a first admin"}
 PATIENCE = 120.0
 """Seconds after which something hangs. Never the reason why a test fails on a machine that is merely busy."""
 
@@ -61,7 +62,10 @@ def run(
 
 @contextmanager
 def started(env: Mapping[str, str], log: Path, *options: str) -> Iterator[tuple[prefork.Forked, str]]:
-    """`shop-api serve` with its address, once it is ready; SIGTERM at the end if it still runs."""
+    """`shop-api serve` with its address, once it is ready; SIGTERM at the end if it still runs. On a database that is
+    not embedded it has a first admin, without whom it would not start."""
+    if "SHOP_MONGO_URL" in env:
+        env = {**FIRST_ADMIN, **env}
     with log.open("wb") as output:
         process = prefork.Forked(["serve", *options], env, output, output)
     try:

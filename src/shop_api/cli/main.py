@@ -64,7 +64,7 @@ def serve(
             engines(settings, join=False, check=stop.check, processes=processes) as complete,
         ):
             configure_logging(complete)
-            stop.run(_await_database(complete))
+            stop.run(_await_database(complete, admin_required=settings.mongo_url is not None))
             if settings.mongo_url is None:
                 _make_first_admin(complete, stop)
             _serve(complete, listener, stop, EngineWatch(settings.data_dir.absolute(), processes))
@@ -86,9 +86,10 @@ def _check_first_admin(settings: Settings) -> None:
         fail(describe("admin_password", reason))
 
 
-async def _await_database(settings: Settings) -> None:
-    """Wait half a minute for MongoDB, since services may be started in any order. Then check the schema, so that a
-    problem is reported as a message."""
+async def _await_database(settings: Settings, *, admin_required: bool) -> None:
+    """Wait half a minute for MongoDB, since services may be started in any order. Then check the schema and the
+    admins, so that a problem is reported as a message."""
+    from shop_api.cli.first_admin import check_admins
     from shop_api.features import FEATURES
     from shop_api.features.feature import schema_of
     from shop_api.storage.mongo import client as mongo
@@ -103,6 +104,7 @@ async def _await_database(settings: Settings) -> None:
             ) as database:
                 auto = settings.auto_migrate == "on"
                 await open_schema(database, schema_of(FEATURES), new_instance_id(), auto=auto)
+                await check_admins(database, settings, required=admin_required)
             return
         except mongo.PyMongoError as error:
             reason = mongo.brief_message(error)
