@@ -106,9 +106,9 @@ def life(engines: Settings, tmp_path_factory: pytest.TempPathFactory) -> Life:
 
 
 class TestLife:
-    def test_every_start_is_ready_on_two_engines(self, life):
+    def test_every_start_is_ready_on_its_engines(self, life):
         assert life.health == [200, 200, 200]
-        assert [len(pids) for pids in life.engines] == [2, 2, 2]
+        assert [len(pids) for pids in life.engines] == [3, 3, 3]
 
     @pytest.mark.parametrize(("start", "end"), [(0, "SIGTERM"), (2, "SIGINT")])
     def test_a_polite_signal_ends_it_with_exit_code_0_and_without_a_word(self, life, start, end):

@@ -17,7 +17,7 @@ from shop_api.embedded import EngineProcesses
 from shop_api.settings import Settings
 from support.factories import PASSWORD, a_product
 from support.faults import NEEDS_PRLIMIT, fill_disk
-from support.pids import engines_on, mongo_on, soon
+from support.pids import engines_on, mongo_on, redis_on, soon
 from support.prefork import Forked
 from support.processes import PATIENCE, environment, started, token_of
 
@@ -97,18 +97,24 @@ def add(url: str, headers: dict[str, str], product_id: str) -> int:
     return httpx.post(f"{url}/products", json=body, headers=headers, timeout=PATIENCE).status_code
 
 
-def test_it_goes_on_without_its_redis_and_says_so_once(engines: Settings, tmp_path: Path):
+@pytest.mark.parametrize(
+    ("engine", "name", "state"), [("Redis", "redis", "down"), ("Redis of the guards", "redis-guards", "up")]
+)
+def test_it_goes_on_without_its_redis_and_says_so_once(
+    engines: Settings, tmp_path: Path, engine: str, name: str, state: str
+):
     folder, log = tmp_path / "data", tmp_path / "serve.log"
     with serving_on(folder, log, engines) as (process, url):
-        [pid] = set(engines_on(folder)) - set(mongo_on(folder))
+        [pid] = redis_on(folder, name)
         os.kill(pid, signal.SIGKILL)
-        assert soon(lambda: httpx.get(f"{url}/health/ready").json()["redis"] == "down")
+        assert soon(lambda: httpx.get(f"{url}/health/ready").json()["redis"] == state)
         assert soon(lambda: len(last_words(log)) == 1)
         assert httpx.get(f"{url}/products").status_code == 200
+        assert token_of(url, "owner", PASSWORD)
         assert process.poll() is None
         [warning] = last_words(log)
     assert warning == (
-        f"shop-api: the embedded Redis has ended: serving goes on without it; {folder}/redis.log says more"
+        f"shop-api: the embedded {engine} has ended: serving goes on without it; {folder}/{name}.log says more"
     )
 
 

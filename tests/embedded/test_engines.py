@@ -19,6 +19,7 @@ from redis import Redis
 
 from shop_api import embedded
 from shop_api.embedded import EngineError, FolderInUse
+from shop_api.embedded.folder import make_private
 from shop_api.settings import Settings
 from support.pids import engines_on
 from support.processes import PATIENCE
@@ -348,3 +349,47 @@ class TestRefusals:
             os.kill(redis_pid(settings.required()[1]), signal.SIGKILL)
         with embedded.running(light(tmp_path), quiet) as settings:
             assert counted(settings) == 1
+
+
+class TestPrivacy:
+    """What is in the folder is for its owner only."""
+
+    @pytest.fixture
+    def said(self) -> list[str]:
+        return []
+
+    @pytest.mark.parametrize("mode", [0o755, 0o750, 0o777, 0o701])
+    def test_one_that_others_can_read_is_closed_and_that_is_said(self, tmp_path, said, mode):
+        folder = tmp_path / "data"
+        folder.mkdir()
+        (folder / "jwt-secret").write_text("0123456789abcdef" * 4)
+        (folder / "jwt-secret").chmod(0o644)
+        (folder / "mongo.log").touch()
+        folder.chmod(mode)
+        with embedded.running(light(folder), said.append):
+            assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+            assert stat.S_IMODE((folder / "jwt-secret").stat().st_mode) == 0o600
+        assert [line for line in said if "others could read" in line] == [
+            f"others could read {folder}: from now on only its owner can",
+            f"others could read {folder / 'jwt-secret'}: from now on only its owner can",
+        ]
+
+    def test_one_that_is_private_is_left_as_it_is(self, tmp_path, said):
+        make_private(tmp_path / "data", said.append)
+        make_private(tmp_path / "data", said.append)
+        assert said == []
+        assert stat.S_IMODE((tmp_path / "data").stat().st_mode) == 0o700
+
+    def test_one_that_holds_what_others_may_need_is_refused(self, tmp_path, said):
+        (tmp_path / "index.html").touch()
+        tmp_path.chmod(0o755)
+        with pytest.raises(EngineError, match=r"holds index\.html.*SHOP_DATA_DIR"):
+            make_private(tmp_path, said.append)
+        assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o755
+
+    @pytest.mark.skipif(os.getuid() != 0, reason="only root can become somebody else")
+    def test_one_that_belongs_to_somebody_else_is_refused(self, said):
+        with tempfile.TemporaryDirectory() as folder:
+            os.chmod(folder, 0o755)
+            with unprivileged(), pytest.raises(EngineError, match="belongs to somebody else"):
+                make_private(Path(folder), said.append)

@@ -34,6 +34,11 @@ def engines_on(folder: Path) -> list[int]:
     return [pid for pid, command in commands().items() if any(path in command for path in data)]
 
 
+def redis_on(folder: Path, name: str = "redis") -> list[int]:
+    """The process ids of the Redis that runs on this folder in `folder`: one, or none."""
+    return [pid for pid, command in commands().items() if f"{folder}/{name} " in command]
+
+
 def mongo_on(folder: Path) -> list[int]:
     """The process ids of the MongoDBs that run on `folder`: one, or none."""
     return [pid for pid, command in commands().items() if f"{folder}/mongo" in command]

@@ -13,6 +13,7 @@ from pydantic import SecretStr
 
 from shop_api.embedded import mongo, redis
 from shop_api.embedded.errors import EngineError, FolderInUse
+from shop_api.embedded.folder import SECRET, make_private
 from shop_api.embedded.processes import MONGODB, REDIS, REDIS_GUARDS, EngineProcesses
 from shop_api.kernel.files import write_private
 from shop_api.settings import MIN_SECRET_BYTES, Settings
@@ -63,7 +64,7 @@ def running(
 def _start(
     stack: ExitStack, settings: Settings, folder: Path, say: Say, check: Check, processes: EngineProcesses
 ) -> dict[str, str]:
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_private(folder, say)
     stack.enter_context(_locked(folder))
     published = folder / "engines.json"
     published.unlink(missing_ok=True)  # left by a killed instance
@@ -105,7 +106,7 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 def _secret(folder: Path, say: Say) -> str:
-    path = folder / "jwt-secret"
+    path = folder / SECRET
     if not path.exists():
         say(f"making a secret for tokens in {path}")
         write_private(path, secrets.token_hex(32).encode())

@@ -3,7 +3,7 @@
 import asyncio
 import tracemalloc
 from datetime import UTC, datetime, timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import uuid4
 
 import pytest
@@ -422,7 +422,7 @@ class TestExport:
         await shop.database.command(
             "update", "audit", updates=[{"q": {"_id": last["_id"]}, "u": change}], bypassDocumentValidation=True
         )
-        messages = []
+        messages: list[Any] = []
         with pytest.raises(Exception, match=r"."):
             await self.ask(app, tokens, messages.append)
         assert messages[0]["status"] == 200
