@@ -62,6 +62,11 @@ class TestSignIn:
     async def ada(self, shop):
         await UserRepository(shop.database).add(a_user("ada"))
 
+    @pytest.mark.parametrize("typed", ["ada ", " ada", "ADA \u00a0"])
+    async def test_spaces_around_the_name_do_not_matter(self, anyone, typed):
+        """Keyboards of phones add one."""
+        assert (await anyone.post("/auth", json={"username": typed, "password": PASSWORD})).status_code == 200
+
     async def test_each_is_logged_with_whose_it_was(self, anyone, shop):
         ada = await UserRepository(shop.database).find("ada")
         assert ada is not None
