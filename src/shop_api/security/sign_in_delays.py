@@ -101,9 +101,11 @@ local function write(key, failures, at, memory)
     redis.call('EXPIRE', key, memory)
 end
 local function fail(key, failures, by)
-    local delay = 0
-    if failures > by.free then delay = math.min(by.first * by.factor ^ (failures - by.free - 1), by.longest) end
-    write(key, failures, now + delay, by.memory)
+    local open = 0
+    if failures > by.free then
+        open = now + math.min(by.first * by.factor ^ (failures - by.free - 1), by.longest)
+    end
+    write(key, failures, open, by.memory)
 end
 
 local of_pair, of_address = rule(1), rule(6)
