@@ -161,6 +161,16 @@ class TestLeeway:
         assert not await works(anyone, won[0])
         assert await shop.database["sessions"].count_documents({}) == 0
 
+    async def test_where_another_secret_is_in_use_the_session_goes_on(self, anyone, signed_in, shop, monkeypatch):
+        """As while the instances are restarted with a new one."""
+        first = await signed_in()
+        second = (await refreshed(anyone, first)).json()
+        with monkeypatch.context() as patch:
+            patch.setattr(shop.auth, "_refresh_key", b"another")
+            assert (await refreshed(anyone, first)).status_code == 401
+        assert await works(anyone, second)
+        assert (await refreshed(anyone, second)).status_code == 200
+
     async def test_a_thief_with_another_client_ends_the_session(self, anyone, signed_in):
         first = await signed_in()
         second = (await refreshed(anyone, first)).json()

@@ -94,11 +94,11 @@ class Session(Schema):
     last_used_at: Timestamp
     expires_at: Timestamp
 
-    def was_rotated(self, before: str, after: str, client: ClientInfo, since: datetime) -> bool:
-        """Return whether the same client exchanged the refresh token with hash `before` for the one with hash `after`
-        since then, and has not used that one yet."""
-        rotation = (self.previous_hash, self.secret_hash, self.address, self.user_agent)
-        return rotation == (before, after, *client) and self.last_used_at >= since
+    def was_rotated(self, before: str, client: ClientInfo, since: datetime) -> bool:
+        """Return whether the same client exchanged the refresh token with hash `before` since then, and has not used
+        its successor yet."""
+        rotation = (self.previous_hash, self.address, self.user_agent)
+        return rotation == (before, *client) and self.last_used_at >= since
 
 
 class SessionOut(Schema):

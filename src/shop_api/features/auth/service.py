@@ -122,15 +122,20 @@ class AuthService:
         if await self._sessions.rotate(held, following.secret_hash, now, expires_at):
             return self._granted(user.id, following)
         current = await self._sessions.get(session.id)
-        if current is not None and current.was_rotated(
-            token.secret_hash, following.secret_hash, client, now - LEEWAY
-        ):
+        if current is None or not current.was_rotated(token.secret_hash, client, now - LEEWAY):
+            await self._end_reused(session)
+        elif current.secret_hash == following.secret_hash:
             return self._granted(user.id, following)
-        if await self._end(user.id, session.id):
-            log.warning(
-                "a refresh token was reused: its session has been ended", user_id=user.id, session_id=session.id
-            )
+        # Otherwise an instance with another secret derived another successor; the session goes on.
         raise InvalidRefreshToken
+
+    async def _end_reused(self, session: Session) -> None:
+        if await self._end(session.user_id, session.id):
+            log.warning(
+                "a refresh token was reused: its session has been ended",
+                user_id=session.user_id,
+                session_id=session.id,
+            )
 
     def _granted(self, user_id: str, token: RefreshToken) -> Tokens:
         return Tokens(
