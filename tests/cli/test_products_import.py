@@ -467,6 +467,31 @@ class TestBrokenFiles:
         assert (await catalogue.get("p-3")).name == "Mug, 3"
 
     @pytest.mark.parametrize(
+        "text",
+        [
+            "product_id,name,price,price.currency\np-1,Mug,1.00,EUR,,,\n",
+            "sep=;\r\nproduct_id;name;price;price.currency\r\np-1;Mug;1.00;EUR\r\n",
+            "SEP=|\nproduct_id|name|price|price.currency\np-1|Mug|1.00|EUR\n",
+            "\n,,,\n\r\nproduct_id,name,price,price.currency\np-1,Mug,1.00,EUR\n",
+            '\n"sep=\t"\n\nproduct_id\tname\tprice\tprice.currency\np-1\tMug\t1.00\tEUR\n',
+        ],
+        ids=["surplus cells", "sep=", "any sep=", "blank first lines", "both"],
+    )
+    async def test_what_spreadsheets_add_means_nothing(self, catalogue, tmp_path, text):
+        assert await run(catalogue, written(tmp_path, "p.csv", text)) == Ran((1, 0, 0, 0), [])
+        assert (await catalogue.get("p-1")).name == "Mug"
+
+    async def test_what_separates_is_counted_outside_quotes(self, catalogue, tmp_path):
+        text = 'Code;"EAN, UPC, GTIN, or none";Cost\np-1;4006381333931;1.00\n'
+        maps = ["product_id=Code", "name=Code", "price=Cost"]
+        ran = await run(catalogue, written(tmp_path, "p.csv", text), maps, ["price.currency=EUR"])
+        assert ran == Ran((1, 0, 0, 0), [])
+
+    async def test_a_surplus_cell_with_something_in_it_is_not_lost(self, catalogue, tmp_path):
+        text = "product_id,name,price,price.currency\np-1,Mug,1.00,EUR,,blue\n"
+        assert (await run(catalogue, written(tmp_path, "p.csv", text))).counts == (0, 0, 0, 1)
+
+    @pytest.mark.parametrize(
         ("end", "reason"),
         [
             ("", "a comma or ] is missing after it, not the end of the file"),
@@ -560,6 +585,47 @@ class TestShopify:
     async def test_unpublished_is_a_draft(self, ran, catalogue):
         mug = await stored(catalogue, "mug")
         assert (mug["name"], mug["status"], mug["category"]) == ("Mug", "draft", "ware")
+
+    async def of_one(self, catalogue, tmp_path, published: str = "true", html: str = "") -> Ran:
+        head = "Handle,Title,Body (HTML),Published,Variant SKU,Variant Price,Status\n"
+        text = f'{head}cup,Cup,"{html}",{published},CUP-1,1.00,active\ncup,,,,CUP-2,1.00,\n'
+        return await run(catalogue, written(tmp_path, "p.csv", text), [], ["price.currency=EUR"], "shopify")
+
+    @pytest.mark.parametrize(
+        "word", ["FALSE", "no", "0", "FAUX", "FALSCH", "Epätosi", "YANLIŞ", "HAYIR", "ЛОЖЬ", "否"]
+    )
+    async def test_what_excel_calls_false_is_a_draft(self, catalogue, tmp_path, word):
+        assert (await self.of_one(catalogue, tmp_path, word)).counts == (2, 0, 0, 0)
+        assert {(await stored(catalogue, sku))["status"] for sku in ("CUP-1", "CUP-2")} == {"draft"}
+
+    @pytest.mark.parametrize("word", ["TRUE", "Yes", "1", "VRAI", "WAHR", "Doğru", "ИСТИНА", " vero "])
+    async def test_what_excel_calls_true_is_active(self, catalogue, tmp_path, word):
+        assert (await self.of_one(catalogue, tmp_path, word)).counts == (2, 0, 0, 0)
+        assert (await stored(catalogue, "CUP-1"))["status"] == "active"
+
+    @pytest.mark.parametrize("word", ["perhaps", "x", "draft", "2", "falso?", "-"])
+    async def test_any_other_word_is_rejected_and_nothing_is_public(self, catalogue, tmp_path, word):
+        ran = await self.of_one(catalogue, tmp_path, word)
+        assert ran.counts == (0, 0, 0, 2)
+        assert ran.rejected == [(n, f"Published: {word!r} is neither true nor false") for n in (2, 3)]
+
+    @pytest.mark.parametrize(
+        ("html", "text"),
+        [
+            (
+                "<table><tr><th>Size</th><td>38</td></tr><tr><td>Fit</td><td>slim</td></tr></table>",
+                "Size 38\nFit slim",
+            ),
+            ("<dl><dt>Weight</dt><dd>3 kg</dd></dl>", "Weight\n3 kg"),
+            ("<section>One</section><article>Two</article>", "One\nTwo"),
+            ("One<hr>Two<br/>Three", "One\nTwo\nThree"),
+            ("<ul><li><p>one</p></li><li><div>two</div></li></ul>", "- one\n- two"),
+            ("a <b>bold</b>er <span>word</span>", "a bolder word"),
+        ],
+    )
+    async def test_a_description_is_text_by_block(self, catalogue, tmp_path, html, text):
+        await self.of_one(catalogue, tmp_path, html=html)
+        assert (await stored(catalogue, "CUP-1"))["description"] == text
 
     async def test_rejections_name_the_line(self, ran):
         assert ran.rejected == [(7, "price: 'oops' is not a price such as '9.99'")]

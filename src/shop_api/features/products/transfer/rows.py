@@ -23,6 +23,8 @@ _LONGEST_LINE = 1 << 20
 _LONGEST_ELEMENT = 1 << 24
 _CHUNK = 1 << 18
 _SPACE = re.compile(r"[ \t\r\n]*")
+_SEPARATOR = re.compile(r'"?sep=([,;\t|])"?[\r\n]*', re.IGNORECASE)
+_QUOTED = re.compile(r'"[^"]*"?')
 
 
 class UnreadableFile(Exception):
@@ -224,17 +226,22 @@ class _CsvLines:
 
 
 def _header(lines: _CsvLines, path: Path) -> tuple[list[str], str]:
+    """Return the names of the columns and the delimiter. Skips blank lines and Excel's `sep=;` before them."""
+    delimiter, columns = None, list[str]()
     try:
-        first = next(lines, "")
-        delimiter = max(",;\t", key=first.count)
-        columns = [name.strip() for name in next(csv.reader([first], delimiter=delimiter, strict=True), [])]
+        while not any(columns):
+            if not (line := next(lines, "")):
+                raise UnreadableFile(f"{path} has no first line that names the columns")
+            if chosen := _SEPARATOR.fullmatch(line):
+                delimiter = chosen[1]
+                continue
+            by = delimiter or max(",;\t", key=_QUOTED.sub("", line).count)
+            columns = [name.strip() for name in next(csv.reader([line], delimiter=by, strict=True), [])]
     except csv.Error as error:
         raise UnreadableFile(f"the first line of {path} does not name columns: {error}") from None
-    if not any(columns):
-        raise UnreadableFile(f"{path} has no first line that names the columns")
     if twice := {name for name in columns if name and columns.count(name) > 1}:
         raise UnreadableFile(f"{path} has more than one column {', '.join(sorted(twice))}")
-    return columns, delimiter
+    return columns, by
 
 
 def _csv_rows(lines: _CsvLines, columns: list[str], delimiter: str) -> Iterator[Row]:
@@ -255,6 +262,8 @@ def _csv_rows(lines: _CsvLines, columns: list[str], delimiter: str) -> Iterator[
 
 
 def _csv_row(number: int, columns: list[str], cells: list[str]) -> Row:
+    while len(cells) > len(columns) and not cells[-1]:  # spreadsheets pad lines
+        cells.pop()
     if len(cells) != len(columns):
         return Row(number, {}, f"not CSV: it has {len(cells)} cells, the first line {len(columns)}")
     return Row(number, {name: cell for name, cell in zip(columns, cells, strict=True) if cell and name})

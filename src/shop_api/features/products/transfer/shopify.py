@@ -9,7 +9,9 @@ Source: Shopify Help Center, "Using CSV files to import and export products". Co
 - Description, vendor, type, tags and status appear only in the first row of a handle and apply to all its variants.
   The description becomes plain text. The category is the type, or else the last part of the product category.
 - The variant's image comes first, then the images of all rows of the handle, at most 20.
-- Negative stock, which Shopify writes for oversold variants, becomes 0. An active but unpublished product is a draft.
+- Negative stock, which Shopify writes for oversold variants, becomes 0.
+- An active but unpublished product is a draft. `Published` is a boolean as Shopify or as Excel in one of 20 languages
+  writes it (`FAUX`); the rows of a handle with any other word are rejected, since guessing could make a draft public.
 - The file contains no currency: pass `--set price.currency=USD`. Other columns can be mapped by name:
   `--map "attributes.weight_g=Variant Grams"`.
 """
@@ -19,6 +21,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from html.parser import HTMLParser
 from typing import Any
 
+from shop_api.features.products.transfer.booleans import as_boolean
 from shop_api.features.products.transfer.rows import Row
 
 COLUMNS = ("Handle", "Title", "Variant Price")
@@ -49,16 +52,21 @@ def _variants_of(group: Sequence[Row]) -> Iterator[Row]:
         yield from (Row(row.number, {}, "Handle is missing") for row in group)
         return
     images = [row.values["Image Src"] for row in group if "Image Src" in row.values]
-    shared = {name: value for name, value in first.items() if not name.startswith(_OF_ONE_ROW)}
-    shared |= _shared_fields(first)
     own = [row for row in group if row is group[0] or row.values.keys() & {"Variant SKU", "Variant Price"}]
+    shared = {name: value for name, value in first.items() if not name.startswith(_OF_ONE_ROW)}
+    try:
+        shared |= _shared_fields(first)
+    except ValueError as error:
+        yield from (Row(row.number, {}, str(error)) for row in own)
+        return
     for place, row in enumerate(own, 1):
         yield Row(row.number, row.values | shared | _own_fields(row.values, first, place, images))
 
 
 def _shared_fields(first: Mapping[str, str]) -> dict[str, Any]:
-    status = first.get("Status", "active").lower()
-    if status == "active" and first.get("Published", "true").lower() == "false":
+    status = first.get("Status", "active").strip().lower()
+    is_published = as_boolean("Published", first.get("Published", "true"))
+    if status == "active" and not is_published:
         status = "draft"
     return {
         "description": _plain(first.get("Body (HTML)", "")),
@@ -90,10 +98,31 @@ def _own_fields(row: Mapping[str, str], first: Mapping[str, str], place: int, im
 
 
 class _Text(HTMLParser):
-    """Extracts the text of an HTML fragment, one line for each block."""
+    """Extracts the text of an HTML fragment, one line for each block, with the cells of a table row in one line."""
 
-    _BLOCKS = frozenset({"br", "div", "h1", "h2", "h3", "h4", "h5", "h6", "li", "ol", "p", "table", "tr", "ul"})
+    _BLOCKS = frozenset(
+        {
+            *(
+                "address",
+                "article",
+                "aside",
+                "blockquote",
+                "br",
+                "caption",
+                "center",
+                "dd",
+                "details",
+                "dialog",
+                "div",
+            ),
+            *("dl", "dt", "fieldset", "figcaption", "figure", "footer", "form", "h1", "h2", "h3", "h4", "h5", "h6"),
+            *("header", "hgroup", "hr", "legend", "li", "main", "menu", "nav", "ol", "p", "pre", "search", "section"),
+            *("summary", "table", "tbody", "tfoot", "thead", "tr", "ul"),
+        }
+    )
+    _CELLS = frozenset({"td", "th"})
     _HIDDEN = frozenset({"script", "style"})
+    _ITEM = "\n- "
 
     def __init__(self) -> None:
         super().__init__()
@@ -102,8 +131,10 @@ class _Text(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self._hidden = tag in self._HIDDEN
-        if tag in self._BLOCKS:
-            self.text += "\n- " if tag == "li" else "\n"
+        if tag in self._CELLS:
+            self.text += " "
+        if tag in self._BLOCKS and not self.text.endswith(self._ITEM):  # a block within an item begins no line
+            self.text += self._ITEM if tag == "li" else "\n"
 
     def handle_endtag(self, tag: str) -> None:
         self._hidden = False
