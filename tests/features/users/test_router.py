@@ -179,6 +179,11 @@ class TestDelete:
         assert (response.status_code, response.json()["code"]) == (409, "last_admin")
 
     async def test_of_ten_admins_who_leave_at_once_one_stays(self, sign_in):
+        async def leave(admin):
+            """On a busy machine, ten in turn may take longer than a transaction may: then it is tried again."""
+            while (status := (await admin.delete("/users/me")).status_code) == 503:
+                pass
+            return status
+
         admins = [await sign_in(f"admin{n}", role="admin") for n in range(10)]
-        answers = await asyncio.gather(*(admin.delete("/users/me") for admin in admins))
-        assert sorted(answer.status_code for answer in answers) == [204] * 9 + [409]
+        assert sorted(await asyncio.gather(*map(leave, admins))) == [204] * 9 + [409]
