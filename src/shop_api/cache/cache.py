@@ -125,7 +125,7 @@ class HttpCache:
             if not self._fenceable[tag]:
                 del self._fenceable[tag]
         if not fill.task.cancelled():
-            fill.task.exception()  # marks it as retrieved: no request may be left to receive it
+            fill.task.exception()  # marks it as retrieved: perhaps no request waits for it any more
 
     async def _run_fill(self, fill: Fill, key: Key, route: object, load: Load, fresh: bool) -> FetchedResponse:
         # Redis is trusted only while changes are known up to less than a second ago.

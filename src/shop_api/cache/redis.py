@@ -26,7 +26,7 @@ from shop_api.observability.command_metrics import CommandMetrics
 from shop_api.storage.redis.client import RedisError, connection
 
 _TIMEOUT = 0.2
-# No request waits for a connection. Includes the time to find the server.
+# Includes the time to find the server. Requests do not wait for it, so it may be longer than _TIMEOUT.
 _CONNECT_TIMEOUT = 1.0
 # TTL of responses and tokens. Responses stored under an expired token stay invalid, as its successor differs.
 _SECONDS = 300
@@ -233,7 +233,8 @@ class RedisTier:
 
 
 def _has_query(key: Key) -> bool:
-    """Return whether the key contains a query, which clients can invent. The stored data limits other keys."""
+    """Return whether the key contains a query, which clients can invent. There are only as
+    many other keys as stored products."""
     return key[1] != b""
 
 

@@ -25,7 +25,8 @@ def middleware_stack(app: FastAPI, settings: Settings, context: Layer, cache: La
     """Return the router of `app` inside all layers. `context` adds the request id, the log line and the metrics;
     `cache` is the HTTP cache."""
     layers: Sequence[Layer | None] = (
-        # Outermost, so that every response has a request id, a log line and metrics. It sends memory hits itself.
+        # Outermost, so that every response has a request id, a log line and metrics. This layer
+        # sends memory hits itself, on behalf of the cache.
         context,
         # Outside the cache, so that cached responses carry CORS headers too.
         (lambda inner: CorsMiddleware(inner, settings.cors_origins)) if settings.cors_origins else None,

@@ -86,9 +86,9 @@ class PreflightRefused(ShopError):
 
 
 class Unauthenticated(ShopError):
-    """This operation needs a valid access token in `Authorization: Bearer …`. A token is valid until it expires, or
-    until its session ends or its user signs out, is deleted, disabled or demoted, or changes the password. Get a
-    new one from `POST /auth/refresh` or `POST /auth`."""
+    """This operation needs a valid access token in `Authorization: Bearer …`. A token is valid until it expires or
+    its session ends: by signing out of it, by a new password set elsewhere, or because the user is deleted, disabled
+    or demoted. Get a new one from `POST /auth/refresh` or `POST /auth`."""
 
     status, code, title = 401, "unauthenticated", "Sign in first"
 
@@ -165,8 +165,8 @@ class VersionConflict(ShopError):
 
 
 class RequestTimeout(ShopError):
-    """The request did not arrive in time: its head within 10 seconds, its body within 10 more, or at 16 KiB a second.
-    Nothing of it was carried out."""
+    """The request did not arrive in time: the head within 10 seconds, the body within 10 more, or as
+    fast as 16 KiB a second if that takes longer. Nothing of it was carried out."""
 
     status, code, title = 408, "request_timeout", "The request did not arrive in time"
 

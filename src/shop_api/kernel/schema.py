@@ -33,8 +33,8 @@ MAX_ERRORS = 100
 
 
 class RequestBody(Schema):
-    """What a client sends. More than MAX_ERRORS mistakes are told as one: to tell a mistake costs much more than to
-    make it."""
+    """What a client sends. More than MAX_ERRORS errors are reported as a single one, because reporting an error costs
+    far more than causing it."""
 
     @model_validator(mode="wrap")
     @classmethod

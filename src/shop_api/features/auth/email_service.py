@@ -15,8 +15,8 @@ from shop_api.features.users.service import UserNotFound, UserService, WrongPass
 from shop_api.security.rate_limits import RateLimits
 
 VERIFICATIONS_PER_USER = "3 per hour"
-# Of all mails that somebody asks for: whoever asks, for whichever account and purpose, e-mail addresses of strangers
-# are not flooded. Notices of changes are not counted.
+# Counts all requested mail to an address, regardless of requester, account and purpose, so that nobody can flood a
+# stranger. Notices of changes are not counted.
 MAILS_PER_EMAIL = "3 per hour"
 RESETS_PER_ADDRESS = "20 per hour"
 TOKENS_PER_ADDRESS = "30 per minute"
@@ -90,7 +90,7 @@ class EmailService:
         token, user = await self._found("reset", text, address)
         if not user.email_verified:  # the address was changed and changed back
             raise InvalidOneTimeToken
-        # First what may have to be tried again: a token is not spent on a password that is weak or has to wait.
+        # Hash first: the password may be weak, or hashing may have to wait, and then the token must remain unused.
         password_hash = await self._passwords.new_hash(user, password, address)
         if not await self._tokens.spend(token):
             raise InvalidOneTimeToken

@@ -210,8 +210,8 @@ class AuthService:
         await self._users.set_password(user, password_hash, context, "password_changed", keep=session_id)
 
     async def _end(self, user_id: str, session_id: str, caller: Caller | None = None) -> bool:
-        """End a session, with its document. Return False if it is not active. `caller` is who asks for it, if that is
-        not the holder of one of its tokens."""
+        """End a session, with its document. Return False if it is not active. `caller` is the user who ends it,
+        or None if a token of the session itself does."""
 
         async def work(transaction: Transaction) -> bool:
             ended = await self._users.end_session(user_id, session_id, transaction, caller)

@@ -210,7 +210,7 @@ _ADDED = re.compile(r" \(configured|, Timeout:|, full error")
 _PASSING_LABELS = ("RetryableWriteError", "TransientTransactionError")
 # OutOfDiskSpace; UserWritesBlocked, with which an operator makes a cluster read-only.
 _STORES_NOTHING = frozenset({14031, 371})
-# What fails in the storage engine has one of the codes that also stand for anything else: UnknownError from MongoDB
+# Failures of the storage engine have generic codes, which other errors have too: UnknownError from MongoDB
 # (wtRCToStatus), InternalError from the embedded engine, IllegalOperation in read-only mode. Only the message tells.
 _UNSPECIFIC = frozenset({1, 8, 20})
 _OF_THE_DISK = re.compile(

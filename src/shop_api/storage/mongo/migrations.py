@@ -128,7 +128,8 @@ async def prepare_for_restore(
 
 @asynccontextmanager
 async def migrating_in_background(database: Database, declared: DeclaredSchema, holder: str) -> AsyncIterator[None]:
-    """Complete the background migrations during the block. Any number of instances may do so at once."""
+    """Complete the background migrations during the block. Any number of instances may try; a lease lets one
+    work at a time."""
     working = asyncio.create_task(run_in_background(database, declared, holder))
     try:
         yield

@@ -24,8 +24,8 @@ class Transactions:
     async def run(self, work: Callable[[Session], Awaitable[T]]) -> T:
         """Run `work` in a transaction: either all or none of its writes with the session are stored.
 
-        `work` is called again after a write conflict, so it must have no other effects. Raises PyMongoError if all
-        attempts together exceed the time limit.
+        `work` is called again after a write conflict or a change of primary, so it must have no other effects. Raises
+        PyMongoError if all attempts together exceed the time limit.
         """
         session: Session = await awaited(self._database.client.start_session())
         try:
