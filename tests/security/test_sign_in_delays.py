@@ -135,6 +135,13 @@ class TestAccount:
         assert waits[: ACCOUNT.capacity] == [0] * ACCOUNT.capacity
         assert all(0 < wait <= 2 * 86_400 / ACCOUNT.leak_per_day for wait in waits[ACCOUNT.capacity :])
 
+    async def test_who_is_known_takes_no_failure_of_others_back(self, under_attack):
+        for _ in range(ACCOUNT.free * 2):
+            await under_attack.attempt("ada", HOME)
+            await under_attack.succeeded("ada", HOME)
+            await under_attack.trust("ada", HOME)
+        assert (await attempts(under_attack, 2, address="203.0.113.1"))[1] > 3500
+
     async def test_other_accounts_are_not_concerned(self, under_attack):
         assert await attempts(under_attack, PAIR.free, account="bob") == [0] * PAIR.free
 

@@ -22,6 +22,8 @@ MIN_LENGTH, MAX_LENGTH = 8, 128
 MAX_CODE_POINTS = 512
 """Limit for a password before normalisation; fits 128 characters of any script. NFKC takes time quadratic in the
 number of combining marks on one letter."""
+MAX_RUNNING = 4
+"""Hashes that run at once, on however many cores: the memory of a container does not grow with them."""
 MAX_WAITING = 32
 """Clients that may wait for a hash, beside those whose hash is running."""
 
@@ -58,7 +60,8 @@ class Passwords:
 
     def __init__(self, *, limited: bool = True) -> None:
         """`limited=False` removes the bounds of the queue."""
-        workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        workers = min(cores, MAX_RUNNING)
         self._context = CryptContext(
             ["argon2"], argon2__memory_cost=47104, argon2__time_cost=1, argon2__parallelism=1
         )

@@ -63,7 +63,6 @@ class AccountRule(NamedTuple):
 
 
 ACCOUNT = AccountRule(free=20, capacity=1000, leak_per_day=500)
-_ACCOUNT_MEMORY = 2 * 86_400
 _KNOWN_FOR = timedelta(days=30)
 _MAX_REMEMBERED = 10_000
 
@@ -97,7 +96,7 @@ local function read(key)
     return tonumber(stored[1]) or 0, tonumber(stored[2]) or 0
 end
 local function write(key, failures, at, memory)
-    redis.call('HSET', key, 'failures', failures, 'at', string.format('%.3f', at))
+    redis.call('HSET', key, 'failures', failures, 'at', string.format('%.6f', at))
     redis.call('EXPIRE', key, memory)
 end
 local function fail(key, failures, by)
@@ -121,26 +120,29 @@ if wait > 0 then return tostring(wait) end
 
 if not known then
     if account + 1 > account_free then of_pair = rule(11) end
-    write(KEYS[3], account + 1, now, ARGV[19])
+    write(KEYS[3], account + 1, now, math.ceil((account + 1) / leak) + 60)  -- until it has leaked
 end
 fail(KEYS[1], pair + 1, of_pair)
 fail(KEYS[2], address + 1, of_address)
 return '0'
 """
 _RULES: list[Any] = [*PAIR, *ADDRESS, *NEW_ADDRESS, ACCOUNT.free, ACCOUNT.capacity, ACCOUNT.leak]
-_RULES.append(_ACCOUNT_MEMORY)
-# Takes back the failure that was counted for an attempt. ARGV[1] is 0, or after a success the seconds for which its
-# address is known; then the earlier failures of the pair are forgotten too.
+# Takes back the failure that was counted for an attempt, if ARGV[2] is 1. ARGV[1] is 0, or after a success the time
+# for which its address is known, in seconds; then the earlier failures of the pair are forgotten too.
 _TAKE_BACK = """
 local function take_back(key, open)
     local failures = tonumber(redis.call('HGET', key, 'failures'))
     if not failures then return end
-    redis.call('HSET', key, 'failures', math.max(0, failures - 1))
+    if failures <= 1 then return redis.call('DEL', key) end
+    redis.call('HSET', key, 'failures', failures - 1)
     if open then redis.call('HSET', key, 'at', 0) end
 end
-take_back(KEYS[1], true)
-take_back(KEYS[2], true)
-take_back(KEYS[3], false)
+if ARGV[2] == '1' then
+    take_back(KEYS[1], true)
+    take_back(KEYS[2], true)
+    -- A known address was not counted against the account.
+    if redis.call('EXISTS', KEYS[4]) == 0 then take_back(KEYS[3], false) end
+end
 if ARGV[1] ~= '0' then
     redis.call('DEL', KEYS[1])
     redis.call('SET', KEYS[4], 1, 'EX', ARGV[1])
@@ -192,12 +194,16 @@ class SignInDelays:
         account has signed in from this address."""
         await self._take_back_failure(account, address, known_for=int(_KNOWN_FOR.total_seconds()))
 
-    async def _take_back_failure(self, account: str, address: str, known_for: int) -> None:
+    async def trust(self, account: str, address: str) -> None:
+        """Forget the failures of the pair, and remember the address as known, without an attempt."""
+        await self._take_back_failure(account, address, known_for=int(_KNOWN_FOR.total_seconds()), counted=False)
+
+    async def _take_back_failure(self, account: str, address: str, known_for: int, *, counted: bool = True) -> None:
         if not self._enabled:
             return
         keys = _Keys.of(account, address)
-        self._own.take_back(keys, known=known_for > 0)
-        await self._shared.call(lambda: cast(Awaitable[object], self._take_back(keys, [known_for])))
+        self._own.take_back(keys, known=known_for > 0, counted=counted)
+        await self._shared.call(lambda: cast(Awaitable[object], self._take_back(keys, [known_for, int(counted)])))
 
 
 class _Counter(NamedTuple):
@@ -227,10 +233,12 @@ class LocalCounters:
         self._write(keys.address, _Counter(address.failures + 1, now + ADDRESS.delay(address.failures + 1)))
         return 0
 
-    def take_back(self, keys: _Keys, *, known: bool) -> None:
-        for key in (keys.pair, keys.address, keys.account):
+    def take_back(self, keys: _Keys, *, known: bool, counted: bool) -> None:
+        # A known address was not counted against the account.
+        others = [keys.account] if keys.known not in self._counted else []
+        for key in (keys.pair, keys.address, *others) if counted else ():
             if counter := self._counted.get(key):
-                at = counter.at if key == keys.account else -math.inf
+                at = counter.at if key == keys.account else time.monotonic()
                 self._counted[key] = _Counter(max(0, counter.failures - 1), at)
         if known:
             self._counted.pop(keys.pair, None)

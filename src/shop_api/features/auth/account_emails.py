@@ -24,7 +24,7 @@ class AccountEmails:
     def reset(self, tokens: Sequence[tuple[User, str]]) -> Email:
         """Compose one e-mail for all accounts, at least one, with the same address."""
         accounts = [
-            f"To choose a new password for the account {user.username} at {self._api}, within 30 minutes "
+            f"To choose a new password for the account {user.username} at {self._api}, within an hour "
             + self._do("reset-password", token, "/auth/password/reset/confirm", ', "new_password": "…"')
             for user, token in tokens
         ]

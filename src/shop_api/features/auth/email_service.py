@@ -18,6 +18,7 @@ VERIFICATIONS_PER_USER = "3 per hour"
 # Counts all requested mail to an address, regardless of requester, account and purpose, so that nobody can flood a
 # stranger. Notices of changes are not counted.
 MAILS_PER_EMAIL = "3 per hour"
+VERIFICATIONS_OF_VERIFIED = "1 per hour"
 RESETS_PER_ADDRESS = "20 per hour"
 TOKENS_PER_ADDRESS = "30 per minute"
 log = structlog.get_logger()
@@ -49,7 +50,7 @@ class EmailService:
         await self._limits.hit(VERIFICATIONS_PER_USER, "verification", user.id)
 
         async def job() -> Sequence[Email]:
-            if not await self._may_write_to(user.email):
+            if not await self._may_verify(user.email):
                 return []
             return [self._emails.verification(user, await self._tokens.make("verify", user))]
 
@@ -71,12 +72,25 @@ class EmailService:
 
         async def job() -> Sequence[Email]:
             users = await self._users.reachable_by(email)
-            if not users or not await self._may_write_to(email):
-                return []
-            return [self._emails.reset([(user, await self._tokens.make("reset", user)) for user in users])]
+            # By the exact address: ignoring case, ß is ss, and a token must go to nobody else's mailbox.
+            addresses = {user.email: [other for other in users if other.email == user.email] for user in users}
+            return [await self._reset_of(group) for to, group in addresses.items() if await self._may_write_to(to)]
 
         if await self._limits.allow(RESETS_PER_ADDRESS, "reset address", address):
             self._mail_queue.put(job)
+
+    async def _reset_of(self, users: Sequence[User]) -> Email:
+        """Compose the e-mail for users with the same address."""
+        return self._emails.reset([(user, await self._tokens.make("reset", user)) for user in users])
+
+    async def _may_verify(self, email: str | None) -> bool:
+        """Return whether a verification may be sent. To an address that another account has verified, fewer go, so
+        that a stranger who enters it leaves resets to its owner."""
+        if await self._users.reachable_by(email or ""):
+            limit, key = VERIFICATIONS_OF_VERIFIED, (email or "").casefold()
+            if not await self._limits.allow(limit, "verification of a verified address", key):
+                return False
+        return await self._may_write_to(email)
 
     async def _may_write_to(self, email: str | None) -> bool:
         allowed = await self._limits.allow(MAILS_PER_EMAIL, "mail", (email or "").casefold())

@@ -14,7 +14,7 @@ from shop_api.storage.mongo.collections import CollectionSpec, IndexModel, not_r
 MAX_TOKENS = 3
 """Valid tokens of one user for one purpose: as many as can be mailed in an hour."""
 Purpose = Literal["verify", "reset"]
-LIFETIMES: Mapping[Purpose, timedelta] = {"verify": timedelta(hours=24), "reset": timedelta(minutes=30)}
+LIFETIMES: Mapping[Purpose, timedelta] = {"verify": timedelta(hours=24), "reset": timedelta(hours=1)}
 
 ONE_TIME_TOKENS = CollectionSpec(
     name="one_time_tokens",

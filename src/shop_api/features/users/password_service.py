@@ -61,7 +61,7 @@ class PasswordService:
 
     async def trust(self, user: User, address: str) -> None:
         """Take `address` for one that the owner of the account uses: they have just shown it in another way."""
-        await self._delays.succeeded(user.username, address)
+        await self._delays.trust(user.username, address)
 
 
 def _refuse_weak(password: str, username: str, field: str) -> None:

@@ -167,7 +167,7 @@ class IdempotencyKeys:
                 while True:
                     try:
                         if undone and claim.is_first:
-                            await self._keys.delete_one(mine)
+                            await self._keys.delete_one({**mine, "created": {"$exists": False}})
                         else:
                             await self._keys.update_one(mine, {"$set": {"attempt": _NOBODY}})
                         return

@@ -13,10 +13,12 @@ from fastapi.exceptions import RequestValidationError
 
 from shop_api.http import strict_json
 from shop_api.http.dependencies import bearer_token, client_address, optional_caller
+from shop_api.http.idempotency.errors import IdempotencyInProgress
 from shop_api.http.idempotency.repository import IdempotencyKeys, KeyedAttempt, StoredResponse, digest
 from shop_api.http.request_state import request_state
 from shop_api.http.routing import JSON, StrictRoute, media_type
 from shop_api.kernel.errors import FieldError, InvalidRequest, ShopError
+from shop_api.storage.mongo.attempts import AlreadyCreated
 
 HEADER = "Idempotency-Key"
 _SANE_KEY = re.compile(r"[!-~]{1,255}")
@@ -74,6 +76,8 @@ async def _once(request: Request, key: str, handle: Callable[[Request], Coroutin
         response = await handle(request)
         headers = {name: response.headers[name] for name in _KEPT_HEADERS if name in response.headers}
         await keys.store(claim, StoredResponse(response.status_code, headers, bytes(response.body)))
+    except AlreadyCreated:  # by an attempt that is about to answer
+        raise IdempotencyInProgress(retry_after=1) from None
     except Exception as error:
         await keys.release(claim, undone=isinstance(error, _REFUSALS))
         raise
