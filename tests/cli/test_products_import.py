@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -19,13 +19,16 @@ from pymongo import MongoClient
 from shop_api.audit.models import AuditContext, AuditQuery
 from shop_api.cli.operator import operator
 from shop_api.container import Services
-from shop_api.features.products.models import ProductFilter, ProductIn, ProductPatch
+from shop_api.features.products.list_models import ProductFilter
+from shop_api.features.products.models import DEFAULTS, ProductIn, ProductPatch
 from shop_api.features.products.repository import PRODUCTS, ProductRepository
 from shop_api.features.products.transfer import importing, rows
-from shop_api.features.products.transfer.importing import DryRunRepository, Importer
+from shop_api.features.products.transfer.importing import Importer
 from shop_api.features.products.transfer.mapping import MappingError
 from shop_api.features.products.transfer.recording import recorded
+from shop_api.features.products.transfer.results import ImportResult, Rejected
 from shop_api.features.products.transfer.rows import UnreadableFile
+from shop_api.features.products.transfer.targets import DryRunRepository
 from shop_api.kernel.clock import utc_now
 from shop_api.kernel.versions import ANY_VERSION
 from shop_api.storage.mongo.collections import ensure_collection
@@ -54,12 +57,25 @@ async def run(
     preset: importing.Preset | None = None,
 ) -> Ran:
     rejected: list[tuple[int, str]] = []
+    done = await imported(
+        catalogue, file, columns, constants, preset, lambda r: rejected.append((r.number, r.reason))
+    )
+    return Ran((done.created, done.updated, done.unchanged, done.rejected), rejected)
+
+
+async def imported(
+    catalogue: Any,
+    file: Path,
+    columns: Iterable[str] = (),
+    constants: Iterable[str] = (),
+    preset: importing.Preset | None = None,
+    reject: Callable[[Rejected], None] = lambda _: None,
+) -> ImportResult:
     with rows.open_rows(file, rows.format_of(file)) as source:
         plan = importing.plan(source, preset, [*columns], [*constants])
-        importer = Importer(catalogue, plan.mapping, utc_now, lambda r: rejected.append((r.number, r.reason)))
+        importer = Importer(catalogue, plan.mapping, utc_now, reject)
         await importer.run(plan.rows, lambda result: None)
-    done = importer.result
-    return Ran((done.created, done.updated, done.unchanged, done.rejected), rejected)
+    return importer.result
 
 
 def written(folder: Path, name: str, content: str | bytes | list[Any]) -> Path:
@@ -80,7 +96,8 @@ def catalogue(shop: Services) -> ProductRepository:
 async def stored(catalogue: ProductRepository, product_id: str) -> dict[str, Any]:
     product = await catalogue.get(product_id)
     assert product is not None, f"there is no {product_id}"
-    return product.model_dump(exclude={"created_at", "updated_at", "version"}) | {"changes": changes(product)}
+    fields = product.model_dump(exclude={"created_at", "updated_at", "version"}) | {"changes": changes(product)}
+    return {name: value for name, value in fields.items() if name not in DEFAULTS or value != DEFAULTS[name]}
 
 
 class TestUpsert:
@@ -106,8 +123,7 @@ class TestUpsert:
     async def test_replaces_what_differs(self, catalogue, tmp_path):
         await run(catalogue, written(tmp_path, "p.jsonl", [a_product(), a_product(product_id="same")]))
         before = await catalogue.get("tea-assam-250")
-        changed = a_product(name="$literal", description="$name", tags=[], attributes={"$$ROOT": "$version"})
-        del changed["attributes"], changed["brand"]
+        changed = a_product(name="$literal", description="$name", tags=[], attributes={}, brand=None)
         file = written(tmp_path, "p.jsonl", [changed, a_product(product_id="same")])
         assert (await run(catalogue, file)).counts == (0, 1, 1, 0)
         after = await catalogue.get("tea-assam-250")
@@ -126,20 +142,32 @@ class TestUpsert:
         file = written(tmp_path, "p.jsonl", [a_product(attributes={"organic": True})])
         assert (await run(catalogue, file)).counts == (0, 1, 0, 0)
 
-    async def test_the_later_row_wins_within_a_batch(self, catalogue, tmp_path):
-        names = ["First", "Second", "Second", "Third"]
-        file = written(tmp_path, "p.jsonl", [a_product(name=name) for name in names])
-        assert (await run(catalogue, file)).counts == (1, 2, 1, 0)
-        product = await catalogue.get("tea-assam-250")
-        assert (product.name, changes(product)) == ("Third", 2)
+    async def test_what_a_row_does_not_say_stays(self, catalogue, tmp_path):
+        await run(catalogue, written(tmp_path, "p.jsonl", [a_product(weight_g=250, status="archived")]))
+        file = written(
+            tmp_path, "p.csv", "product_id,stock,brand,attributes.organic,attributes.new\ntea-assam-250,7,,,1\n"
+        )
+        assert (await run(catalogue, file)).counts == (0, 1, 0, 0)
+        expected = a_product(weight_g=250, status="archived", stock=7, brand=None)
+        expected["attributes"] = {"weight_g": 250, "new": 1}
+        assert await stored(catalogue, "tea-assam-250") == expected | {"changes": 1}
+        file = written(tmp_path, "p.jsonl", [{"product_id": "tea-assam-250", "weight_g": None, "name": None}])
+        assert (await run(catalogue, file)).counts == (0, 1, 0, 0)
+        assert (await stored(catalogue, "tea-assam-250")).get("weight_g") is None
 
-    async def test_the_later_row_wins_across_batches(self, catalogue, tmp_path):
+    async def test_what_a_new_product_must_have_is_said(self, catalogue, tmp_path):
+        file = written(tmp_path, "p.csv", "product_id,stock\na,7\n")
+        assert (await run(catalogue, file)).rejected == [(2, "price: is missing; name: is missing")]
+
+    @pytest.mark.parametrize("place", [1, 1050, 2050])
+    async def test_no_row_replaces_another_of_the_same_file(self, catalogue, tmp_path, place):
+        """Within a batch, and across batches."""
         lines = [a_product(product_id=f"p-{n}") for n in range(2100)]
-        for place, name in ((0, "First"), (1050, "Second"), (2050, "Third")):
-            lines[place] = a_product(name=name)
-        assert (await run(catalogue, written(tmp_path, "p.jsonl", lines))).counts == (2098, 2, 0, 0)
-        product = await catalogue.get("tea-assam-250")
-        assert (product.name, changes(product)) == ("Third", 2)
+        lines[0] = a_product(name="First")
+        lines[place] = a_product(name="Second")
+        ran = await run(catalogue, written(tmp_path, "p.jsonl", lines))
+        assert ran == Ran((2099, 0, 0, 1), [(place + 1, "the same product is in row 1")])
+        assert (await stored(catalogue, "tea-assam-250"))["name"] == "First"
 
     async def test_more_than_a_batch(self, catalogue, tmp_path):
         lines = [a_product(product_id=f"p-{n}") for n in range(2500)]
@@ -254,7 +282,7 @@ async def _change_stock(catalogue: ProductRepository, stock: int) -> None:
 
 class TestAudit:
     async def test_an_import_that_fails_leaves_its_entry_too(self, shop):
-        result = importing.ImportResult(created=3)
+        result = ImportResult(created=3)
 
         async def fail() -> None:
             async with recorded(result, "teas.csv", shop.audit, operator()):
@@ -312,6 +340,7 @@ class TestMapping:
         await run(catalogue, file, self.MAPS, ["price.currency=USD", "status=draft", "attributes.origin=Wales"])
         assert await stored(catalogue, "A-1") == {
             "product_id": "A-1",
+            "sku": "A-1",
             "name": "Mug",
             "description": "",
             "price": {"amount": 999, "currency": "USD"},
@@ -384,24 +413,17 @@ class TestMapping:
         ("change", "reason"),
         [
             ({"price": 5}, "price: has no currency; if it is always the same, give --set price.currency"),
-            ({"price": {"amount": 9.99, "currency": "USD"}}, "price.amount: '9.99' is not a whole number"),
+            ({"price": {"amount": 9.99, "currency": "USD"}}, "price: '9.99' is not a whole number"),
             ({"price": {"amount": 1, "currency": "usd"}}, "price.currency: Give an ISO 4217 currency code"),
             ({"price": {"amount": 1, "currency": "USD", "tax": 1}}, "price.tax: is not a field"),
             ({"stock": -1}, "stock: Input should be greater than or equal to 0, not -1"),
             ({"stock": "many"}, "stock: 'many' is not a whole number"),
-            ({"name": ""}, "name: Field required"),
+            ({"product_id": "new", "name": ""}, "name: is missing"),
             ({"name": "Two\nlines"}, "name: Give one line of text"),
             ({"product_id": "a b"}, "product_id: Use letters"),
-            ({"category": "!!!"}, "category: '!!!' has no letter or digit"),
-            ({"images": ["http://plain.example/"]}, "images.0: Give an https address"),
-            ({"attributes": {"a": {}}}, "attributes.a: must be text, a number or a boolean"),
-            ({"attributes": {"a": 10**30}}, "attributes.a: is too large"),
-            ({"attributes": [1]}, "attributes: is not a JSON object"),
             ({"status": "gone"}, "status: Input should be 'draft', 'active' or 'archived'"),
             ({"colour": "red"}, "colour is not a field of a product"),
             ({"descripton": "red"}, "did you mean description?"),
-            ({"description": "a\0b"}, "description: Leave out NUL"),
-            ({"description": "\ud800"}, "description: Input should be a valid string"),
         ],
     )
     async def test_reasons_are_clear(self, catalogue, tmp_path, change, reason):
@@ -410,6 +432,52 @@ class TestMapping:
         assert ran.counts == (2, 0, 0, 1)
         assert ran.rejected[0][0] == 2
         assert reason in ran.rejected[0][1]
+
+    @pytest.mark.parametrize(
+        ("change", "kept", "warning"),
+        [
+            ({"category": "!!!"}, {"category": None}, "has no letter or digit"),
+            ({"brand": "a" * 201}, {"brand": None}, "String should have at most 200"),
+            (
+                {"images": ["http://plain.example/", "https://a.example/b c.jpg", "//cdn.example/d.jpg"]},
+                {"images": ["https://a.example/b%20c.jpg", "https://cdn.example/d.jpg"]},
+                "images: left out what is not valid: Give an https address",
+            ),
+            ({"images": [f"https://a.example/{n}" for n in range(21)]}, {}, "images: cut after 20 images"),
+            ({"tags": ["new", "🔥"]}, {"tags": ["new"]}, "tags: left out what is not valid"),
+            ({"tags": [f"t{n}" for n in range(251)]}, {}, "tags: cut after 250 tags"),
+            ({"attributes": {"a": {}, "b": 1}}, {"attributes": {"b": 1}}, "attributes: left out what is not valid"),
+            ({"attributes": {"a": 10**30}}, {"attributes": {}}, "attributes: left out what is not valid"),
+            ({"attributes": [1]}, {"attributes": {}}, "is not a JSON object"),
+            ({"attributes.a": [1]}, {}, "a: must be text"),
+            ({"description": "a\0b"}, {"description": ""}, "Leave out NUL"),
+            ({"description": "\ud800"}, {"description": ""}, "Input should be a valid string"),
+            (
+                {"description": "x" * 10_001},
+                {"description": "x" * 10_000},
+                "description: cut after 10,000 characters",
+            ),
+            ({"weight_g": "heavy"}, {}, "'heavy' is not a whole number"),
+            ({"weight_g": -1}, {}, "Input should be greater"),
+            ({"barcode": "1\n2"}, {}, "Give one line"),
+            ({"compare_at_price": {"amount": 1, "currency": "INR"}}, {}, "what is not above the price"),
+            (
+                {"options": [{"name": "", "value": "M"}, {"name": "Size", "value": "M"}]},
+                {"options": [{"name": "Size", "value": "M"}]},
+                "options: left out what is not valid",
+            ),
+            ({"options": [{"name": "a", "value": "M"}] * 2}, {}, "Two options have the same name"),
+        ],
+    )
+    async def test_what_is_optional_never_rejects_a_row(self, catalogue, tmp_path, change, kept, warning):
+        lines = [a_product(product_id="good"), a_product(**change)]
+        importer = await imported(catalogue, written(tmp_path, "p.jsonl", lines))
+        assert (importer.created, importer.rejected) == (2, 0)
+        [(said, one)] = importer.warnings.items()
+        assert warning in f"{said}: {one.detail}"
+        assert (one.count, one.number) == (1, 2)
+        product = await stored(catalogue, "tea-assam-250")
+        assert {name: product[name] for name in kept} == kept
 
     async def test_a_row_without_the_mapped_id_is_rejected(self, catalogue, tmp_path):
         file = written(tmp_path, "p.csv", "sku,name,price.amount,price.currency\n,Mug,1,USD\n")
@@ -427,7 +495,8 @@ class TestMapping:
             (["attributes.a.b=sku"], [], "attributes.a.b is not a field"),
             ([], ["status=gone"], "status: Input should be"),
             ([], ["price.currency=EURO"], "an ISO 4217"),
-            ([], [], "sku is not a field of a product"),
+            ([], ["weight_g=heavy"], "weight_g: left out"),
+            ([], [], "title is not a field of a product"),
         ],
     )
     def test_a_mapping_without_sense_is_refused(self, tmp_path, columns, constants, message):
@@ -563,6 +632,10 @@ class TestShopify:
         assert ran.counts == (4, 0, 0, 1)
         assert await stored(catalogue, "AS-1") == {
             "product_id": "AS-1",
+            "sku": "AS-1",
+            "group": "assam",
+            "options": [{"name": "Size", "value": "100"}, {"name": "Pack", "value": "Tin"}],
+            "position": 1,
             "name": "Assam - 100 / Tin",
             "description": "Strong & malty.\n- takes milk",
             "price": {"amount": 950, "currency": "EUR"},
@@ -571,7 +644,8 @@ class TestShopify:
             "brand": "Brew & Co",
             "tags": ["black-tea", "loose"],
             "images": [f"https://i.example/{n}.jpg" for n in (1, 2, 3)],
-            "attributes": {"handle": "assam", "Size": "100", "Pack": "Tin", "weight_g": 100},
+            "attributes": {"weight_g": 100},
+            "weight_g": 100,
             "status": "active",
             "changes": 0,
         }
@@ -580,7 +654,8 @@ class TestShopify:
         second = await stored(catalogue, "0042")
         assert (second["name"], second["brand"], second["stock"]) == ("Assam - 250 / Bag", "Brew & Co", 7)
         assert second["images"] == [f"https://i.example/{n}.jpg" for n in ("v", 1, 2, 3)]
-        assert (await stored(catalogue, "assam-3"))["price"]["amount"] == 3000
+        [third] = [product for product in await catalogue.find_variants(["assam"]) if product.sku is None]
+        assert (third.price.amount, third.position) == (3000, 3)
 
     async def test_unpublished_is_a_draft(self, ran, catalogue):
         mug = await stored(catalogue, "mug")

@@ -80,9 +80,13 @@ class TestSchema:
 
 
 class TestLine:
-    @pytest.mark.parametrize("text", ["a", "Assam tea, 250 g", "ä", "𝒳", " a ", "a" * 200])
+    @pytest.mark.parametrize("text", ["a", "Assam tea, 250 g", "ä", "𝒳", "a" * 200])
     def test_takes_one_visible_line(self, text):
         assert TypeAdapter(Line).validate_python(text) == text
+
+    @pytest.mark.parametrize("text", [" ä ", "a\u0308", "\u00a0a\u0308\u3000"])
+    def test_is_nfc_without_spaces_at_its_ends(self, text):
+        assert TypeAdapter(Line).validate_python(text) == "ä"
 
     @pytest.mark.parametrize(
         "text", ["", " ", "\t", "a\nb", "a\n", "\na", "a\rb", "a\0b", "a\x7f", "a\x1bb", "a" * 201]

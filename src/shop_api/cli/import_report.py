@@ -11,7 +11,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 
 from shop_api.features.products.transfer.formulas import escaped
-from shop_api.features.products.transfer.importing import ImportResult, Rejected
+from shop_api.features.products.transfer.results import ImportResult, Rejected
 from shop_api.features.products.transfer.rows import RowFile
 
 _SECONDS_BETWEEN_LINES = 10
@@ -78,8 +78,11 @@ def show(result: ImportResult, dry_run: bool) -> None:
     console.print(table)
 
 
-def warnings(result: ImportResult, unseen: Collection[str], listing: Path) -> Iterator[str]:
+def warnings(result: ImportResult, unseen: Collection[str], listing: Path, source: RowFile) -> Iterator[str]:
     """Yield warnings about the result."""
+    for kind, found in result.warnings.items():
+        detail = f": {found.detail}" if found.detail else ""
+        yield f"{kind} ({found.count:,} rows, first in {source.unit} {found.number}{detail})"
     if unseen and result.rows:
         yield f"no row has {', '.join(sorted(unseen))}, which --map names"
     if result.without_id:

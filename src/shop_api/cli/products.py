@@ -16,7 +16,8 @@ from shop_api.settings import Settings
 from shop_api.storage.mongo.client import PyMongoError, brief_message
 
 if TYPE_CHECKING:
-    from shop_api.features.products.transfer.importing import ImportResult, Plan, Rejected
+    from shop_api.features.products.transfer.importing import Plan
+    from shop_api.features.products.transfer.results import ImportResult, Rejected
 
 products = typer.Typer(no_args_is_help=True, help="Import and export the catalogue.")
 
@@ -71,7 +72,7 @@ def import_products(
         stack.enter_context(_failures_in_words())
         result = asyncio.run(_import(settings, file.name, plan, reject, show, dry_run))
     report.show(result, dry_run)
-    for warning in report.warnings(result, plan.mapping.unseen, listing):
+    for warning in report.warnings(result, plan.mapping.unseen, listing, source):
         say(warning)
     if result.rejected:
         raise typer.Exit(1)
@@ -96,8 +97,9 @@ async def _import(
     from shop_api.cli.operator import operator
     from shop_api.container import open_services
     from shop_api.features.products.repository import ProductRepository
-    from shop_api.features.products.transfer.importing import DryRunRepository, Importer
+    from shop_api.features.products.transfer.importing import Importer
     from shop_api.features.products.transfer.recording import recorded
+    from shop_api.features.products.transfer.targets import DryRunRepository
 
     async with open_services(settings) as services:
         catalogue = ProductRepository(services.database)

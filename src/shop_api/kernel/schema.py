@@ -1,6 +1,7 @@
 """Base classes of request bodies, documents and responses, and the field types that features share."""
 
 import re
+import unicodedata
 from collections.abc import Callable
 from datetime import datetime
 from typing import Annotated, Any, Self
@@ -8,6 +9,7 @@ from typing import Annotated, Any, Self
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     ModelWrapValidatorHandler,
@@ -113,12 +115,36 @@ def _visible(text: str) -> str:
     return text
 
 
-Text = Annotated[str, StringConstraints(pattern=allowed(r"^[^\x00]*$", "Leave out NUL"))]
+_SPACES = " \u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u205f\u3000"
+
+
+def normalized_line(value: Any) -> Any:
+    """Return a text in Unicode's NFC without spaces at its ends, so that texts that look the same are equal. Line
+    breaks and tabs stay, and are not valid in a line. Return anything that is not text unchanged."""
+    return unicodedata.normalize("NFC", value.strip(_SPACES)) if isinstance(value, str) else value
+
+
+def normalized_text(value: Any) -> Any:
+    """Return a text of any number of lines in Unicode's NFC without white space at its ends. Return anything that is
+    not text unchanged."""
+    return unicodedata.normalize("NFC", value.strip()) if isinstance(value, str) else value
+
+
+TEXT_PATTERN = allowed(r"^[^\x00]*$", "Leave out NUL")
 Line = Annotated[
     str,
     StringConstraints(min_length=1, max_length=200, pattern=allowed(_LINE, _ONE_LINE)),
     AfterValidator(_visible),
+    BeforeValidator(normalized_line),  # the last one runs first
 ]
+"""One line of text with something visible in it, stored as `normalized_line`."""
+LongLine = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=255, pattern=allowed(_LINE, _ONE_LINE)),
+    AfterValidator(_visible),
+    BeforeValidator(normalized_line),
+]
+"""A Line of up to 255 characters, as other shop systems allow for names, SKUs and handles."""
 _SLUG = allowed(r"^[a-z0-9]+(-[a-z0-9]+)*$", "Use lower-case letters, digits and single hyphens between them")
 Slug = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=_SLUG)]
 # Not pydantic's EmailStr, which parses the whole text before its length can be limited.

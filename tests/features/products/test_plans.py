@@ -14,7 +14,8 @@ from pymongo import AsyncMongoClient
 from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStartedEvent, CommandSucceededEvent
 
 from shop_api.features.products import queries
-from shop_api.features.products.models import Product, ProductFilter, ProductIn
+from shop_api.features.products.list_models import ProductFilter
+from shop_api.features.products.models import Product, ProductIn
 from shop_api.features.products.queries import NAME, NEWEST, PRICE
 from shop_api.features.products.repository import PRODUCTS, ProductRepository
 from shop_api.kernel.clock import utc_now
@@ -71,9 +72,7 @@ def example(n: int) -> Product:
         brand=["Brew & Co", "Assam"][n // 2 % 2],
         tags=["sale", "green"][: n % 3],
     )
-    return Product.model_validate(
-        {**fields, "version": 1, "created_at": NOW + timedelta(milliseconds=n), "updated_at": NOW}
-    )
+    return Product.of({**fields, "version": 1, "created_at": NOW + timedelta(milliseconds=n), "updated_at": NOW})
 
 
 async def plan(database: Database, stages: list[Document]) -> tuple[set[str], list[list[str]]]:
@@ -174,6 +173,17 @@ class TestCount:
             names, [index] = await plan(database, stages)
             assert "COLLSCAN" not in names
             assert index[: len(equal)] == equal
+
+
+class TestFew:
+    @pytest.mark.parametrize("field", ["sku", "barcode", "group"])
+    async def test_what_few_products_share_is_read_from_its_own_index(self, database, field):
+        wanted = ProductFilter(**{field: "A/1"}, category="tea", q="green", min_price=1)
+        sorts = [*ORDERS.values(), keyset.Sort(queries.VARIANT, 1)]
+        for sort in sorts:
+            assert await index_of(database, queries.select(wanted, sort.field), sort) == [field]
+        names, [index] = await plan(database, queries.facets(wanted, 10))
+        assert ("COLLSCAN" not in names, index) == (True, [field])
 
 
 class TestById:

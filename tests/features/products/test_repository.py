@@ -15,7 +15,8 @@ from typing import Any, ClassVar, cast
 import pytest
 
 from shop_api.features.products.errors import DuplicateProduct
-from shop_api.features.products.models import Product, ProductFilter, ProductIn, ProductQuery
+from shop_api.features.products.list_models import ProductFilter, ProductQuery
+from shop_api.features.products.models import Product, ProductIn
 from shop_api.features.products.repository import PRODUCTS, ProductRepository
 from shop_api.kernel.clock import utc_now
 from shop_api.kernel.pagination import Cursors
@@ -31,7 +32,7 @@ CURSORS = Cursors(b"a secret")
 
 def product(product_id: str = "tea", **overrides: Any) -> Product:
     times = {"version": 1, "created_at": NOW, "updated_at": NOW}
-    return Product.model_validate(a_product(product_id=product_id, **{**times, **overrides}))
+    return Product.of(a_product(product_id=product_id, **{**times, **overrides}))
 
 
 @pytest.fixture
@@ -189,6 +190,14 @@ def catalogue() -> list[Product]:
             tags=choose.sample(["black-tea", "loose-leaf", "sale", "assam"], choose.randrange(4)),
             status=choose.choice(["active", "active", "active", "draft", "archived"]),
             created_at=NOW + timedelta(milliseconds=choose.randrange(8)),
+            sku=choose.choice([None, "A/1", "a/1"]),
+            barcode=choose.choice([None, "4006381333931"]),
+            group=choose.choice([None, "assam", "Assam"]),
+            position=choose.choice([None, 0, 1, 2, 10]),
+            options=[
+                {"name": name, "value": choose.choice(["S", "M"])}
+                for name in choose.sample(["Size", "Cut", "size"], choose.randrange(3))
+            ],
         )
         for n, currency in enumerate(choose.choices(["INR", "EUR", "JPY"], k=120))
     ]
@@ -227,6 +236,13 @@ FILTERS: list[tuple[dict[str, Any], Callable[[Product], object]]] = [
     ({}, lambda p: True),
     ({"category": "tea"}, lambda p: p.category == "tea"),
     ({"category": "no-such"}, lambda p: False),
+    ({"sku": "A/1"}, lambda p: p.sku == "A/1"),
+    ({"barcode": "4006381333931", "category": "tea"}, lambda p: p.barcode == "4006381333931" and p.category == "tea"),
+    ({"group": "assam"}, lambda p: p.group == "assam"),
+    (
+        {"group": "assam", "sku": "A/1", "min_price": 1000},
+        lambda p: (p.group, p.sku) == ("assam", "A/1") and p.price.amount >= 1000,
+    ),
     ({"tag": "black-tea"}, lambda p: "black-tea" in p.tags),
     ({"brand": "Brew & Co"}, lambda p: p.brand == "Brew & Co"),
     ({"currency": "JPY"}, lambda p: p.price.currency == "JPY"),
@@ -305,6 +321,14 @@ class TestList:
     async def test_every_sort_walks_every_product_once_in_order(self, stocked, sort, limit):
         expected = ids(sorted(active(), key=self.ORDERS[sort], reverse=sort in ("newest", "-price", "-name")))
         assert await walk(stocked, sort=sort, limit=limit) == expected
+
+    @pytest.mark.parametrize("limit", [1, 7, 100])
+    async def test_variants_are_in_their_order_then_in_that_of_creation(self, stocked, limit):
+        def place(p: Product) -> tuple[Any, ...]:
+            return p.position or 0, p.created_at, p.product_id
+
+        expected = ids(sorted(active(lambda p: p.group == "assam"), key=place))
+        assert await walk(stocked, group="assam", sort="position", limit=limit) == expected
 
     @pytest.mark.parametrize(("query", "matches"), FILTERS, ids=[str(query) for query, _ in FILTERS])
     async def test_a_filter_lists_and_counts_what_it_names(self, stocked, query, matches):
@@ -397,6 +421,7 @@ class TestFacets:
             "categories": counted([p.category for p in matching if p.category]),
             "brands": counted([p.brand for p in matching if p.brand]),
             "tags": counted([tag for p in matching for tag in p.tags]),
+            "options": TestFacets.options_of(matching),
             "price_bands": [
                 {
                     "currency": currency,
@@ -407,6 +432,16 @@ class TestFacets:
                 for (currency, low), n in sorted(bands.items())
             ],
         }
+
+    @staticmethod
+    def options_of(matching: list[Product]) -> list[dict[str, Any]]:
+        pairs = Counter((option.name, option.value) for p in matching for option in p.options)
+        ranked = sorted(pairs.items(), key=lambda item: (-item[1], item[0][0].encode(), item[0][1].encode()))
+        names = list(dict.fromkeys(name for (name, _), _ in ranked))
+        return [
+            {"name": one, "values": [{"value": value, "count": n} for (name, value), n in ranked if name == one]}
+            for one in names
+        ]
 
     @pytest.mark.parametrize(("query", "matches"), FILTERS, ids=[str(query) for query, _ in FILTERS])
     async def test_count_the_same_as_python_does(self, stocked, query, matches):

@@ -46,6 +46,48 @@ class TestAdd:
         assert added["status"] == "active"
         assert (await admin.get(f"/products/{added['product_id']}")).json() == added
 
+    async def test_a_variant_is_kept_as_the_shop_writes_it(self, admin):
+        options = [{"name": "Größe, EU", "value": "38 / 5"}, {"name": "_x", "value": "$"}]
+        codes = {"sku": "Rope/88 (ä) № 7", "barcode": "0012345678905", "group": "g" * 255, "position": 3}
+        body = a_product(**codes, options=options, weight_g=10**7, requires_shipping=False, tax_class="reduced")
+        body["compare_at_price"] = {"amount": 2501, "currency": "INR"}
+        added = (await admin.post("/products", json=body)).json()
+        assert {name: added[name] for name in body} == body
+        assert (await admin.get("/products/tea-assam-250")).json() == added
+
+    async def test_texts_are_nfc_and_trimmed(self, admin):
+        texts = {"name": " Cafe\u0301 ", "brand": "\u00a0e\u0301", "group": "e\u0301 "}
+        body = a_product(**texts, description="\n e\u0301\n", attributes={"e\u0301 ": " e\u0301"})
+        added = (await admin.post("/products", json=body)).json()
+        assert (added["name"], added["description"], added["attributes"]) == ("Café", "é", {"é": "é"})
+        for field in ("brand", "group"):
+            found = (await admin.get("/products", params={field: "e\u0301"})).json()["items"]
+            assert [item[field] for item in found] == ["é"]
+
+    @pytest.mark.parametrize(
+        ("change", "place"),
+        [
+            ({"sku": "a" * 256}, ["sku"]),
+            ({"barcode": "\u200b"}, ["barcode"]),
+            ({"group": "a\nb"}, ["group"]),
+            ({"options": [{"name": "Size"}]}, ["options", 0, "value"]),
+            ({"options": [{"name": "Size", "value": "S"}] * 2}, ["options"]),
+            ({"options": [{"name": str(n), "value": "S"} for n in range(11)]}, ["options"]),
+            ({"compare_at_price": {"amount": 2500, "currency": "INR"}}, ["compare_at_price"]),
+            ({"compare_at_price": {"amount": 9900, "currency": "EUR"}}, ["compare_at_price"]),
+            ({"weight_g": 10**7 + 1}, ["weight_g"]),
+            ({"position": -1}, ["position"]),
+            ({"tax_class": "Not a slug"}, ["tax_class"]),
+            ({"name": "a" * 256}, ["name"]),
+            ({"tags": [f"t{n}" for n in range(251)]}, ["tags"]),
+            ({"attributes": {"é": 1, "e\u0301": 2}}, ["attributes"]),
+        ],
+    )
+    async def test_what_is_not_valid_is_named(self, admin, change, place):
+        response = await admin.post("/products", json=a_product(**change))
+        assert response.status_code == 422
+        assert [error["loc"] for error in response.json()["errors"]] == [["body", *place]]
+
     async def test_a_taken_id_is_409(self, admin):
         await add(admin, a_product())
         response = await admin.post("/products", json=a_product(name="Other"))
@@ -167,6 +209,15 @@ class TestPatch:
         assert product["attributes"] == {f"a{n}": n for n in range(40)}
         assert changes(product) == 40
 
+    async def test_the_price_stays_below_the_one_to_compare_with(self, admin):
+        await add(admin, a_product(compare_at_price={"amount": 2600, "currency": "INR"}))
+        dearer = await admin.patch("/products/tea-assam-250", json={"price": {"amount": 2600}})
+        assert (dearer.status_code, dearer.json()["errors"][0]["loc"]) == (422, ["body", "compare_at_price"])
+        changes = {"price": {"amount": 2600}, "compare_at_price": None, "sku": "T", "options": None}
+        patched = (await admin.patch("/products/tea-assam-250", json=changes)).json()
+        assert (patched["price"]["amount"], patched["compare_at_price"], patched["sku"]) == (2600, None, "T")
+        assert (await admin.patch("/products/tea-assam-250", json={"sku": None})).json()["sku"] is None
+
 
 class TestDelete:
     async def test_a_user_may_not(self, admin, user, anyone):
@@ -247,6 +298,22 @@ class TestList:
         assert (await anyone.get("/products?limit=1&include_total=true")).json()["total"] == 3
 
 
+class TestGroup:
+    async def test_lists_its_variants_in_their_order(self, admin, anyone):
+        for name, place in (("L", 2), ("M", None), ("S", None), ("XL", 2)):
+            await add(admin, a_product(product_id=name, group="tee", position=place))
+        await add(admin, a_product(product_id="other", group="Tee"))
+        page = (await anyone.get("/products", params={"group": "tee", "limit": 3})).json()
+        more = (
+            await anyone.get("/products", params={"group": "tee", "limit": 3, "cursor": page["next_cursor"]})
+        ).json()
+        assert [item["product_id"] for item in page["items"] + more["items"]] == ["M", "S", "L", "XL"]
+
+    async def test_a_sort_by_position_needs_one(self, anyone):
+        response = await anyone.get("/products", params={"sort": "position"})
+        assert (response.status_code, response.json()["errors"][0]["code"]) == (422, "position_without_group")
+
+
 class TestSearch:
     @pytest.fixture
     async def catalogue(self, admin):
@@ -317,4 +384,4 @@ class TestFacets:
 
     async def test_of_nothing_are_empty(self, anyone):
         facets = (await anyone.get("/products/facets")).json()
-        assert facets == {"total": 0, "categories": [], "brands": [], "tags": [], "price_bands": []}
+        assert facets == {"total": 0, "categories": [], "brands": [], "tags": [], "options": [], "price_bands": []}

@@ -63,9 +63,10 @@ async def _add_products(services: "Services", count: int, seed: int) -> None:
     from shop_api.cli.demo.catalogue import product
     from shop_api.cli.operator import operator
     from shop_api.features.products.repository import ProductRepository
-    from shop_api.features.products.transfer.importing import Importer, Rejected
+    from shop_api.features.products.transfer.importing import Importer
     from shop_api.features.products.transfer.mapping import RowMapping
     from shop_api.features.products.transfer.recording import recorded
+    from shop_api.features.products.transfer.results import Rejected
     from shop_api.features.products.transfer.rows import Row
 
     def reject(rejected: Rejected) -> None:

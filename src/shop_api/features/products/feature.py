@@ -4,6 +4,7 @@ from shop_api.features.feature import Feature, Tag
 from shop_api.features.products.audit_events import AUDIT_ACTIONS, AUDIT_SUBJECTS
 from shop_api.features.products.cache_tags import product_tags
 from shop_api.features.products.invariants import PRODUCTS_ARE_INDEXED
+from shop_api.features.products.migrations import MIGRATIONS
 from shop_api.features.products.permissions import PRODUCTS_READ_UNPUBLISHED, PRODUCTS_WRITE
 from shop_api.features.products.repository import PRODUCTS
 from shop_api.features.products.router import router
@@ -19,4 +20,5 @@ feature = Feature(
     audit_actions=AUDIT_ACTIONS,
     audit_subjects=AUDIT_SUBJECTS,
     invariants=(PRODUCTS_ARE_INDEXED,),
+    migrations=MIGRATIONS,
 )

@@ -1,90 +1,67 @@
-"""Product models: request, stored document and response; filters, lists and facets."""
+"""Product models: request, stored document and response. `fields` has the types of their fields."""
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    StrictBool,
-    StrictInt,
-    StringConstraints,
-    ValidationError,
-    ValidatorFunctionWrapHandler,
-    WrapValidator,
-)
+from pydantic import ConfigDict, Field, ValidationInfo, WrapValidator, field_validator
 from pydantic_core import PydanticCustomError
 
-from shop_api.kernel.messages import allowed
+from shop_api.features.products.fields import (
+    MAX_ATTRIBUTES,
+    AttributeName,
+    Attributes,
+    AttributeValue,
+    Description,
+    Images,
+    Options,
+    Position,
+    ProductId,
+    Status,
+    Stock,
+    Tags,
+    VariantOption,
+    WeightInGrams,
+    names_kept,
+)
 from shop_api.kernel.money import MAX_AMOUNT, Currency, Money
-from shop_api.kernel.pagination import CursorText, IncludeTotal, Limit, Page
-from shop_api.kernel.schema import Line, Patch, RequestBody, Schema, Slug, Text, Timestamp, Version, with_example
+from shop_api.kernel.schema import Line, LongLine, Patch, RequestBody, Schema, Slug, Timestamp, Version, with_example
 
-MAX_STOCK = 2**53 - 1  # the largest integer that every JSON reader holds exactly (RFC 7493 §2.2)
-
-
-def _not_reserved(product_id: str) -> str:
-    if product_id in {"facets", ".", ".."}:
-        raise ValueError("This id is reserved")
-    return product_id
-
-
-_ID = allowed(r"^[A-Za-z0-9._-]+$", "Use letters A to Z and a to z, digits and . _ -")
-ProductId = Annotated[
-    str,
-    StringConstraints(
-        min_length=1,
-        max_length=64,
-        pattern=_ID,
-    ),
-    AfterValidator(_not_reserved),
-    Field(description="1 to 64 of `A-Z a-z 0-9 . _ -`.", examples=["tea-assam-250"]),
-]
-Status = Literal["draft", "active", "archived"]
-_HTTPS = allowed(
-    r"^https://[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[!-~]*)?$",
-    "Give an https address, percent-encoded",
-)
-ImageUrl = Annotated[str, StringConstraints(max_length=2048, pattern=_HTTPS)]
-# No dots, dollars or leading underscores, which have a meaning in MongoDB and in programming languages.
-_NAME = allowed(
-    r"^[^\s.$_\x00-\x1f\x7f][^.$\x00-\x1f\x7f]*$",
-    "Use any characters but . $ and control characters for a name, and no space or _ at its beginning",
-)
-AttributeName = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=_NAME)]
-
-
-def _one_of_them(value: object, check: ValidatorFunctionWrapHandler) -> object:
-    try:
-        return check(value)
-    except ValidationError:
-        message = "Give a text of at most 500 characters, a number, true or false"
-        raise PydanticCustomError("attribute_value", message) from None
-
-
-AttributeValue = Annotated[
-    Annotated[Text, Field(strict=True, max_length=500)]
-    | StrictBool
-    | Annotated[StrictInt, Field(ge=-MAX_STOCK, le=MAX_STOCK)]
-    | Annotated[float, Field(strict=True, allow_inf_nan=False)],
-    WrapValidator(_one_of_them),
-]
-Tags = Annotated[list[Slug], Field(max_length=50), AfterValidator(lambda tags: list(dict.fromkeys(tags)))]
-"""Tags without duplicates."""
+DEFAULTS: dict[str, Any] = {
+    "sku": None,
+    "barcode": None,
+    "group": None,
+    "options": [],
+    "position": None,
+    "compare_at_price": None,
+    "tax_class": "standard",
+    "weight_g": None,
+    "requires_shipping": True,
+}
+"""Fields that most products do not use. With these values they are not stored: they cost nothing, and a sparse index
+leaves them out."""
+NOT_ABOVE_PRICE = "not_above_price"
+"""The type of the error for a `compare_at_price` that is not above the price."""
 
 _EXAMPLE: dict[str, Any] = {
     "product_id": "tea-assam-250",
+    "sku": "TEA/ASSAM 250",
+    "barcode": "4006381333931",
+    "group": "assam-tea",
+    "options": [{"name": "Weight", "value": "250 g"}],
+    "position": 1,
     "name": "Assam tea, 250 g",
     "description": "Strong and malty.",
     "price": {"amount": 2500, "currency": "INR"},
+    "compare_at_price": {"amount": 2900, "currency": "INR"},
+    "tax_class": "standard",
+    "weight_g": 260,
+    "requires_shipping": True,
     "stock": 40,
     "category": "tea",
     "brand": "Brew & Co",
     "tags": ["black-tea", "loose-leaf"],
     "images": ["https://images.example/tea-assam.jpg"],
-    "attributes": {"weight_g": 250, "organic": True},
+    "attributes": {"organic": True},
     "status": "active",
 }
 
@@ -92,17 +69,36 @@ _EXAMPLE: dict[str, Any] = {
 class _Fields(Schema):
     """The fields of a product that clients can set."""
 
-    name: Line
-    description: Annotated[Text, Field(max_length=10_000)] = ""
+    sku: LongLine | None = None
+    """The stock keeping unit as the shop writes it. Not unique."""
+    barcode: LongLine | None = None
+    """GTIN, EAN, UPC or ISBN as the shop writes it. Not unique."""
+    group: LongLine | None = None
+    """What the variants of one article have in common, such as its handle. `GET /products?group=…` lists them."""
+    options: Options = []
+    """What distinguishes this variant from the others of its group, in the order in which a shop shows it."""
+    position: Position | None = None
+    """Place among the variants of the group, lowest first. Variants with the same position, or none, are ordered by
+    creation."""
+    name: LongLine
+    description: Description = ""
     price: Money
-    stock: Annotated[int, Field(ge=0, le=MAX_STOCK)] = 0
+    compare_at_price: Money | None = None
+    """The price before a reduction: of the same currency as `price`, and above it."""
+    tax_class: Slug = "standard"
+    """Which tax rates apply."""
+    weight_g: WeightInGrams | None = None
+    """Weight for shipping, in grams."""
+    requires_shipping: bool = True
+    """`false` for what is not shipped, such as a download or a gift card."""
+    stock: Stock = 0
     """Units on hand."""
     category: Slug | None = None
     brand: Line | None = None
     tags: Tags = []
-    images: Annotated[list[ImageUrl], Field(max_length=20)] = []
+    images: Images = []
     """HTTPS URLs, the main image first."""
-    attributes: Annotated[dict[AttributeName, AttributeValue], Field(max_length=50)] = {}
+    attributes: Attributes = {}
     status: Status = "active"
     """Only `active` products are public."""
 
@@ -116,7 +112,20 @@ class ProductIn(_Fields, RequestBody):
     product_id: ProductId | None = None
     """Generated if absent. In a replacement it must equal the id in the path, or be absent."""
 
+    @field_validator("compare_at_price")
+    @classmethod
+    def _above_price(cls, value: Money | None, info: ValidationInfo) -> Money | None:
+        price = info.data.get("price")  # absent if it is not valid itself
+        if value is not None and price is not None and not is_reduced(price, value):
+            raise PydanticCustomError(NOT_ABOVE_PRICE, "Give an amount above the price, in the same currency")
+        return value
+
     model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})
+
+
+def is_reduced(price: Money, compare_at_price: Money) -> bool:
+    """Return whether `compare_at_price` is valid for `price`."""
+    return compare_at_price.currency == price.currency and compare_at_price.amount > price.amount
 
 
 class MoneyPatch(Patch):
@@ -131,15 +140,31 @@ class ProductPatch(Patch):
 
     product_id: ProductId | None = None
     """Cannot change: must equal the id in the path, or be absent."""
-    name: Line = ""
-    description: Annotated[Text, Field(max_length=10_000)] | None = None
+    sku: LongLine | None = None
+    barcode: LongLine | None = None
+    group: LongLine | None = None
+    options: Options | None = None
+    position: Position | None = None
+    name: LongLine = ""
+    description: Description | None = None
     price: MoneyPatch = MoneyPatch()
-    stock: Annotated[int, Field(ge=0, le=MAX_STOCK)] = 0
+    compare_at_price: MoneyPatch | None = None
+    tax_class: Slug = "standard"
+    weight_g: WeightInGrams | None = None
+    requires_shipping: bool = True
+    stock: Stock = 0
     category: Slug | None = None
     brand: Line | None = None
     tags: Tags | None = None
-    images: Annotated[list[ImageUrl], Field(max_length=20)] | None = None
-    attributes: Annotated[dict[AttributeName, AttributeValue | None], Field(max_length=100)] | None = None
+    images: Images | None = None
+    attributes: (
+        Annotated[
+            dict[AttributeName, AttributeValue | None],
+            Field(max_length=2 * MAX_ATTRIBUTES),
+            WrapValidator(names_kept),
+        ]
+        | None
+    ) = None
     """null as the value of an attribute removes the attribute."""
     status: Status = "active"
 
@@ -155,14 +180,23 @@ class _Identified(Schema):
 class ProductOut(_Fields, _Identified):
     """A product. Products stored under older rules may exceed today's limits."""
 
+    sku: str | None
+    barcode: str | None
+    group: str | None
+    options: list[VariantOption]
+    position: int | None
     name: str
     description: str
+    compare_at_price: Money | None
+    tax_class: str
+    weight_g: int | None
+    requires_shipping: bool
     stock: int
     category: str | None
     brand: str | None
     tags: list[str]
     images: list[str]
-    attributes: dict[str, AttributeValue]
+    attributes: dict[str, str | bool | int | float]
     status: Status
     version: Version
     created_at: Timestamp
@@ -171,6 +205,11 @@ class ProductOut(_Fields, _Identified):
 
 class Product(ProductOut):
     """A product as stored. It has no fields beyond the response model; a field added here would not be stored."""
+
+    @classmethod
+    def of(cls, fields: dict[str, Any]) -> "Product":
+        """Return the product with these fields. Those of DEFAULTS may be absent."""
+        return cls.model_validate({**DEFAULTS, **fields})
 
     @property
     def is_public(self) -> bool:
@@ -193,71 +232,3 @@ class Product(ProductOut):
             isinstance(value, bool) == isinstance(fields["attributes"][name], bool)
             for name, value in mine["attributes"].items()
         )
-
-
-class ProductPage(Page[ProductOut]):
-    """A page of products in the requested order."""
-
-    total: int | None = None
-    """Number of matching products, only with `include_total=true`. The count stops at 10,000, which then means 10,000
-    or more; null if counting takes longer than a second."""
-
-
-ProductSort = Literal["newest", "price", "-price", "name", "-name", "relevance"]
-
-
-class ProductFilter(BaseModel):
-    """Filters of products."""
-
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
-
-    q: Annotated[str | None, Field(min_length=1, max_length=200)] = None
-    """Words that must all occur in name, brand, category or tags. The last one matches as a prefix."""
-    category: Slug | None = None
-    tag: Slug | None = None
-    brand: Line | None = None
-    min_price: Annotated[int | None, Field(ge=0, le=MAX_AMOUNT)] = None
-    """In minor units. Amounts are compared without conversion: set `currency` too if the shop has several."""
-    max_price: Annotated[int | None, Field(ge=0, le=MAX_AMOUNT)] = None
-    """In minor units."""
-    currency: Currency | None = None
-    in_stock: bool | None = None
-    """`true` for products in stock, `false` for products out of stock."""
-    status: Status | None = None
-    """Requires an admin. If absent, only active products match."""
-
-
-class ProductQuery(ProductFilter):
-    """Filters, sort order and page of a list of products."""
-
-    sort: ProductSort | None = None
-    """Default: `newest`, or `relevance` with `q`: matches in the name first, then in name and brand, then others."""
-    limit: Limit = 20
-    cursor: CursorText | None = None
-    include_total: IncludeTotal = False
-
-
-class FacetCount(Schema):
-    """The number of products with one value."""
-
-    value: str
-    count: int
-
-
-class PriceBand(Schema):
-    """The number of products of one currency that cost at least `min` and less than `max` minor units."""
-
-    currency: str
-    min: int
-    max: int | None
-    count: int
-
-
-class Facets(Schema):
-    """Counts of the products that match the filters: at most 100 values of each kind, most frequent first."""
-
-    total: int
-    categories: list[FacetCount]
-    brands: list[FacetCount]
-    tags: list[FacetCount]
-    price_bands: list[PriceBand]

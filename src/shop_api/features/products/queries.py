@@ -5,16 +5,18 @@ docs/catalogue-queries.md lists which index serves which query.
 
 from typing import Any
 
-from shop_api.features.products.models import ProductFilter
+from shop_api.features.products.list_models import ProductFilter
 from shop_api.features.products.search import TIERS, term, words
 from shop_api.storage.mongo import portable
 from shop_api.storage.mongo.client import Document
 from shop_api.storage.mongo.collections import IndexModel
 from shop_api.storage.mongo.keyset import Selection
 
-NEWEST, PRICE, NAME = "created_at", "price.amount", "name_key"
+NEWEST, PRICE, NAME, VARIANT = "created_at", "price.amount", "name_key", "variant_key"
 """Sort fields of lists."""
 
+# Few products have the same value, so their order needs no index.
+_FEW = ("sku", "barcode", "group")
 # Most selective first. Each has an index for each sort order; without any of them, `status` has its own.
 _EQUAL = ("brand", "tags", "category")
 # Equality, sort, id: a page is one bounded index scan in sort order.
@@ -25,6 +27,7 @@ INDEXES = [
         for order, direction in ((NEWEST, -1), (PRICE, 1), (NAME, 1))
     ),
     IndexModel([("words", 1), ("status", 1), (NEWEST, -1), ("_id", -1)]),
+    *(IndexModel([(field, 1)], sparse=True) for field in _FEW),
 ]
 
 # Lower edges of the price bands, in minor units.
@@ -39,6 +42,7 @@ def select(filters: ProductFilter, order: str | None = None, tier: int | None = 
     found = _found(words(filters.q), tier) if filters.q is not None else []
     equalities = {"brand": filters.brand, "tags": filters.tag, "category": filters.category}
     equal: list[Document] = [{field: equalities[field]} for field in _EQUAL if equalities[field] is not None]
+    few: list[Document] = [{field: value} for field in _FEW if (value := getattr(filters, field)) is not None]
     status = {"status": filters.status or "active"}
     bounds: Document = {}
     if filters.min_price is not None:
@@ -51,6 +55,8 @@ def select(filters: ProductFilter, order: str | None = None, tier: int | None = 
         others.append({"price.currency": filters.currency})
     if filters.in_stock is not None:
         others.append({"stock": {"$gt": 0} if filters.in_stock else 0})
+    if few:
+        return Selection(few[0], [*few[1:], *equal, status, *found, *prices, *others], ordered=False)
     if found and not equal:
         return Selection(found[0], [status, *found[1:], *prices, *others], ordered=False)
     walk = {field: value for part in (*equal[:1], status, *prices) for field, value in part.items()}
@@ -78,7 +84,7 @@ def _within(query_words: list[str], tiers: tuple[int, ...]) -> list[Document]:
 
 
 def facets(filters: ProductFilter, limit: int) -> list[Document]:
-    """Return one aggregation that counts all facets, with at limit `most` values of each."""
+    """Return one aggregation that counts all facets, with at most `limit` values of each."""
     return [
         *select(filters).stages(),
         {
@@ -87,6 +93,7 @@ def facets(filters: ProductFilter, limit: int) -> list[Document]:
                 "categories": _counts("$category", limit),
                 "brands": _counts("$brand", limit),
                 "tags": [{"$unwind": "$tags"}, *_counts("$tags", limit)],
+                "options": [{"$unwind": "$options"}, *_counts("$options", limit)],
                 "price_bands": [
                     {
                         "$group": {

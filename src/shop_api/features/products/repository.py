@@ -4,7 +4,8 @@ from collections.abc import AsyncIterator, Collection, Sequence
 
 from shop_api.features.products import queries
 from shop_api.features.products.errors import DuplicateProduct
-from shop_api.features.products.models import Facets, Product, ProductFilter, ProductQuery
+from shop_api.features.products.list_models import Facets, ProductFilter, ProductQuery
+from shop_api.features.products.models import DEFAULTS, Product
 from shop_api.features.products.search import TIERS, fold, terms
 from shop_api.kernel.pagination import Key
 from shop_api.storage.mongo import bulk, keyset, portable
@@ -44,7 +45,9 @@ _SORTS = {
     "-price": keyset.Sort(queries.PRICE, -1),
     "name": keyset.Sort(queries.NAME, 1),
     "-name": keyset.Sort(queries.NAME, -1),
+    "position": keyset.Sort(queries.VARIANT, 1),
 }
+_INTERNAL = ("name_key", "variant_key", "creation")
 # Excludes `words`, which only queries need, from results.
 _VISIBLE: Document = {"words": 0}
 _MAX_FACETS = 100
@@ -58,7 +61,7 @@ class ProductRepository:
 
     async def get(self, product_id: str, session: Session | None = None) -> Product | None:
         document = await self._products.find_one({"_id": product_id}, _VISIBLE, session=session)
-        return _product(document) if document else None
+        return product_of(document) if document else None
 
     async def list_page(self, query: ProductQuery, after: Key | None) -> tuple[list[Product], Key | None]:
         """Return a page of products and the key of its last item, or None on the last page."""
@@ -67,7 +70,7 @@ class ProductRepository:
         sort = _SORTS[query.sort or "newest"]
         selection = queries.select(query, sort.field)
         documents, key = await keyset.page(self._products, selection, sort, after, query.limit, _VISIBLE)
-        return [_product(document) for document in documents], key
+        return [product_of(document) for document in documents], key
 
     async def _by_relevance(self, query: ProductQuery, after: Key | None) -> tuple[list[Product], Key | None]:
         """Return a page ordered by tier, newest first within a tier. The key starts with the tier."""
@@ -81,9 +84,9 @@ class ProductRepository:
             if len(found) > query.limit:
                 tier, last = found[query.limit - 1]
                 key = [tier, *keyset.key_of(last, sort)]
-                return [_product(document) for _, document in found[: query.limit]], key
+                return [product_of(document) for _, document in found[: query.limit]], key
             after = None
-        return [_product(document) for _, document in found], None
+        return [product_of(document) for _, document in found], None
 
     async def count(self, query: ProductFilter) -> int | None:
         """Return the number of matching products, at most 10,000, or None if counting takes longer than a second."""
@@ -103,6 +106,7 @@ class ProductRepository:
                     kind: [{"value": row["_id"], "count": row["count"]} for row in counted[kind]]
                     for kind in ("categories", "brands", "tags")
                 },
+                "options": _by_name(counted["options"]),
                 "price_bands": [
                     {**row["_id"], "max": above[row["_id"]["min"]], "count": row["count"]}
                     for row in counted["price_bands"]
@@ -113,13 +117,13 @@ class ProductRepository:
     async def add(self, product: Product, session: Session | None = None) -> None:
         """Store a new product. Raises DuplicateProduct if its id is taken."""
         try:
-            await self._products.insert_one(_document(product), session=session)
+            await self._products.insert_one(document_of(product), session=session)
         except mongo.DuplicateKeyError:
             raise DuplicateProduct from None
 
     async def replace(self, product: Product, session: Session | None = None) -> bool:
         """Replace the previous version with `product`. Return False if that version is no longer current."""
-        return await portable.replace_version(self._products, _document(product), session)
+        return await portable.replace_version(self._products, document_of(product), session)
 
     async def remove(self, product_id: str, session: Session | None = None) -> bool:
         """Delete a product. Return whether it existed."""
@@ -128,39 +132,67 @@ class ProductRepository:
     async def find_many(self, product_ids: Collection[str]) -> dict[str, Product]:
         """Return products by id, without ids that do not exist."""
         documents = await self._products.find({"_id": {"$in": list(product_ids)}}, _VISIBLE).to_list(None)
-        return {document["_id"]: _product(document) for document in documents}
+        return {document["_id"]: product_of(document) for document in documents}
+
+    async def find_variants(self, groups: Collection[str]) -> list[Product]:
+        """Return the products of these groups."""
+        documents = await self._products.find({"group": {"$in": list(groups)}}, _VISIBLE).to_list(None)
+        return [product_of(document) for document in documents]
 
     async def put_many(self, new: Sequence[Product], changed: Sequence[Product]) -> set[str]:
         """Insert `new` products, and replace the previous versions of `changed` ones (compare-and-set).
 
         Return the ids of conflicts, which a concurrent write has added or changed and this call leaves untouched.
         """
-        return await bulk.write(self._products, [*map(_document, new)], [*map(_document, changed)])
+        return await bulk.write(self._products, [*map(document_of, new)], [*map(document_of, changed)])
 
     async def each(self) -> AsyncIterator[Product]:
         """Yield every product, ordered by id."""
         async for document in self._products.find({}, _VISIBLE).sort("_id", 1):
-            yield _product(document)
+            yield product_of(document)
 
 
-def search_fields(name: str, brand: str | None, category: str | None, tags: Sequence[str]) -> Document:
+def derived_fields(product: Product) -> Document:
     """Return the fields that are stored only for queries."""
-    return {"name_key": fold(name), "words": terms(name, brand, [category or "", *tags])}
+    fields = {
+        "name_key": fold(product.name),
+        "words": terms(product.name, product.brand, [product.category or "", *product.tags]),
+    }
+    if product.group is not None:
+        created = round(product.created_at.timestamp() * 1000)
+        fields["variant_key"] = f"{product.position or 0:07d}{created:013d}"
+    return fields
 
 
-def _document(product: Product) -> Document:
+def document_of(product: Product) -> Document:
+    """Return the document that stores `product`."""
+    content = product.content()
+    for name, default in DEFAULTS.items():
+        if content[name] == default:
+            del content[name]
     return {
         "_id": product.product_id,
-        **product.content(),
-        **search_fields(product.name, product.brand, product.category, product.tags),
+        **content,
+        **derived_fields(product),
         "version": product.version,
         "created_at": product.created_at,
         "updated_at": product.updated_at,
     }
 
 
-def _product(document: Document) -> Product:
-    document["product_id"] = document.pop("_id")
-    for internal in ("name_key", "creation"):
-        document.pop(internal, None)
-    return Product.model_validate(document)
+def product_of(document: Document) -> Product:
+    """Return the product that `document` stores."""
+    fields = {**document, "product_id": document["_id"]}
+    del fields["_id"]
+    for internal in _INTERNAL:
+        fields.pop(internal, None)
+    return Product.of(fields)
+
+
+def _by_name(pairs: Sequence[Document]) -> list[Document]:
+    """Return the counts of pairs of name and value, grouped by name."""
+    values: dict[str, list[Document]] = {}
+    for pair in pairs:
+        value = {"value": pair["_id"]["value"], "count": pair["count"]}
+        values.setdefault(pair["_id"]["name"], []).append(value)
+    return [{"name": name, "values": counts} for name, counts in values.items()]

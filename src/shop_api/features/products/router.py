@@ -8,16 +8,8 @@ from shop_api.cache.marking import cacheable
 from shop_api.features.products import cache_tags
 from shop_api.features.products.dependencies import ProductServiceDep
 from shop_api.features.products.errors import DuplicateProduct, ProductNotFound
-from shop_api.features.products.models import (
-    Facets,
-    Product,
-    ProductFilter,
-    ProductIn,
-    ProductOut,
-    ProductPage,
-    ProductPatch,
-    ProductQuery,
-)
+from shop_api.features.products.list_models import Facets, ProductFilter, ProductPage, ProductQuery
+from shop_api.features.products.models import Product, ProductIn, ProductOut, ProductPatch
 from shop_api.features.products.permissions import PRODUCTS_WRITE
 from shop_api.http.bodies import body_limit
 from shop_api.http.dependencies import AttemptDep, AuditContextDep, CallerLookupDep, ExpectedVersionsDep, Requires

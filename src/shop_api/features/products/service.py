@@ -11,7 +11,8 @@ from shop_api.cache.cache import HttpCache
 from shop_api.features.products import audit_events
 from shop_api.features.products.cache_tags import product_tags
 from shop_api.features.products.errors import DuplicateProduct, ProductNotFound
-from shop_api.features.products.models import Facets, Product, ProductFilter, ProductIn, ProductPatch, ProductQuery
+from shop_api.features.products.list_models import Facets, ProductFilter, ProductQuery, ProductSort
+from shop_api.features.products.models import NOT_ABOVE_PRICE, Product, ProductIn, ProductPatch
 from shop_api.features.products.permissions import PRODUCTS_READ_UNPUBLISHED
 from shop_api.features.products.repository import ProductRepository
 from shop_api.kernel.clock import Clock
@@ -57,10 +58,13 @@ class ProductService:
     async def list_page(self, query: ProductQuery, lookup_caller: CallerLookup) -> tuple[list[Product], str | None]:
         """Return a page of products and the cursor of the next page."""
         await _check_filter(query, lookup_caller)
-        query = query.model_copy(update={"sort": query.sort or ("relevance" if query.q else "newest")})
+        query = query.model_copy(update={"sort": query.sort or _default_sort(query)})
         if query.sort == "relevance" and not query.q:
             message = "relevance needs q"
             raise InvalidRequest([FieldError(("query", "sort"), "relevance_without_q", message)])
+        if query.sort == "position" and query.group is None:
+            message = "position needs group"
+            raise InvalidRequest([FieldError(("query", "sort"), "position_without_group", message)])
         scope = query.model_dump_json(exclude={"limit", "cursor", "include_total"})
         after = self._cursors.decode(scope, query.cursor) if query.cursor else None
         products, key = await self._products.list_page(query, after)
@@ -102,7 +106,7 @@ class ProductService:
             await self._products.add(product, session)
             return product.model_dump()
 
-        return Product.model_validate(await create_once(attempt, self._transactions, create, DuplicateProduct))
+        return Product.of(await create_once(attempt, self._transactions, create, DuplicateProduct))
 
     async def replace(
         self, product_id: str, body: ProductIn, expected: ExpectedVersions, context: AuditContext
@@ -173,6 +177,12 @@ class ProductService:
         return product
 
 
+def _default_sort(query: ProductQuery) -> ProductSort:
+    if query.q:
+        return "relevance"
+    return "newest" if query.group is None else "position"
+
+
 async def _check_filter(filters: ProductFilter, lookup_caller: CallerLookup) -> None:
     if filters.status is not None:
         caller = await lookup_caller()
@@ -198,7 +208,7 @@ def _validated(current: Product, changes: dict[str, Any]) -> ProductIn:
         errors = [
             FieldError(("body", *place(e["loc"], fields)), e["type"], in_words(e))
             for e in error.errors()
-            if e["loc"][0] in changes
+            if e["loc"][0] in changes or (e["type"] == NOT_ABOVE_PRICE and "price" in changes)
         ]
         if errors:
             raise InvalidRequest(errors) from None

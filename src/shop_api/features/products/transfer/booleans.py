@@ -1,5 +1,7 @@
 """Booleans as spreadsheets write them: a closed list, since a word that is guessed could make a draft public."""
 
+import unicodedata
+
 _TRUE = """
     true yes 1 wahr ja vrai oui verdadero sí vero sì verdadeiro sim waar sant sand sann tosi kyllä prawda tak pravda
     ano igaz igen adevărat da doğru evet αληθησ αληθής ναι истина да 真 是 はい
@@ -10,20 +12,20 @@ _FALSE = """
 """
 
 
-def _folded(word: str) -> str:
-    # Without this, the Turkish capitals of YANLIŞ and HAYIR fold to other letters than their small ones.
-    return word.casefold().replace("ı", "i").replace("i\u0307", "i")
+def folded(word: str) -> str:
+    """Return `word` in a form that is the same for capitals and small letters, Turkish ones included."""
+    # Without the replacements, the capitals of YANLIŞ and HAYIR fold to other letters than their small ones.
+    return unicodedata.normalize("NFC", word).strip().casefold().replace("ı", "i").replace("i\u0307", "i")
 
 
-_WORDS = {_folded(word): True for word in _TRUE.split()} | {_folded(word): False for word in _FALSE.split()}
+_WORDS = {folded(word): True for word in _TRUE.split()} | {folded(word): False for word in _FALSE.split()}
 
 
-def as_boolean(name: str, text: str) -> bool:
+def as_boolean(text: str) -> bool:
     """Return the boolean that `text` means: `TRUE`, `yes` or `1`, or what Excel writes in English, German, French,
     Spanish, Italian, Portuguese, Dutch, Swedish, Danish, Norwegian, Finnish, Polish, Czech, Hungarian, Romanian,
-    Greek, Turkish, Russian, Japanese and Chinese. Raises ValueError, with `name` in its message, for any other
-    word."""
-    word = _WORDS.get(_folded(text.strip()))
-    if word is None:
-        raise ValueError(f"{name}: {text[:40]!r} is neither true nor false")
-    return word
+    Greek, Turkish, Russian, Japanese and Chinese. Raises ValueError for any other word."""
+    value = _WORDS.get(folded(text))
+    if value is None:
+        raise ValueError(f"{text[:40]!r} is neither true nor false")
+    return value

@@ -1,4 +1,4 @@
-"""Conversion of loosely typed values, as other programs write them, to products."""
+"""Conversion of loosely typed values, as other programs write them, to the values that products have."""
 
 import json
 import re
@@ -6,20 +6,15 @@ from collections.abc import Callable, Mapping
 from decimal import Decimal
 from functools import lru_cache
 from typing import Any
+from urllib.parse import quote
 
-from pydantic import ValidationError
 from slugify import slugify
 
-from shop_api.features.products.models import MAX_STOCK, ProductIn
-from shop_api.kernel.messages import in_words
+from shop_api.features.products.fields import MAX_STOCK
+from shop_api.features.products.transfer.booleans import as_boolean
 from shop_api.kernel.money import minor_units
 
 ATTRIBUTE = "attributes."
-_MOST_REASONS = 5
-
-
-class InvalidRow(Exception):
-    """The row does not describe a valid product. The message gives the reasons."""
 
 
 def is_field(name: str) -> bool:
@@ -31,51 +26,19 @@ def is_field(name: str) -> bool:
     return name in READERS or (name.startswith(ATTRIBUTE) and name.count(".") == 1 and name != ATTRIBUTE)
 
 
-def product_of(values: Mapping[str, Any]) -> ProductIn:
-    """Return the product described by `values`, by field. Raises InvalidRow if they are not valid."""
-    fields: dict[str, Any] = {}
-    attributes: dict[str, Any] = {}
-    problems = []
-    for field, value in values.items():
-        try:
-            if field.startswith(ATTRIBUTE):
-                attributes[field.removeprefix(ATTRIBUTE)] = _attribute(value)
-            elif field in READERS:
-                fields[field] = READERS[field](value)
-            else:
-                raise ValueError("is not a field of a product")
-        except ValueError as error:
-            problems.append(f"{field}: {error}")
-    if not problems:
-        try:
-            return ProductIn.model_validate(fields | {"price": _price(fields), "attributes": attributes})
-        except ValidationError as error:
-            problems = _reasons(error)
-        except ValueError as error:
-            problems.append(f"price: {error}")
-    raise InvalidRow("; ".join(problems[:_MOST_REASONS]))
+def read_money(decimal: Any, amount: Any, currency: Any) -> dict[str, Any] | None:
+    """Return the money of a decimal in the currency's main unit or of an amount in minor units; None without either.
 
-
-def _price(fields: dict[str, Any]) -> dict[str, Any]:
-    price, amount, currency = (fields.pop(field, None) for field in ("price", "price.amount", "price.currency"))
-    if price is None and amount is None:
-        raise ValueError("is missing")
-    if price is not None and amount is not None:
+    Raises ValueError if both are given, or without a valid currency.
+    """
+    if decimal is None and amount is None:
+        return None
+    if decimal is not None and amount is not None:
         raise ValueError("there is both a decimal price and price.amount")
     if currency is None:
         raise ValueError("has no currency; if it is always the same, give --set price.currency=…")
-    return {"amount": minor_units(price, currency) if amount is None else amount, "currency": currency}
-
-
-def _reasons(error: ValidationError) -> list[str]:
-    reasons: dict[str, str] = {}
-    for problem in error.errors(include_url=False):
-        # Pydantic reports an attribute once for each member of its union; keep one.
-        place = ".".join(map(str, problem["loc"][: 2 if problem["loc"][0] == "attributes" else None]))
-        scalar = problem["type"] != "missing" and isinstance(problem["input"], str | int | float)
-        shown = f", not {problem['input']!r:.60}" if scalar else ""
-        reasons.setdefault(place, f"{place}: {in_words(problem)}{shown}")
-    return [*reasons.values()]
+    code = _currency(currency)
+    return {"amount": _whole(amount) if decimal is None else minor_units(_decimal(decimal), code), "currency": code}
 
 
 # Readers convert a value, from text or JSON, to what its field needs. A value that they cannot convert they return
@@ -143,14 +106,38 @@ _BETWEEN_URLS = re.compile(r"\s*,\s*(?=https?://)|\s+")
 
 def _tags(value: Any) -> Any:
     tags = _list(value, _COMMA)
-    if not isinstance(tags, list):
-        return tags
-    slugs = [_slug(tag) for tag in tags]
-    return slugs if slugs == tags else list(dict.fromkeys(slugs))  # two spellings may give one slug
+    return list(dict.fromkeys(map(_tag, tags))) if isinstance(tags, list) else tags  # two spellings may give one slug
+
+
+def _tag(value: Any) -> Any:
+    try:
+        return _slug(value)
+    except ValueError:  # the model's validation rejects it
+        return value
+
+
+# What a URL may contain, percent signs included (RFC 3986 §2).
+_URL_CHARACTERS = "%-._~:/?#[]@!$&'()*+,;="
 
 
 def _images(value: Any) -> Any:
-    return _list(value, _BETWEEN_URLS)
+    images = _list(value, _BETWEEN_URLS)
+    return [_url(image) for image in images] if isinstance(images, list) else images
+
+
+def _url(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    url = quote(value.strip(), safe=_URL_CHARACTERS)
+    return f"https:{url}" if url.startswith("//") else url
+
+
+def _options(value: Any) -> Any:
+    return json_or_text(value) if isinstance(value, str) else value
+
+
+def _boolean(value: Any) -> Any:
+    return as_boolean(value) if isinstance(value, str) else value
 
 
 def _list(value: Any, separator: re.Pattern[str]) -> Any:
@@ -161,11 +148,15 @@ def _list(value: Any, separator: re.Pattern[str]) -> Any:
     return json_or_text(text) if text.startswith("[") else [part for part in separator.split(text) if part]
 
 
-def _no_attributes(_: Any) -> Any:
-    raise ValueError("is not a JSON object")
+def _attributes(value: Any) -> dict[str, Any]:
+    value = json_or_text(value) if isinstance(value, str) else value
+    if not isinstance(value, dict):
+        raise ValueError("is not a JSON object")
+    return {name: part for name, part in value.items() if part is not None}
 
 
-def _attribute(value: Any) -> Any:
+def read_attribute(value: Any) -> Any:
+    """Return the value of an attribute. Raises ValueError if it cannot be one."""
     if isinstance(value, list | dict):
         raise ValueError("must be text, a number or a boolean")
     if isinstance(value, Decimal):
@@ -177,17 +168,28 @@ def _attribute(value: Any) -> Any:
 
 READERS: Mapping[str, Callable[[Any], Any]] = {
     "product_id": _word,
+    "sku": _text,
+    "barcode": _text,
+    "group": _text,
+    "options": _options,
+    "position": _whole,
     "name": _text,
     "description": _text,
     "price": _decimal,
     "price.amount": _whole,
     "price.currency": _currency,
+    "compare_at_price": _decimal,
+    "compare_at_price.amount": _whole,
+    "compare_at_price.currency": _currency,
+    "tax_class": _slug,
+    "weight_g": _whole,
+    "requires_shipping": _boolean,
     "stock": _whole,
     "category": _slug,
     "brand": _text,
     "tags": _tags,
     "images": _images,
-    "attributes": _no_attributes,
+    "attributes": _attributes,
     "status": _status,
 }
 

@@ -13,8 +13,9 @@ from shop_api.features.products.transfer.rows import Format
 from shop_api.kernel.files import replacing
 
 _COLUMNS = (
-    *("product_id", "name", "description", "price.amount", "price.currency", "stock", "category", "brand", "tags"),
-    *("images", "attributes", "status"),
+    *("product_id", "sku", "barcode", "group", "options", "position", "name", "description", "price.amount"),
+    *("price.currency", "compare_at_price.amount", "tax_class", "weight_g", "requires_shipping", "stock", "category"),
+    *("brand", "tags", "images", "attributes", "status"),
 )
 
 
@@ -48,6 +49,9 @@ def _json(value: Any) -> str:
 
 def _cells(fields: dict[str, Any]) -> list[Any]:
     flat = fields | {f"price.{part}": value for part, value in fields["price"].items()}
+    flat["compare_at_price.amount"] = (fields["compare_at_price"] or {}).get("amount")
+    flat["options"] = _json(fields["options"]) if fields["options"] else ""
+    flat["requires_shipping"] = "true" if fields["requires_shipping"] else "false"
     flat["tags"] = ",".join(fields["tags"])
     # A URL can contain a comma but no space. A comma before http, however, would be read as a separator.
     flat["images"] = _json(fields["images"]) if ",http" in str(fields["images"]) else " ".join(fields["images"])

@@ -1,54 +1,33 @@
-"""Import of rows into the catalogue, in batches: adds new ids, replaces products that differ, skips the others.
+"""Import of rows into the catalogue, in batches: adds new products, changes those that differ, skips the others.
 
-An interrupted import can be run again: rows that are stored already count as unchanged.
+Every row is stored or rejected, and no row replaces what another row of the same file has stored. An interrupted
+import can be run again: rows that are stored already count as unchanged.
 """
 
 import asyncio
-from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
-from datetime import datetime
-from itertools import islice
-from typing import Literal, NamedTuple, Protocol
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from typing import Literal, NamedTuple
 
 from uuid_utils import uuid7
 
-from shop_api.features.products.models import Product, ProductIn
-from shop_api.features.products.repository import ProductRepository
+from shop_api.features.products.models import Product
 from shop_api.features.products.transfer import shopify
-from shop_api.features.products.transfer.conversion import InvalidRow
+from shop_api.features.products.transfer.changes import InvalidRow, Omission, ProductChanges
 from shop_api.features.products.transfer.formulas import unescaped
+from shop_api.features.products.transfer.identity import Variant
 from shop_api.features.products.transfer.mapping import MappingError, RowMapping, parse_assignments
+from shop_api.features.products.transfer.matching import Match, matches_of
+from shop_api.features.products.transfer.results import ImportResult, Rejected
 from shop_api.features.products.transfer.rows import Row, RowFile
+from shop_api.features.products.transfer.shopify_columns import COLUMNS, REQUIRED, columns_of
+from shop_api.features.products.transfer.spill import SeenIds
+from shop_api.features.products.transfer.targets import Products
 from shop_api.kernel.clock import Clock
-from shop_api.kernel.versions import first_version
 
 Preset = Literal["shopify"]
 
 _BATCH = 1000
-
-
-@dataclass
-class ImportResult:
-    """Numbers of rows by outcome."""
-
-    created: int = 0
-    updated: int = 0
-    unchanged: int = 0
-    rejected: int = 0
-    without_id: int = 0
-    """Created rows that had no id. Importing them again would create them again."""
-
-    @property
-    def rows(self) -> int:
-        return self.created + self.updated + self.unchanged + self.rejected
-
-
-class Rejected(NamedTuple):
-    """A row that was not imported, and the reason."""
-
-    number: int
-    product_id: str
-    reason: str
 
 
 class Plan(NamedTuple):
@@ -84,9 +63,10 @@ def plan(
     if preset is None:
         as_written = raw or source.columns is None
         return Plan(source.rows if as_written else map(_unescaped, source.rows), mapping)
-    if missing := [name for name in shopify.COLUMNS if name not in (source.columns or [])]:
-        raise MappingError(f"this is no CSV export of Shopify: there is no column {missing[0]}")
-    return Plan(shopify.variants(source.rows), mapping)
+    if missing := REQUIRED - columns_of(source.columns or []).keys():
+        names = " or ".join(COLUMNS[min(missing)])
+        raise MappingError(f"this is no CSV export of Shopify: there is no column {names}")
+    return Plan(shopify.variants(source.rows, source.columns or []), mapping)
 
 
 def _unescaped(row: Row) -> Row:
@@ -94,46 +74,24 @@ def _unescaped(row: Row) -> Row:
 
 
 class Candidate(NamedTuple):
-    """A row with a valid product."""
+    """A valid row."""
 
     number: int
     product_id: str
-    product: ProductIn
+    """Preliminary if there is a variant."""
+    changes: ProductChanges
+    variant: Variant | None
+    position: int | None
+    """The place among the rows of its group, for a new product."""
 
 
 class Batch(NamedTuple):
-    """Up to 1000 rows, converted or rejected."""
+    """About 1000 rows, converted or rejected, with all rows of a handle in the same batch."""
 
     candidates: list[Candidate]
     rejected: list[Rejected]
-
-
-class Products(Protocol):
-    """Storage of an import: the repository, or DryRunRepository in a dry run."""
-
-    async def find_many(self, product_ids: Collection[str]) -> dict[str, Product]: ...
-
-    async def put_many(self, new: Sequence[Product], changed: Sequence[Product]) -> set[str]: ...
-
-
-class DryRunRepository:
-    """Stores nothing in the database, but returns the last 10,000 written products as if they were stored."""
-
-    _MAX_REMEMBERED = 10_000
-
-    def __init__(self, products: ProductRepository) -> None:
-        self._products = products
-        self._written: dict[str, Product] = {}
-
-    async def find_many(self, product_ids: Collection[str]) -> dict[str, Product]:
-        written = {id_: self._written[id_] for id_ in product_ids if id_ in self._written}
-        return await self._products.find_many(product_ids) | written
-
-    async def put_many(self, new: Sequence[Product], changed: Sequence[Product]) -> set[str]:
-        self._written |= {product.product_id: product for product in (*new, *changed)}
-        for id_ in list(self._written)[: -self._MAX_REMEMBERED]:
-            del self._written[id_]
-        return set()
+    variants: dict[str, list[Variant]]
+    """All variants by handle, also those of rejected rows."""
 
 
 class Importer:
@@ -147,37 +105,69 @@ class Importer:
         self._mapping = mapping
         self._clock = clock
         self._write_rejected = reject
+        self._seen = SeenIds()
+        self._in_group = Counter[str]()
 
     async def run(self, rows: Iterator[Row], after_batch: Callable[[ImportResult], None]) -> None:
         """Import all `rows`. Reads the next batch while storing the current one."""
-        batch = self._read(rows)
+        batches = _batches(rows)
+        batch = await asyncio.to_thread(self._read, batches)
         while batch is not None:
-            batch, _ = await asyncio.gather(asyncio.to_thread(self._read, rows), self._store(batch))
+            batch, _ = await asyncio.gather(asyncio.to_thread(self._read, batches), self._store(batch))
             after_batch(self.result)
 
-    def _read(self, rows: Iterator[Row]) -> Batch | None:
-        batch = Batch([], [])
-        for row in islice(rows, _BATCH):
+    def _read(self, batches: Iterator[list[Row]]) -> Batch | None:
+        rows = next(batches, None)
+        if rows is None:
+            return None
+        batch = Batch([], [], {})
+        for row in rows:
+            if row.variant:
+                batch.variants.setdefault(row.variant.handle, []).append(row.variant)
             if row.problem is not None:
                 batch.rejected.append(Rejected(row.number, "", row.problem))
                 continue
             try:
-                product = self._mapping.product(row.values)
+                batch.candidates.append(self._candidate(row))
             except InvalidRow as error:
                 batch.rejected.append(Rejected(row.number, self._mapping.id_in(row.values), str(error)))
-            else:
-                batch.candidates.append(Candidate(row.number, product.product_id or str(uuid7()), product))
-        return batch if batch.candidates or batch.rejected else None
+        return batch
+
+    def _candidate(self, row: Row) -> Candidate:
+        changes = self._mapping.changes(row.values)
+        changes.warnings.extend(Omission(*one) for one in row.warnings)
+        position = row.variant.position if row.variant else None
+        if position is None and (group := changes.fields.get("group")):
+            self._in_group[group] += 1
+            position = self._in_group[group]
+        return Candidate(row.number, changes.product_id or str(uuid7()), changes, row.variant, position)
 
     async def _store(self, batch: Batch) -> None:
         for rejected in batch.rejected:
             self._reject(rejected)
-        for candidates in _split_duplicate_ids(batch.candidates):
-            conflicts = await self._put(candidates)
-            # A concurrent write changed these between read and write: retry once on top of that change.
-            for id_ in await self._put({id_: candidates[id_] for id_ in conflicts}):
-                reason = "was changed by others twice during the import; import it again"
-                self._reject(Rejected(candidates[id_].number, id_, reason))
+        candidates = {}
+        for candidate in await self._identified(batch):
+            earlier = self._seen.add(candidate.product_id, candidate.number)
+            if earlier is None:
+                candidates[candidate.product_id] = candidate
+            else:
+                reason = f"the same product is in row {earlier}"
+                self._reject(Rejected(candidate.number, candidate.product_id, reason))
+        conflicts = await self._put(candidates)
+        # A concurrent write changed these between read and write: retry once on top of that change.
+        for id_ in await self._put({id_: candidates[id_] for id_ in conflicts}):
+            reason = "was changed by others twice during the import; import it again"
+            self._reject(Rejected(candidates[id_].number, id_, reason))
+
+    async def _identified(self, batch: Batch) -> list[Candidate]:
+        """Return the candidates with the ids of the products that their variants are."""
+        if not batch.variants:
+            return batch.candidates
+        matches = await matches_of(batch.variants, self._products)
+        return [
+            _identified(candidate, matches[candidate.variant]) if candidate.variant else candidate
+            for candidate in batch.candidates
+        ]
 
     def _reject(self, rejected: Rejected) -> None:
         self.result.rejected += 1
@@ -191,40 +181,57 @@ class Importer:
         now = self._clock()
         new: list[Product] = []
         changed: list[Product] = []
+        unchanged: list[str] = []
         for id_, candidate in candidates.items():
             before = stored.get(id_)
-            after = _next(candidate, before, now)
-            if before is None:
-                new.append(after)
-            elif not before.has_same_content(after.content()):
+            try:
+                if before is None:
+                    new.append(candidate.changes.new_product(id_, candidate.position, now))
+                    continue
+                after = candidate.changes.next_version(before, now)
+            except InvalidRow as error:
+                self._reject(Rejected(candidate.number, id_, str(error)))
+                continue
+            if before.has_same_content(after.content()):
+                unchanged.append(id_)
+            else:
                 changed.append(after)
         conflicts = await self._products.put_many(new, changed)
-        self.result.created += sum(product.product_id not in conflicts for product in new)
-        self.result.updated += sum(product.product_id not in conflicts for product in changed)
-        self.result.unchanged += len(candidates) - len(new) - len(changed)
-        self.result.without_id += sum(candidate.product.product_id is None for candidate in candidates.values())
+        self._count(candidates, new, changed, unchanged, conflicts)
         return conflicts
 
+    def _count(
+        self,
+        candidates: dict[str, Candidate],
+        new: Sequence[Product],
+        changed: Sequence[Product],
+        unchanged: Sequence[str],
+        conflicts: set[str],
+    ) -> None:
+        created = {product.product_id for product in new} - conflicts
+        updated = {product.product_id for product in changed} - conflicts
+        self.result.created += len(created)
+        self.result.updated += len(updated)
+        self.result.unchanged += len(unchanged)
+        for id_ in [*created, *updated, *unchanged]:
+            self.result.warn(candidates[id_].changes.warnings, candidates[id_].number)
+            self.result.without_id += candidates[id_].changes.product_id is None and not candidates[id_].variant
 
-def _next(candidate: Candidate, before: Product | None, now: datetime) -> Product:
-    return Product.model_construct(
-        **dict(candidate.product)
-        | {
-            "product_id": candidate.product_id,
-            "version": before.version + 1 if before else first_version(now),
-            "created_at": before.created_at if before else now,
-            "updated_at": now,
-        }
-    )
+
+def _batches(rows: Iterator[Row]) -> Iterator[list[Row]]:
+    """Yield lists of about _BATCH rows. Never separates the rows of one handle."""
+    batch: list[Row] = []
+    for row in rows:
+        handle = row.variant and row.variant.handle
+        if len(batch) >= _BATCH and (handle is None or not batch[-1].variant or batch[-1].variant.handle != handle):
+            yield batch
+            batch = []
+        batch.append(row)
+    if batch:
+        yield batch
 
 
-def _split_duplicate_ids(candidates: Sequence[Candidate]) -> list[dict[str, Candidate]]:
-    """Split candidates into the fewest rounds with unique ids. Rows with the same id keep their order."""
-    rounds: list[dict[str, Candidate]] = []
-    seen: dict[str, int] = {}
-    for candidate in candidates:
-        place = seen[candidate.product_id] = seen.get(candidate.product_id, -1) + 1
-        if place == len(rounds):
-            rounds.append({})
-        rounds[place][candidate.product_id] = candidate
-    return rounds
+def _identified(candidate: Candidate, found: Match) -> Candidate:
+    if not found.is_grouped:
+        candidate.changes.fields.pop("group", None)
+    return candidate._replace(product_id=found.product_id)

@@ -4,16 +4,9 @@ import difflib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from shop_api.features.products.models import ProductIn
-from shop_api.features.products.transfer.conversion import (
-    ATTRIBUTE,
-    READERS,
-    InvalidRow,
-    guess,
-    is_field,
-    json_or_text,
-    product_of,
-)
+from shop_api.features.products.transfer.changes import InvalidRow, ProductChanges, changes_of
+from shop_api.features.products.transfer.conversion import ATTRIBUTE, READERS, guess, is_field
+from shop_api.features.products.transfer.identity import id_of
 
 # Fields of API responses beyond ProductIn, ignored so that responses can be imported.
 _IGNORED = frozenset({"version", "created_at", "updated_at"})
@@ -66,9 +59,11 @@ class RowMapping:
     def _try_constants(self) -> None:
         others = {"name": "x", "price.currency": "USD"} | ({} if "price" in self._constants else {"price.amount": 0})
         try:
-            product_of(others | self._constants)
+            changes = changes_of(others | self._constants)
         except InvalidRow as error:
             raise MappingError(str(error)) from None
+        if changes.warnings:
+            raise MappingError("; ".join(f"{kind}: {detail}" for kind, detail in changes.warnings))
 
     def check(self, columns: Iterable[str]) -> None:
         """Raise MappingError unless the mapping fits a file with exactly these columns."""
@@ -79,24 +74,38 @@ class RowMapping:
         if self._strict and (reason := _unknown(present)):
             raise MappingError(reason)
 
-    def product(self, row: Mapping[str, Any]) -> ProductIn:
-        """Return the product described by `row`. Raises InvalidRow if the row is not valid."""
+    def changes(self, row: Mapping[str, Any]) -> ProductChanges:
+        """Return what `row` says about a product. Raises InvalidRow if the row is not valid."""
         if self._strict and (reason := _unknown(row)):
             raise InvalidRow(reason)
         columns = {name: name for name in row if is_field(name)} | dict(self._columns)
-        values = {field: _find(row, column) for field, column in columns.items()}
+        values = {field: value for field, column in columns.items() if (value := _find(row, column)) is not _ABSENT}
         if self.unseen:
-            self.unseen -= {column for field, column in self._columns.items() if values[field] is not None}
+            self.unseen -= {column for field, column in self._columns.items() if values.get(field) not in (None, "")}
         found = _parts(values if self._typed else _guessed(values))
-        if "product_id" in self._columns and "product_id" not in found:
+        self._make_id(found)
+        return changes_of(found | self._constants)
+
+    def _make_id(self, found: dict[str, Any]) -> None:
+        """Make `product_id` from the column that it is mapped to, or else from the SKU."""
+        source = "product_id" if "product_id" in self._columns else "sku"
+        text = found.get(source)
+        if source == "product_id" and text is None:
             # With a generated id, every import of this row would create another product.
             raise InvalidRow(f"product_id: {self._columns['product_id']} is missing")
-        return product_of(found | self._constants)
+        if found.get("product_id") is not None and source == "sku":
+            return
+        if isinstance(text, str | int) and not isinstance(text, bool) and (text := str(text).strip()):
+            found["product_id"] = id_of(text)
+            if source == "product_id" and found["product_id"] != text:
+                found.setdefault("sku", text)  # or the original text would be lost
 
     def id_in(self, row: Mapping[str, Any]) -> str:
-        """Return the product id of `row` as written in the file, or an empty string if it has none."""
-        value = _find(row, self._columns.get("product_id", "product_id"))
-        return "" if value is None else str(value)
+        """Return what identifies the product of `row` in the file: its id, SKU or group, or an empty string."""
+        for column in (self._columns.get("product_id", "product_id"), self._columns.get("sku", "sku"), "group"):
+            if (value := _find(row, column)) not in (_ABSENT, None, ""):
+                return str(value)
+        return ""
 
 
 def _near(name: str, known: Iterable[str]) -> str:
@@ -111,30 +120,32 @@ def _unknown(columns: Iterable[str]) -> str | None:
     return None
 
 
+_ABSENT = object()
+
+
 def _find(row: Mapping[str, Any], path: str) -> Any:
-    """Return the value at `path`: of the column with exactly this name, else inside nested objects, else None."""
+    """Return the value at `path`: of the column with exactly this name, else inside nested objects, else _ABSENT."""
     if path in row:
         return row[path]
     value: Any = row
     for name in path.split("."):
-        value = value.get(name) if isinstance(value, Mapping) else None
+        value = value.get(name, _ABSENT) if isinstance(value, Mapping) else _ABSENT
     return value
 
 
 def _parts(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `values` without nulls and empty texts, with the objects `price` and `attributes` flattened to their
-    parts. A part given as a field of its own takes precedence over the same part of an object."""
+    """Return `values` with prices split into their parts, and blank texts as None. A part given as a field of its own
+    takes precedence over the same part of an object."""
     alone: dict[str, Any] = {}
     nested: dict[str, Any] = {}
     for field, value in values.items():
-        if field == "attributes" and isinstance(value, str) and value:
-            value = json_or_text(value)
-        if field in ("price", "attributes") and isinstance(value, dict):
-            nested |= {f"{field}.{name}": part for name, part in value.items() if part is not None}
-        elif value is not None and (value != "" or field.startswith(ATTRIBUTE)):
-            alone[field] = value
+        if field in ("price", "compare_at_price") and isinstance(value, dict):
+            nested |= {f"{field}.{name}": part for name, part in value.items()}
+        else:
+            alone[field] = None if value == "" and not field.startswith(ATTRIBUTE) else value
     return nested | alone
 
 
 def _guessed(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {f: guess(v) if f.startswith(ATTRIBUTE) and isinstance(v, str) else v for f, v in values.items()}
+    """Return texts as values: attributes as numbers or booleans if they look like it, and None for blank cells."""
+    return {f: (guess(v) if v else None) if f.startswith(ATTRIBUTE) else v for f, v in values.items()}

@@ -8,7 +8,7 @@ from uuid_utils import uuid7
 from shop_api.audit.models import AuditContext, AuditEvent
 from shop_api.audit.repository import AuditLog
 from shop_api.features.products.audit_events import IMPORT
-from shop_api.features.products.transfer.importing import ImportResult
+from shop_api.features.products.transfer.results import ImportResult
 
 
 @asynccontextmanager

@@ -9,12 +9,14 @@ import csv
 import json
 import re
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, NamedTuple, NoReturn
+
+from shop_api.features.products.transfer.identity import Variant
 
 Format = Literal["json", "jsonl", "csv"]
 FORMATS: dict[str, Format] = {".json": "json", ".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv"}
@@ -39,6 +41,10 @@ class Row(NamedTuple):
     values: dict[str, Any]
     problem: str | None = None
     """Why the row could not be read. `values` is then empty."""
+    variant: Variant | None = None
+    """What identifies the product, if the file is of another system."""
+    warnings: Sequence[tuple[str, str]] = ()
+    """What was left out of the row: kinds with details, as in `changes.Omission`."""
 
 
 @dataclass(frozen=True)
@@ -266,4 +272,4 @@ def _csv_row(number: int, columns: list[str], cells: list[str]) -> Row:
         cells.pop()
     if len(cells) != len(columns):
         return Row(number, {}, f"not CSV: it has {len(cells)} cells, the first line {len(columns)}")
-    return Row(number, {name: cell for name, cell in zip(columns, cells, strict=True) if cell and name})
+    return Row(number, {name: cell for name, cell in zip(columns, cells, strict=True) if name})

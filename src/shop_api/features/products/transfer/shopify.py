@@ -1,154 +1,193 @@
 """Conversion of Shopify's product export (CSV), which has a row for each variant and each additional image.
 
-Source: Shopify Help Center, "Using CSV files to import and export products". Conversion rules:
-
-- Every variant becomes a product. Its id is the SKU, or else the handle, with the variant's position appended from
-  the second variant on: `assam`, `assam-2`.
-- Its name is the title with the options, as Shopify shows it in an order: `Assam - 250 g / Tin`. Each option becomes
-  a text attribute, and so does the handle, which links the variants of a Shopify product.
-- Description, vendor, type, tags and status appear only in the first row of a handle and apply to all its variants.
-  The description becomes plain text. The category is the type, or else the last part of the product category.
-- The variant's image comes first, then the images of all rows of the handle, at most 20.
-- Negative stock, which Shopify writes for oversold variants, becomes 0.
-- An active but unpublished product is a draft. `Published` is a boolean as Shopify or as Excel in one of 20 languages
-  writes it (`FAUX`); the rows of a handle with any other word are rejected, since guessing could make a draft public.
+- Rows belong to their handle wherever they stand. Every variant becomes a product; `identity` says which one. Its
+  group is the handle.
+- Title, description, vendor, type, tags and status stand in one row of a handle and apply to all its variants, unless
+  a variant's own row has another value. The description becomes plain text. The category is the type, or else the
+  last part of the product category.
+- The name is the title with the options, as Shopify shows it in an order: `Assam - 250 g / Tin`.
+- The variant's image comes first, then the images of all rows of the handle.
+- An active but unpublished product is a draft. `Published` and `Status` are read by closed lists of words; a variant
+  with any other word is rejected, since guessing could make a draft public.
+- A file without quantities says nothing about stock, and neither does a variant whose inventory Shopify does not
+  track, unless it has a quantity. Negative stock, which Shopify writes for oversold variants, becomes 0.
 - The file contains no currency: pass `--set price.currency=USD`. Other columns can be mapped by name:
-  `--map "attributes.weight_g=Variant Grams"`.
+  `--map "attributes.supplier=Google Shopping / Custom Label 0"`.
 """
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from html.parser import HTMLParser
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from shop_api.features.products.transfer.booleans import as_boolean
+from shop_api.features.products.transfer.html_text import text_of
+from shop_api.features.products.transfer.identity import Variant
 from shop_api.features.products.transfer.rows import Row
+from shop_api.features.products.transfer.shopify_columns import columns_of, status_of
+from shop_api.features.products.transfer.spill import MAX_ROWS, RowsByHandle, StoredRow
+from shop_api.kernel.schema import normalized_line
 
-COLUMNS = ("Handle", "Title", "Variant Price")
-"""Columns that identify a file as a Shopify export."""
+_OF_A_VARIANT = ("sku", "price", "barcode", "quantity", "option1_value", "option2_value", "option3_value")
+"""Columns that only rows of variants have, unlike rows of additional images."""
+_DEFAULT = "Default Title"
+"""The option value of a product without options."""
+_GRAMS = {"g": Decimal(1), "kg": Decimal(1000), "oz": Decimal("28.349523125"), "lb": Decimal("453.59237")}
 
-_MOST_IMAGES = 20
-_OF_ONE_ROW = ("Variant", "Option", "Image")
 
-
-def variants(rows: Iterator[Row]) -> Iterator[Row]:
-    """Yield one row per variant, with the fields of a product in addition to Shopify's columns."""
-    group: list[Row] = []
+def variants(rows: Iterator[Row], header: Sequence[str]) -> Iterator[Row]:
+    """Yield one row for each variant, with the fields of a product in addition to the columns of the file."""
+    columns = columns_of(header)
+    gathered = RowsByHandle(header)
     for row in rows:
-        if row.problem:
+        handle = normalized_line(row.values.get(columns["handle"], ""))
+        if row.problem is not None:
             yield row
-            continue
-        if group and row.values.get("Handle") != group[0].values.get("Handle"):
-            yield from _variants_of(group)
-            group = []
-        group.append(row)
-    if group:
-        yield from _variants_of(group)
+        elif not handle:
+            yield Row(row.number, {}, f"{columns['handle']} is missing")
+        else:
+            cells = {key: row.values.get(name, "").strip() for key, name in columns.items()}
+            is_variant = any(cells.get(key) for key in _OF_A_VARIANT)
+            gathered.add(row.number, handle, _sku(cells), is_variant, row.values)
+    for group in gathered.handles():
+        yield from _Handle(group, columns, gathered).rows()
 
 
-def _variants_of(group: Sequence[Row]) -> Iterator[Row]:
-    first = group[0].values
-    if "Handle" not in first:
-        yield from (Row(row.number, {}, "Handle is missing") for row in group)
-        return
-    images = [row.values["Image Src"] for row in group if "Image Src" in row.values]
-    own = [row for row in group if row is group[0] or row.values.keys() & {"Variant SKU", "Variant Price"}]
-    shared = {name: value for name, value in first.items() if not name.startswith(_OF_ONE_ROW)}
-    try:
-        shared |= _shared_fields(first)
-    except ValueError as error:
-        yield from (Row(row.number, {}, str(error)) for row in own)
-        return
-    for place, row in enumerate(own, 1):
-        yield Row(row.number, row.values | shared | _own_fields(row.values, first, place, images))
+def _sku(cells: Mapping[str, str]) -> str | None:
+    # Shopify prefixes a SKU with an apostrophe if a spreadsheet would read it as a number.
+    sku: str = normalized_line(cells.get("sku", "").removeprefix("'"))
+    return sku or None
 
 
-def _shared_fields(first: Mapping[str, str]) -> dict[str, Any]:
-    status = first.get("Status", "active").strip().lower()
-    is_published = as_boolean("Published", first.get("Published", "true"))
-    if status == "active" and not is_published:
-        status = "draft"
-    return {
-        "description": _plain(first.get("Body (HTML)", "")),
-        "brand": first.get("Vendor"),
-        "category": first.get("Type") or first.get("Product Category", "").rpartition(">")[2].strip(),
-        "tags": first.get("Tags"),
-        "status": status,
-    }
+class _Handle:
+    """The rows of one handle."""
 
+    def __init__(self, rows: Sequence[StoredRow], columns: Mapping[str, str], gathered: RowsByHandle) -> None:
+        self._rows = rows
+        self._columns = columns
+        self._is_unique = gathered.is_unique
+        self._cells = [
+            {key: cell for key, name in columns.items() if (cell := row.values.get(name, "").strip())} for row in rows
+        ]
+        self._handle: str = normalized_line(self._first("handle"))
+        self._images = [cells["image"] for cells in self._cells if "image" in cells]
+        self._description: dict[str, str] = {}
 
-def _own_fields(row: Mapping[str, str], first: Mapping[str, str], place: int, images: list[str]) -> dict[str, Any]:
-    handle = first["Handle"]
-    options = {
-        re.sub(r"[.$]", "", first[f"Option{n} Name"]): row[f"Option{n} Value"]
-        for n in (1, 2, 3)
-        if f"Option{n} Name" in first and row.get(f"Option{n} Value", "Default Title") != "Default Title"
-    }
-    stock = row.get("Variant Inventory Qty", "0")
-    pictures = dict.fromkeys([row["Variant Image"], *images] if "Variant Image" in row else images)
-    return {
-        # Shopify prefixes a SKU with an apostrophe if a spreadsheet would read it as a number.
-        "product_id": row.get("Variant SKU", "").lstrip("'") or (handle if place == 1 else f"{handle}-{place}"),
-        "name": " - ".join(filter(None, [first.get("Title"), " / ".join(options.values())])),
-        "price": row.get("Variant Price"),
-        "stock": "0" if stock.startswith("-") else stock,
-        "images": [*pictures][:_MOST_IMAGES],
-        "attributes": {"handle": handle, **options},
-    }
+    def rows(self) -> Iterator[Row]:
+        places = [n for n, cells in enumerate(self._cells) if any(key in cells for key in _OF_A_VARIANT)] or [0]
+        known: dict[tuple[Any, ...], int] = {}
+        for position, place in enumerate(places, 1):
+            row, cells = self._rows[place], self._cells[place]
+            options = self._options(cells)
+            values = tuple(value for _, value in options)
+            earlier = known.setdefault((_sku(cells), values), row.number)
+            if earlier != row.number:
+                yield Row(
+                    row.number, {}, f"the same variant is in line {earlier}: same handle, SKU and option values"
+                )
+                continue
+            variant = Variant(self._handle, _sku(cells), values, position, len(places) == 1, is_unique=True)
+            variant = variant._replace(is_unique=not variant.plain_id or self._is_unique(variant.plain_id))
+            try:
+                fields, warnings = self._fields(cells, options)
+            except ValueError as error:
+                yield Row(row.number, {}, str(error))
+            else:
+                yield Row(row.number, {**row.values, **fields}, variant=variant, warnings=warnings)
+        for row in self._rows[MAX_ROWS:]:
+            yield Row(row.number, {}, f"the handle has more than {MAX_ROWS:,} rows")
 
+    def _variant(self, cells: Mapping[str, str], position: int, *, is_single: bool) -> Variant:
+        values = tuple(value for _, value in self._options(cells))
+        variant = Variant(self._handle, _sku(cells), values, position, is_single, is_unique=True)
+        return variant._replace(is_unique=not variant.plain_id or self._is_unique(variant.plain_id))
 
-class _Text(HTMLParser):
-    """Extracts the text of an HTML fragment, one line for each block, with the cells of a table row in one line."""
+    def _first(self, key: str) -> str | None:
+        return next((cells[key] for cells in self._cells if key in cells), None)
 
-    _BLOCKS = frozenset(
-        {
-            *(
-                "address",
-                "article",
-                "aside",
-                "blockquote",
-                "br",
-                "caption",
-                "center",
-                "dd",
-                "details",
-                "dialog",
-                "div",
-            ),
-            *("dl", "dt", "fieldset", "figcaption", "figure", "footer", "form", "h1", "h2", "h3", "h4", "h5", "h6"),
-            *("header", "hgroup", "hr", "legend", "li", "main", "menu", "nav", "ol", "p", "pre", "search", "section"),
-            *("summary", "table", "tbody", "tfoot", "thead", "tr", "ul"),
+    def _shared(self, key: str, cells: Mapping[str, str]) -> str | None:
+        """Return the value of a column that stands in one row of the handle."""
+        return cells.get(key) or self._first(key)
+
+    def _options(self, cells: Mapping[str, str]) -> list[tuple[str, str]]:
+        options: dict[str, str] = {}
+        for n in (1, 2, 3):
+            value = cells.get(f"option{n}_value", _DEFAULT)
+            if value != _DEFAULT:
+                name = self._shared(f"option{n}_name", cells) or f"Option {n}"
+                options[name if name not in options else f"{name} {n}"] = normalized_line(value)
+        return list(options.items())
+
+    def _fields(
+        self, cells: Mapping[str, str], options: Sequence[tuple[str, str]]
+    ) -> tuple[dict[str, Any], list[tuple[str, str]]]:
+        """Return the fields that the file says, and warnings. Raises ValueError for unknown words."""
+        warnings: list[tuple[str, str]] = []
+        fields: dict[str, Any] = {
+            "group": self._handle,
+            "options": [{"name": name, "value": value} for name, value in options],
+            **self._names(cells, options),
+            **self._texts(cells),
+            **self._stock(cells, warnings),
+            **self._weight(cells, warnings),
         }
-    )
-    _CELLS = frozenset({"td", "th"})
-    _HIDDEN = frozenset({"script", "style"})
-    _ITEM = "\n- "
+        if sku := _sku(cells):
+            fields["sku"] = sku
+        for field in ("price", "barcode", "compare_at_price", "requires_shipping"):
+            if field in self._columns:
+                fields[field] = cells.get(field)
+        if status := status_of(self._shared("status", cells), self._shared("published", cells)):
+            fields["status"] = status
+        if "image" in self._columns or "variant_image" in self._columns:
+            own = [cells["variant_image"]] if "variant_image" in cells else []
+            fields["images"] = list(dict.fromkeys([*own, *self._images]))
+        if "cost" in cells:
+            warnings.append(("Cost per item: left out, since products have no cost", ""))
+        return fields, warnings
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.text = ""
-        self._hidden = False
+    def _names(self, cells: Mapping[str, str], options: Sequence[tuple[str, str]]) -> dict[str, Any]:
+        if not (title := self._shared("title", cells)):
+            return {}
+        return {"name": " - ".join(filter(None, [title, " / ".join(value for _, value in options)]))}
 
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self._hidden = tag in self._HIDDEN
-        if tag in self._CELLS:
-            self.text += " "
-        if tag in self._BLOCKS and not self.text.endswith(self._ITEM):  # a block within an item begins no line
-            self.text += self._ITEM if tag == "li" else "\n"
+    def _texts(self, cells: Mapping[str, str]) -> dict[str, Any]:
+        fields: dict[str, Any] = {}
+        if "body" in self._columns:
+            html = self._shared("body", cells) or ""
+            if html not in self._description:
+                self._description = {html: text_of(html)}
+            fields["description"] = self._description[html]
+        if "vendor" in self._columns:
+            fields["brand"] = self._shared("vendor", cells)
+        if "type" in self._columns or "product_category" in self._columns:
+            category = (self._shared("product_category", cells) or "").rpartition(">")[2].strip()
+            fields["category"] = self._shared("type", cells) or category or None
+        if "tags" in self._columns:
+            fields["tags"] = self._shared("tags", cells)
+        return fields
 
-    def handle_endtag(self, tag: str) -> None:
-        self._hidden = False
-        if tag in self._BLOCKS:
-            self.text += "\n"
+    def _stock(self, cells: Mapping[str, str], warnings: list[tuple[str, str]]) -> dict[str, Any]:
+        quantity = cells.get("quantity")
+        if "tracker" in self._columns and "tracker" not in cells and (quantity is None or _is_zero(quantity)):
+            warnings.append(("stock: not changed, since Shopify does not track this inventory", ""))
+            return {}
+        if quantity is None:
+            return {}
+        return {"stock": "0" if quantity.startswith("-") else quantity}
 
-    def handle_data(self, data: str) -> None:
-        if not self._hidden:
-            self.text += re.sub(r"\s+", " ", data)
+    def _weight(self, cells: Mapping[str, str], warnings: list[tuple[str, str]]) -> dict[str, Any]:
+        if not self._columns.keys() & {"grams", "weight"}:
+            return {}
+        number, unit = (cells["grams"], "g") if "grams" in cells else (cells.get("weight"), cells.get("weight_unit"))
+        if number is None:
+            return {"weight_g": None}
+        try:
+            return {"weight_g": int((Decimal(number) * _GRAMS[(unit or "g").lower()]).to_integral_value())}
+        except (InvalidOperation, ValueError, KeyError, OverflowError):
+            warnings.append(
+                ("weight_g: left out what is not a number in g, kg, oz or lb", f"{number} {unit or ''}"[:60])
+            )
+            return {}
 
 
-def _plain(html: str) -> str:
-    parser = _Text()
-    parser.feed(html)
-    parser.close()
-    lines = (line.strip() for line in parser.text.splitlines())
-    return "\n".join(line for line in lines if line)
+def _is_zero(quantity: str) -> bool:
+    return re.fullmatch(r"-?0+(\.0*)?", quantity) is not None
