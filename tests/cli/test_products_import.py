@@ -27,7 +27,7 @@ from shop_api.features.products.transfer.importing import Importer
 from shop_api.features.products.transfer.mapping import MappingError
 from shop_api.features.products.transfer.recording import recorded
 from shop_api.features.products.transfer.results import ImportResult, Rejected
-from shop_api.features.products.transfer.rows import UnreadableFile
+from shop_api.features.products.transfer.row import UnreadableFile
 from shop_api.features.products.transfer.targets import DryRunRepository
 from shop_api.kernel.clock import utc_now
 from shop_api.kernel.versions import ANY_VERSION
@@ -393,7 +393,9 @@ class TestMapping:
         [
             ('"1,299.00"', "is ambiguous"),
             ('"9 USD"', "is not a price"),
-            ("9.999", "more decimal places than USD"),
+            ("9.9999", "more decimal places than USD"),
+            ("9.999", "is ambiguous"),
+            ('"1.500"', "is ambiguous: write it with 2 decimal places"),
             ("-1", "is not a price"),
             ("1e-999999", "is not a price"),
             ("1e400", "is not a price"),
@@ -593,7 +595,6 @@ class TestBrokenFiles:
             ("p.json", "", "holds no JSON array"),
             ("p.csv", "", "no first line"),
             ("p.csv", "name,name\n", "more than one column name"),
-            ("p.csv", "name\n".encode("utf-16"), "UTF-16"),
             ("p.xlsx", "", "no known format"),
         ],
     )

@@ -80,6 +80,8 @@ def show(result: ImportResult, dry_run: bool) -> None:
 
 def warnings(result: ImportResult, unseen: Collection[str], listing: Path, source: RowFile) -> Iterator[str]:
     """Yield warnings about the result."""
+    if source.encoding != "UTF-8":
+        yield f"the file was read as {source.encoding}"
     for kind, found in result.warnings.items():
         detail = f": {found.detail}" if found.detail else ""
         yield f"{kind} ({found.count:,} rows, first in {source.unit} {found.number}{detail})"

@@ -11,7 +11,8 @@ from typing import IO, TYPE_CHECKING, Annotated, Literal, cast
 import typer
 
 from shop_api.cli.terminal import engines, fail, say, settings_or_exit
-from shop_api.features.products.transfer.rows import Format, UnreadableFile, format_of, open_rows
+from shop_api.features.products.transfer.row import UnreadableFile
+from shop_api.features.products.transfer.rows import Format, format_of, open_rows
 from shop_api.settings import Settings
 from shop_api.storage.mongo.client import PyMongoError, brief_message
 

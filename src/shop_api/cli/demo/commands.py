@@ -67,7 +67,7 @@ async def _add_products(services: "Services", count: int, seed: int) -> None:
     from shop_api.features.products.transfer.mapping import RowMapping
     from shop_api.features.products.transfer.recording import recorded
     from shop_api.features.products.transfer.results import Rejected
-    from shop_api.features.products.transfer.rows import Row
+    from shop_api.features.products.transfer.row import Row
 
     def reject(rejected: Rejected) -> None:
         fail(f"{rejected.product_id}: {rejected.reason}")

@@ -66,7 +66,8 @@ def _currency(value: Any) -> str:
 
 def _decimal(value: Any) -> str:
     if isinstance(value, Decimal) and abs(value.adjusted()) < 40:
-        return f"{value:f}"
+        text = f"{value:f}"
+        return text.rstrip("0").rstrip(".") if "." in text else text  # as a number of JSON, 1.500 is not ambiguous
     if not isinstance(value, str | int | Decimal) or isinstance(value, bool):
         raise ValueError("is not a decimal number")
     text = str(value).strip()

@@ -19,7 +19,8 @@ from shop_api.features.products.transfer.identity import Variant
 from shop_api.features.products.transfer.mapping import MappingError, RowMapping, parse_assignments
 from shop_api.features.products.transfer.matching import Match, matches_of
 from shop_api.features.products.transfer.results import ImportResult, Rejected
-from shop_api.features.products.transfer.rows import Row, RowFile
+from shop_api.features.products.transfer.row import Row
+from shop_api.features.products.transfer.rows import RowFile
 from shop_api.features.products.transfer.shopify_columns import COLUMNS, REQUIRED, columns_of
 from shop_api.features.products.transfer.spill import SeenIds
 from shop_api.features.products.transfer.targets import Products

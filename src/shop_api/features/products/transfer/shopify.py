@@ -22,7 +22,7 @@ from typing import Any
 
 from shop_api.features.products.transfer.html_text import text_of
 from shop_api.features.products.transfer.identity import Variant
-from shop_api.features.products.transfer.rows import Row
+from shop_api.features.products.transfer.row import Row
 from shop_api.features.products.transfer.shopify_columns import columns_of, status_of
 from shop_api.features.products.transfer.spill import MAX_ROWS, RowsByHandle, StoredRow
 from shop_api.kernel.schema import normalized_line
