@@ -70,6 +70,7 @@ def create_app(settings: Settings, features: Sequence[Feature] = FEATURES, clock
             if cache:
                 cache.open(services.cache, services.auth.is_genuine)
                 await stack.enter_async_context(following(services.cache, database, cache_tags_of(features)))
+            await stack.enter_async_context(services.import_runner.running())
             yield
 
     app = FastAPI(

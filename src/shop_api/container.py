@@ -31,6 +31,9 @@ from shop_api.features.feature import (
 )
 from shop_api.features.home.service import OverviewService
 from shop_api.features.operations.service import AuditService, HealthService
+from shop_api.features.products.imports.repository import BUCKET, ImportRepository
+from shop_api.features.products.imports.runner import ImportRunner
+from shop_api.features.products.imports.service import ImportService
 from shop_api.features.products.repository import ProductRepository
 from shop_api.features.products.service import ProductService
 from shop_api.features.users.authority import Authority
@@ -54,6 +57,7 @@ from shop_api.security.tokens import AccessTokens
 from shop_api.settings import Settings
 from shop_api.storage.mongo import client as mongo
 from shop_api.storage.mongo.client import Database
+from shop_api.storage.mongo.files import FileStore
 from shop_api.storage.mongo.instances import Heartbeat, new_instance_id
 from shop_api.storage.mongo.migrations import open_schema
 from shop_api.storage.mongo.transactions import Transactions
@@ -87,6 +91,8 @@ class Services:
     users: UserService
     passwords: PasswordService
     products: ProductService
+    imports: ImportService
+    import_runner: ImportRunner
     health: HealthService
     audit_service: AuditService
     overview: OverviewService
@@ -147,7 +153,11 @@ async def open_services(
         auth = AuthService(users, passwords, sessions, tokens, limits, transactions, sign_ins, roles, clock, secret)
         emails = AccountEmails(settings.public_url, settings.front_end_url)
         email = EmailService(users, passwords, OneTimeTokens(database, clock), mail_queue, emails, limits)
-        products = ProductService(ProductRepository(database), transactions, audit, cursors, cache, clock)
+        catalogue = ProductRepository(database)
+        products = ProductService(catalogue, transactions, audit, cursors, cache, clock)
+        jobs, files = ImportRepository(database), FileStore(database, BUCKET)
+        imports = ImportService(jobs, files, transactions, audit, clock)
+        import_runner = ImportRunner(imports, jobs, files, catalogue, database, clock, instance_id)
         heartbeat = Heartbeat(database, instance_id, __version__, clock)
         health = await stack.enter_async_context(HealthService(database, redis, heartbeat).open())
         yield Services(
@@ -173,6 +183,8 @@ async def open_services(
             users=users,
             passwords=passwords,
             products=products,
+            imports=imports,
+            import_runner=import_runner,
             health=health,
             audit_service=AuditService(
                 audit, users, cursors, audit_actions_of(features), audit_subjects_of(features)

@@ -69,7 +69,8 @@ async def imported(catalogue: ProductRepository, file: Path) -> tuple[int, int, 
     with rows.open_rows(file, rows.format_of(file)) as source:
         plan = importing.plan(source, None, [], [])
         importer = Importer(catalogue, plan.mapping, utc_now, print)
-        await importer.run(plan.rows, lambda outcome: None)
+        async for _ in importer.run(plan.rows):
+            pass
     done = importer.result
     return done.created, done.updated, done.unchanged, done.rejected
 

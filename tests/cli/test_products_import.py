@@ -74,7 +74,8 @@ async def imported(
     with rows.open_rows(file, rows.format_of(file)) as source:
         plan = importing.plan(source, preset, [*columns], [*constants])
         importer = Importer(catalogue, plan.mapping, utc_now, reject)
-        await importer.run(plan.rows, lambda result: None)
+        async for _ in importer.run(plan.rows):
+            pass
     return importer.result
 
 

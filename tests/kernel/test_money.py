@@ -63,7 +63,7 @@ class TestMinorUnits:
         ],
     )
     def test_more_places_than_the_currency_knows_are_refused(self, decimal, currency):
-        with pytest.raises(ValueError, match="more decimal places|is ambiguous"):
+        with pytest.raises(ValueError, match=r"more decimal places|is ambiguous"):
             minor_units(decimal, currency)
 
     @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import asyncio
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from io import TextIOWrapper
 from pathlib import Path
@@ -106,12 +106,18 @@ async def _import(
         catalogue = ProductRepository(services.database)
         if dry_run:
             importer = Importer(DryRunRepository(catalogue), plan.mapping, services.clock, reject)
-            await importer.run(plan.rows, show)
-            return importer.result
+            return await _shown(importer.run(plan.rows), show, importer.result)
         importer = Importer(catalogue, plan.mapping, services.clock, reject)
         async with recorded(importer.result, file, services.audit, operator()):
-            await importer.run(plan.rows, show)
-        return importer.result
+            return await _shown(importer.run(plan.rows), show, importer.result)
+
+
+async def _shown(
+    results: "AsyncIterator[ImportResult]", show: "Callable[[ImportResult], None]", result: "ImportResult"
+) -> "ImportResult":
+    async for result in results:
+        show(result)
+    return result
 
 
 @products.command("export")

@@ -36,12 +36,24 @@ def body_limit(max_bytes: int) -> Callable[[F], F]:
     return mark
 
 
+def streamed_body(max_bytes: int) -> Callable[[F], F]:
+    """Decorate a route handler that reads its body of up to `max_bytes` itself, as it arrives, so that the caller is
+    checked before the body is read. Reading raises BodyTooLarge and RequestTimeout."""
+
+    def mark(handler: F) -> F:
+        handler.streams_body = True  # type: ignore[attr-defined]
+        return body_limit(max_bytes)(handler)
+
+    return mark
+
+
 class BodyLimit(NamedTuple):
     """The body size limit of a route."""
 
     methods: frozenset[str]
     pattern: re.Pattern[str]
     max_bytes: int
+    is_streamed: bool = False
 
 
 def body_limits(routes: Sequence[BaseRoute]) -> Iterator[BodyLimit]:
@@ -49,12 +61,17 @@ def body_limits(routes: Sequence[BaseRoute]) -> Iterator[BodyLimit]:
     for route in iter_route_contexts(routes):
         max_bytes = getattr(route.endpoint, "max_body_bytes", None)
         if max_bytes and route.path:
-            yield BodyLimit(frozenset(route.methods or ()), compile_path(route.path)[0], max_bytes)
+            is_streamed = getattr(route.endpoint, "streams_body", False)
+            yield BodyLimit(frozenset(route.methods or ()), compile_path(route.path)[0], max_bytes, is_streamed)
+
+
+_DEFAULT_LIMIT = BodyLimit(frozenset(), re.compile(""), MAX_BYTES)
 
 
 class RequestBodyMiddleware:
-    """Reads the whole body, so that the inner layers never wait for a client. Rejects bodies that are too large,
-    arrive too slowly, or exceed MAX_BUFFERED_BYTES together with others. Sends nothing to a disconnected client."""
+    """Reads the whole body, so that the inner layers never wait for a client, unless the route streams it. Rejects
+    bodies that are too large, arrive too slowly, or exceed MAX_BUFFERED_BYTES together with others. Sends nothing to
+    a disconnected client."""
 
     def __init__(self, app: ASGIApp, limits: Sequence[BodyLimit]) -> None:
         self.app = app
@@ -64,13 +81,17 @@ class RequestBodyMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or not _has_body(headers := Headers(scope=scope)):
             return await self.app(scope, receive, send)
-        reading = _Reading(self._limit_of(scope), scope, receive)
+        limit = self._limit_of(scope)
+        reading = _Reading(limit.max_bytes, scope, receive)
         try:
-            body = await self._read(reading, headers)
+            _check_length(headers, limit.max_bytes)
+            if limit.is_streamed:
+                return await self.app(scope, _Streamed(reading), send)
+            body = await self._read(reading)
         except ShopError as error:
             return await problem_response(error, scope)(scope, receive, send)
         finally:
-            self._buffered -= reading.received
+            self._buffered -= sum(map(len, reading.parts))
         state = request_state(scope)
         if body is None:
             state.client_left = True
@@ -78,17 +99,14 @@ class RequestBodyMiddleware:
         state.body_arrived = time.perf_counter()
         return await self.app(scope, _replayed(body, receive), send)
 
-    def _limit_of(self, scope: Scope) -> int:
+    def _limit_of(self, scope: Scope) -> BodyLimit:
         for limit in self._limits:
             if scope["method"] in limit.methods and limit.pattern.match(scope["path"]):
-                return limit.max_bytes
-        return MAX_BYTES
+                return limit
+        return _DEFAULT_LIMIT
 
-    async def _read(self, reading: "_Reading", headers: Headers) -> bytes | None:
+    async def _read(self, reading: "_Reading") -> bytes | None:
         """Return the body, or None if the client disconnected."""
-        length = headers.get("content-length", "")
-        if length.isdecimal() and int(length[:20]) > reading.max_bytes:
-            raise BodyTooLarge(reading.max_bytes)
         try:
             async with asyncio.timeout(ARRIVAL_SECONDS) as deadline:
                 return await self._read_all(reading, deadline)
@@ -115,11 +133,11 @@ class _Reading:
         self.client_left = False
         self._scope = scope
         self._receive = receive
-        self._complete = False
+        self.complete = False
 
     async def next(self) -> bool:
         """Wait for the next part. Return False if the body is complete or the client disconnected."""
-        if self._complete:
+        if self.complete:
             return False
         message = await self._receive()
         if REFUSAL in self._scope:  # set by the protocol while the body was arriving
@@ -132,8 +150,33 @@ class _Reading:
             raise BodyTooLarge(self.max_bytes)
         self.received += len(part)
         self.parts.append(part)
-        self._complete = not message.get("more_body", False)
+        self.complete = not message.get("more_body", False)
         return True
+
+
+class _Streamed:
+    """The `receive` of a handler that reads its body itself."""
+
+    def __init__(self, reading: _Reading) -> None:
+        self._reading = reading
+        self._deadline = asyncio.get_running_loop().time() + ARRIVAL_SECONDS
+
+    async def __call__(self) -> Message:
+        latest = self._deadline + self._reading.received / MIN_BYTES_PER_SECOND
+        try:
+            async with asyncio.timeout_at(latest):
+                is_part = await self._reading.next()
+        except TimeoutError:
+            raise RequestTimeout from None
+        if self._reading.client_left or not is_part:
+            return {"type": "http.disconnect"}
+        return {"type": "http.request", "body": self._reading.parts.pop(), "more_body": not self._reading.complete}
+
+
+def _check_length(headers: Headers, max_bytes: int) -> None:
+    length = headers.get("content-length", "")
+    if length.isdecimal() and int(length[:20]) > max_bytes:
+        raise BodyTooLarge(max_bytes)
 
 
 def _has_body(headers: Headers) -> bool:

@@ -1,7 +1,7 @@
 """The route class that rejects invalid queries, media types and JSON before the handler runs."""
 
-from collections.abc import Callable, Coroutine
-from typing import Any
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from typing import Any, get_origin
 
 from fastapi import Request, Response
 from fastapi.dependencies.models import Dependant
@@ -27,7 +27,7 @@ class StrictRoute(APIRoute):
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
-        known = set(_query_parameters(self.dependant))
+        known = dict(_query_parameters(self.dependant))
         accepted = [MERGE_PATCH, JSON] if "PATCH" in (self.methods or ()) else [JSON]
         has_body = self.body_field is not None
 
@@ -56,24 +56,23 @@ def media_type(request: Request) -> str:
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
-def _query_parameters(dependant: Dependant) -> list[str]:
-    names = []
+def _query_parameters(dependant: Dependant) -> Iterator[tuple[str, bool]]:
+    """Yield the names of all query parameters, and whether each can be given more than once."""
     for field in dependant.query_params:
-        annotation = field.field_info.annotation
-        fields = getattr(annotation, "model_fields", None)
-        names += list(fields) if fields else [field.alias]
+        fields = getattr(field.field_info.annotation, "model_fields", {field.alias: field.field_info})
+        for name, info in fields.items():
+            yield info.alias or name, get_origin(info.annotation) is list
     for below in dependant.dependencies:
-        names += _query_parameters(below)
-    return names
+        yield from _query_parameters(below)
 
 
-def _refuse_unknown_query(request: Request, known: set[str]) -> None:
+def _refuse_unknown_query(request: Request, known: Mapping[str, bool]) -> None:
     seen: set[str] = set()
     errors = []
     for name, value in request.query_params.multi_items():
         if name not in known:
             errors.append(FieldError(("query", name[:100]), "unknown_parameter", "Unknown query parameter"))
-        elif name in seen:
+        elif name in seen and not known[name]:
             errors.append(FieldError(("query", name), "repeated_parameter", "Give this parameter only once"))
         elif "\0" in value:
             errors.append(FieldError(("query", name), "invalid_character", "NUL is not allowed"))

@@ -76,7 +76,8 @@ async def _add_products(services: "Services", count: int, seed: int) -> None:
     importer = Importer(ProductRepository(services.database), mapping, services.clock, reject)
     async with recorded(importer.result, "demo", services.audit, operator()):
         for numbers in _shown(range(1, count + 1)):
-            await importer.run(iter([Row(number, product(seed, number)) for number in numbers]), lambda _: None)
+            async for _ in importer.run(iter([Row(number, product(seed, number)) for number in numbers])):
+                pass
 
 
 def _shown(numbers: range) -> Iterator[range]:

@@ -1,5 +1,7 @@
 """Audit events of products: changes of price and status, deletions and imports."""
 
+from collections.abc import Mapping
+
 from shop_api.audit.models import AuditEvent, State
 from shop_api.features.products.models import Product
 
@@ -20,6 +22,10 @@ def changed(before: Product, after: Product) -> list[AuditEvent]:
 
 def deleted(product: Product) -> AuditEvent:
     return AuditEvent("product_deleted", PRODUCT, product.product_id, _price(product) | _status(product), {})
+
+
+def imported(import_id: str, file: str, counts: Mapping[str, int]) -> AuditEvent:
+    return AuditEvent("products_imported", IMPORT, import_id, {}, {"file": file, **counts})
 
 
 def _price(product: Product) -> State:

@@ -5,7 +5,8 @@ stored for 24 hours, and errors are not stored, so that the request can be retri
 """
 
 import re
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
 from typing import Any
 
 from fastapi import Request, Response
@@ -46,24 +47,34 @@ class CreatingRoute(StrictRoute):
             return handle
 
         async def once(request: Request) -> Response:
-            keys = request.headers.getlist(HEADER)
-            if not keys:
+            key = idempotency_key(request)
+            if key is None:
                 return await handle(request)
-            if len(keys) > 1 or not _SANE_KEY.fullmatch(keys[0]):
-                message = "must be given once, as 1 to 255 visible ASCII characters"
-                raise InvalidRequest([FieldError(("header", HEADER), "invalid_idempotency_key", message)])
-            return await _once(request, keys[0], handle)
+            body = await request.body()
+            if media_type(request) == JSON:
+                body = strict_json.canonical(body)
+            return await execute_once(request, key, body, partial(handle, request))
 
         return once
 
 
-async def _once(request: Request, key: str, handle: Callable[[Request], Coroutine[Any, Any, Response]]) -> Response:
+def idempotency_key(request: Request) -> str | None:
+    """Return the key of the request, or None. Raises InvalidRequest if it is not valid."""
+    keys = request.headers.getlist(HEADER)
+    if len(keys) > 1 or not all(map(_SANE_KEY.fullmatch, keys)):
+        message = "must be given once, as 1 to 255 visible ASCII characters"
+        raise InvalidRequest([FieldError(("header", HEADER), "invalid_idempotency_key", message)])
+    return keys[0] if keys else None
+
+
+async def execute_once(
+    request: Request, key: str, body: bytes, handle: Callable[[], Awaitable[Response]]
+) -> Response:
+    """Return the response of `handle`, which runs once for all requests with this key. `body`, or a digest of it,
+    tells a repeated request from another one."""
     keys: IdempotencyKeys = request.app.state.services.idempotency_keys
     state = request_state(request.scope)
     caller = await optional_caller(request, await bearer_token(request))
-    body = await request.body()
-    if media_type(request) == JSON:
-        body = strict_json.canonical(body)
     what = digest(request.method, request.url.path, body)
     # The proxy sends the same request id when it retries on a second instance because the first did not respond.
     # Without a token the client's address takes the place of the caller, so that strangers do not share their keys.
@@ -73,7 +84,7 @@ async def _once(request: Request, key: str, handle: Callable[[Request], Coroutin
         return Response(claim.body, claim.status, {**claim.headers, "Idempotent-Replayed": "true"})
     state.attempt = KeyedAttempt(keys, claim)
     try:
-        response = await handle(request)
+        response = await handle()
         headers = {name: response.headers[name] for name in _KEPT_HEADERS if name in response.headers}
         await keys.store(claim, StoredResponse(response.status_code, headers, bytes(response.body)))
     except AlreadyCreated:  # by an attempt that is about to answer

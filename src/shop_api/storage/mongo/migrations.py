@@ -215,7 +215,7 @@ class _Runner:
     async def prepare_indexes(self) -> None:
         """Create the declared indexes, and drop those that the service created but no longer declares."""
         recorded = await self._recorded()
-        made = {spec.name: set(recorded.indexes.get(spec.name, ())) for spec in self._collections}
+        made = {spec.name: set(recorded.indexes.get(_key(spec.name), ())) for spec in self._collections}
         adopt = recorded.state in ("creating", "unversioned")
         plans: list[tuple[CollectionSpec, IndexPlan]] = []
         for spec in self._collections:
@@ -231,7 +231,9 @@ class _Runner:
         await self._record_indexes(gone, {})
 
     async def _record_indexes(self, names: Mapping[str, set[str]], recorded: Mapping[str, set[str]]) -> None:
-        changed = {f"indexes.{name}": sorted(ours) for name, ours in names.items() if ours != recorded.get(name)}
+        changed = {
+            f"indexes.{_key(name)}": sorted(ours) for name, ours in names.items() if ours != recorded.get(name)
+        }
         if changed:
             await self._record(changed)
 
@@ -273,6 +275,11 @@ class _Runner:
                 self._say(f"waiting for MongoDB: {brief_message(error)}")
             await asyncio.sleep(_PAUSE_SECONDS)
         raise AssertionError
+
+
+def _key(collection: str) -> str:
+    """Return the name of the field that records the indexes of a collection: a dot would separate two fields."""
+    return collection.replace(".", "/")
 
 
 def _place(feature: str, migration: Migration) -> str:

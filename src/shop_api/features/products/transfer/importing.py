@@ -6,7 +6,8 @@ import can be run again: rows that are stored already count as unchanged.
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from datetime import datetime
 from typing import Literal, NamedTuple
 
 from uuid_utils import uuid7
@@ -38,6 +39,16 @@ class Plan(NamedTuple):
     mapping: RowMapping
 
 
+def mapping_of(preset: Preset | None, columns: Sequence[str], constants: Sequence[str], *, typed: bool) -> RowMapping:
+    """Return the mapping of assignments of the form `field=value`. Raises MappingError if they are not valid."""
+    return RowMapping(
+        parse_assignments(columns),
+        parse_assignments(constants),
+        strict=not columns and preset is None,
+        typed=typed,
+    )
+
+
 def plan(
     source: RowFile,
     preset: Preset | None,
@@ -53,12 +64,7 @@ def plan(
 
     Raises MappingError if they are invalid or do not match the columns of `source`.
     """
-    mapping = RowMapping(
-        parse_assignments(columns),
-        parse_assignments(constants),
-        strict=not columns and preset is None,
-        typed=source.columns is None,
-    )
+    mapping = mapping_of(preset, columns, constants, typed=source.columns is None)
     if source.columns is not None:
         mapping.check(source.columns)
     if preset is None:
@@ -99,9 +105,20 @@ class Importer:
     """Imports the rows of one file."""
 
     def __init__(
-        self, products: Products, mapping: RowMapping, clock: Clock, reject: Callable[[Rejected], None]
+        self,
+        products: Products,
+        mapping: RowMapping,
+        clock: Clock,
+        reject: Callable[[Rejected], None],
+        *,
+        resumed: ImportResult | None = None,
+        began_at: datetime | None = None,
     ) -> None:
-        self.result = ImportResult()
+        """`resumed` is the result of the recorded batches of an interrupted import, and `began_at` when it began. Its
+        last batch may be stored without being recorded: then the products tell what became of them."""
+        self.result = resumed or ImportResult()
+        self._recorded = self.result.rows
+        self._began_at = began_at
         self._products = products
         self._mapping = mapping
         self._clock = clock
@@ -109,13 +126,22 @@ class Importer:
         self._seen = SeenIds()
         self._in_group = Counter[str]()
 
-    async def run(self, rows: Iterator[Row], after_batch: Callable[[ImportResult], None]) -> None:
-        """Import all `rows`. Reads the next batch while storing the current one."""
+    async def run(self, rows: Iterator[Row]) -> AsyncIterator[ImportResult]:
+        """Import all `rows`. Yield the result after each batch. Reads the next batch while storing one."""
         batches = _batches(rows)
         batch = await asyncio.to_thread(self._read, batches)
+        passed = 0
         while batch is not None:
-            batch, _ = await asyncio.gather(asyncio.to_thread(self._read, batches), self._store(batch))
-            after_batch(self.result)
+            passed += len(batch.candidates) + len(batch.rejected)
+            work = self._pass_over(batch) if passed <= self._recorded else self._store(batch)
+            batch, _ = await asyncio.gather(asyncio.to_thread(self._read, batches), work)
+            if passed > self._recorded:
+                self._began_at = None
+            yield self.result
+
+    async def _pass_over(self, batch: Batch) -> None:
+        for candidate in await self._identified(batch):
+            self._seen.add(candidate.product_id, candidate.number)
 
     def _read(self, batches: Iterator[list[Row]]) -> Batch | None:
         rows = next(batches, None)
@@ -194,12 +220,22 @@ class Importer:
                 self._reject(Rejected(candidate.number, id_, str(error)))
                 continue
             if before.has_same_content(after.content()):
+                self._count_unchanged(before)
                 unchanged.append(id_)
             else:
                 changed.append(after)
         conflicts = await self._products.put_many(new, changed)
         self._count(candidates, new, changed, unchanged, conflicts)
         return conflicts
+
+    def _count_unchanged(self, product: Product) -> None:
+        """Count a product that is as the row says, perhaps because the interrupted import has stored it."""
+        if self._began_at is None or product.updated_at < self._began_at:
+            self.result.unchanged += 1
+        elif product.created_at < self._began_at:
+            self.result.updated += 1
+        else:
+            self.result.created += 1
 
     def _count(
         self,
@@ -213,7 +249,6 @@ class Importer:
         updated = {product.product_id for product in changed} - conflicts
         self.result.created += len(created)
         self.result.updated += len(updated)
-        self.result.unchanged += len(unchanged)
         for id_ in [*created, *updated, *unchanged]:
             self.result.warn(candidates[id_].changes.warnings, candidates[id_].number)
             self.result.without_id += candidates[id_].changes.product_id is None and not candidates[id_].variant

@@ -5,9 +5,9 @@ from contextlib import asynccontextmanager
 
 from uuid_utils import uuid7
 
-from shop_api.audit.models import AuditContext, AuditEvent
+from shop_api.audit.models import AuditContext
 from shop_api.audit.repository import AuditLog
-from shop_api.features.products.audit_events import IMPORT
+from shop_api.features.products.audit_events import imported
 from shop_api.features.products.transfer.results import ImportResult
 
 
@@ -21,5 +21,4 @@ async def recorded(result: ImportResult, file: str, audit: AuditLog, context: Au
         yield
     finally:
         counts = {name: getattr(result, name) for name in ("created", "updated", "unchanged", "rejected")}
-        event = AuditEvent("products_imported", IMPORT, str(uuid7()), {}, {"file": file, **counts})
-        await audit.record([event], context, None)
+        await audit.record([imported(str(uuid7()), file, counts)], context, None)
