@@ -140,7 +140,7 @@ def test_nginx_passes_on_what_takes_effect_once_and_no_other_creation():
         path.removeprefix("/")
         for path, operations in paths.items()
         for parameter in operations.get("post", {}).get("parameters", ())
-        if parameter["name"] == "Idempotency-Key"
+        if parameter["name"] == "Idempotency-Key" and path != "/products/import"  # a stream cannot be sent again
     ]
     (passed_on,) = re.findall(r'"~\^1 POST /\((.*)\)\$" keyed;', CONFIGURATION.read_text())
     assert sorted(passed_on.split("|")) == sorted(keyed)

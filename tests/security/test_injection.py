@@ -187,7 +187,7 @@ def in_queries(client, operations) -> Iterator[Attack]:
         for name in names:
             request = client.build_request(operation.method, operation.url(), params={name: CANARY})
             yield f"{operation} ?{name}", request
-        for name, schema in known.items():
+        for name, schema in known.items() if operation.tag != "Imports" else ():  # without a file, they are 415
             for text in TEXTS:
                 if not fits(schema, text):
                     request = client.build_request(operation.method, operation.url(), params={name: text})
@@ -242,7 +242,7 @@ def texts(client, operations) -> Iterator[Attack]:
                         url = operation.url()
                         request = client.build_request(operation.method, url, content=content, headers=headers)
                         yield f"{operation} {place} {text}", request
-        for name, schema in operation.named("query").items():
+        for name, schema in operation.named("query").items() if operation.tag != "Imports" else ():
             for text in TEXTS:
                 if fits(schema, text):
                     request = client.build_request(operation.method, operation.url(), params={name: text})

@@ -121,13 +121,30 @@ _SPACES = " \u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u
 def normalized_line(value: Any) -> Any:
     """Return a text in Unicode's NFC without spaces at its ends, so that texts that look the same are equal. Line
     breaks and tabs stay, and are not valid in a line. Return anything that is not text unchanged."""
-    return unicodedata.normalize("NFC", value.strip(_SPACES)) if isinstance(value, str) else value
+    return _nfc(value.strip(_SPACES)) if isinstance(value, str) else value
 
 
 def normalized_text(value: Any) -> Any:
     """Return a text of any number of lines in Unicode's NFC without white space at its ends. Return anything that is
     not text unchanged."""
-    return unicodedata.normalize("NFC", value.strip()) if isinstance(value, str) else value
+    return _nfc(value.strip()) if isinstance(value, str) else value
+
+
+_MAX_NORMALIZED = 30_000
+_MAX_MARKS = 30
+
+
+def _nfc(text: str) -> str:
+    """Return `text` in NFC, or unchanged if it is longer than any field or stacks more than 30 marks on one character
+    (UAX #15, "Stream-Safe Text Format"): the time to sort marks is quadratic in their number."""
+    if text.isascii() or len(text) > _MAX_NORMALIZED:
+        return text
+    marks = 0
+    for character in text:
+        marks = marks + 1 if character >= "\u0300" and unicodedata.combining(character) else 0
+        if marks > _MAX_MARKS:
+            return text
+    return unicodedata.normalize("NFC", text)
 
 
 TEXT_PATTERN = allowed(r"^[^\x00]*$", "Leave out NUL")

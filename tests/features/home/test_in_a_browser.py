@@ -25,6 +25,9 @@ TO_FILL_IN = {
     "request_verification",
     "change_password",
     "end_session",
+    "import_products",
+    "get_import",
+    "cancel_import",
 }
 
 

@@ -15,7 +15,10 @@ feature = Feature(
     name="products",
     routers=(imports_router, router),
     routed_first=True,
-    tags=(Tag("Products", "The product catalogue. Anyone can read it; admins can change it."),),
+    tags=(
+        Tag("Products", "The product catalogue. Anyone can read it; admins can change it."),
+        Tag("Imports", "Files of products, imported in the background."),
+    ),
     collections=(PRODUCTS, *IMPORT_COLLECTIONS),
     cache_tags={PRODUCTS.name: product_tags},
     permissions=(PRODUCTS_WRITE, PRODUCTS_READ_UNPUBLISHED),

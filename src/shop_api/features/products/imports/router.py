@@ -21,10 +21,11 @@ from shop_api.http.problems import BODY, SIGNED_IN, problems
 from shop_api.http.request_state import request_state
 from shop_api.http.routing import JSON, StrictRoute, media_type
 from shop_api.kernel.errors import Forbidden, RequestTimeout, ShopError, Unauthenticated, UnsupportedMediaType
+from shop_api.kernel.messages import allowed
 from shop_api.kernel.permissions import Caller, CallerLookup
 from shop_api.storage.mongo.attempts import OnlyAttempt
 
-router = APIRouter(tags=["Products"], route_class=StrictRoute)
+router = APIRouter(tags=["Imports"], route_class=StrictRoute)
 
 MAX_FILE_BYTES = 100 * 1024 * 1024
 _FORMATS: dict[str, Format] = {
@@ -35,7 +36,8 @@ _FORMATS: dict[str, Format] = {
 }
 _AS_ADMIN = (*SIGNED_IN, Forbidden)
 _Editor = Annotated[Caller, Requires(PRODUCTS_WRITE)]
-_ImportId = Annotated[str, Path(pattern="^[0-9a-f-]{36}$", description="The import's id.")]
+_ID = allowed("^[0-9a-f-]{36}$", "Give the id of an import as it was returned")
+_ImportId = Annotated[str, Path(pattern=_ID, description="The import's id.")]
 _FILE: dict[str, Any] = {"type": "string", "format": "binary"}
 _BODY = {"requestBody": {"required": True, "content": {kind: {"schema": _FILE} for kind in _FORMATS}}}
 
@@ -57,7 +59,7 @@ async def import_products(
     imports: ImportServiceDep,
 ) -> Response:
     """Import a file of products: a JSON array, JSON Lines or CSV of at most 100 MiB. Imports run in the background,
-    one at a time. `GET /imports/{import_id}` shows the progress."""
+    one at a time. `GET /imports/{import_id}` shows the progress. To try it, choose a media type and a file."""
     form, key = _format(request), idempotency_key(request)
     imports.check(parameters, form)
     if key is None:  # with a key, the import that is running may be the one of an earlier attempt
@@ -115,7 +117,7 @@ async def _uploaded(request: Request, imports: ImportService, lookup_caller: Cal
 async def get_import(
     import_id: _ImportId, caller: _Editor, imports: ImportServiceDep, response: Response
 ) -> ImportJob:
-    """Return an import with its state, progress, counts and rejected rows."""
+    """Return an import with its state, progress, counts and rejected rows. To try it, start an import first."""
     response.headers["Cache-Control"] = "no-store"
     return await imports.get(import_id)
 
@@ -124,6 +126,7 @@ async def get_import(
 async def cancel_import(
     import_id: _ImportId, caller: _Editor, imports: ImportServiceDep, response: Response
 ) -> ImportJob:
-    """Cancel an import, and return it. What it has stored stays. An import that is over does not change."""
+    """Cancel an import, and return it. What it has stored stays. An import that is over does not change. To try it,
+    start an import first."""
     response.headers["Cache-Control"] = "no-store"
     return await imports.cancel(import_id)

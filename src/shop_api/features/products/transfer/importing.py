@@ -249,9 +249,11 @@ class Importer:
         updated = {product.product_id for product in changed} - conflicts
         self.result.created += len(created)
         self.result.updated += len(updated)
-        for id_ in [*created, *updated, *unchanged]:
-            self.result.warn(candidates[id_].changes.warnings, candidates[id_].number)
-            self.result.without_id += candidates[id_].changes.product_id is None and not candidates[id_].variant
+        stored = created | updated | set(unchanged)
+        for id_, candidate in candidates.items():  # in the order of the file
+            if id_ in stored:
+                self.result.warn(candidate.changes.warnings, candidate.number)
+                self.result.without_id += candidate.changes.product_id is None and not candidate.variant
 
 
 def _batches(rows: Iterator[Row]) -> Iterator[list[Row]]:
