@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from io import TextIOWrapper
@@ -123,37 +124,49 @@ async def _shown(
 @products.command("export")
 def export_products(
     file: Annotated[Path | None, typer.Argument(help="Standard output if absent.")] = None,
-    form: Annotated[Format | None, typer.Option("--format", help="Default: by suffix of FILE, or jsonl.")] = None,
+    form: Annotated[
+        Literal["json", "jsonl", "csv", "shopify"] | None,
+        typer.Option("--format", help="Default: by suffix of FILE, or jsonl. shopify: CSV for Shopify's import."),
+    ] = None,
     raw: Annotated[
         bool, typer.Option("--raw", help="Do not escape CSV cells that a spreadsheet would run as formulas.")
     ] = False,
 ) -> None:
     """Write all products of any status in a format that `import` reads."""
     from shop_api.features.products.transfer.exporting import whole_file
+    from shop_api.features.products.transfer.shopify_export import SeveralCurrencies
 
     output = cast(TextIOWrapper, sys.stdout)
     output.reconfigure(encoding="utf-8", newline="")
     try:
-        form = format_of(file, form) if file else form or "jsonl"
+        form = form or (format_of(file) if file else "jsonl")
         with (
             whole_file(file) if file else nullcontext(output) as out,
             engines(settings_or_exit(), join=True) as to,
             _failures_in_words(),
         ):
-            count = asyncio.run(_export(to, form, out, raw))
+            count, different = asyncio.run(_export(to, form, out, raw))
     except UnreadableFile as error:
         fail(str(error), 2)
+    except SeveralCurrencies:
+        fail("the catalogue has prices in more than one currency, which a file for Shopify cannot say")
     except BrokenPipeError:  # the reader has closed the pipe
         raise
     except OSError as error:
         fail(f"{file or 'standard output'}: {error.strerror}", 2)
     say(f"wrote {count:,} products")
+    for field, number in different.most_common():
+        say(f"the file cannot say {field} of {number:,} products: imported again, they would differ")
 
 
-async def _export(settings: Settings, form: Format, out: IO[str], raw: bool) -> int:
+async def _export(settings: Settings, form: str, out: IO[str], raw: bool) -> tuple[int, Counter[str]]:
     from shop_api.container import open_services
     from shop_api.features.products.repository import ProductRepository
     from shop_api.features.products.transfer.exporting import export
+    from shop_api.features.products.transfer.shopify_export import export_shopify
 
     async with open_services(settings) as services:
-        return await export(ProductRepository(services.database).each(), form, out, raw=raw)
+        products = ProductRepository(services.database).each()
+        if form == "shopify":
+            return await export_shopify(products, out)
+        return await export(products, cast(Format, form), out, raw=raw), Counter()

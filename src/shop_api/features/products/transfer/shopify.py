@@ -16,7 +16,7 @@
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
@@ -29,7 +29,7 @@ from shop_api.kernel.schema import normalized_line
 
 _OF_A_VARIANT = ("sku", "price", "barcode", "quantity", "option1_value", "option2_value", "option3_value")
 """Columns that only rows of variants have, unlike rows of additional images."""
-_DEFAULT = "Default Title"
+DEFAULT_VALUE = "Default Title"
 """The option value of a product without options."""
 _GRAMS = {"g": Decimal(1), "kg": Decimal(1000), "oz": Decimal("28.349523125"), "lb": Decimal("453.59237")}
 
@@ -49,7 +49,7 @@ def variants(rows: Iterator[Row], header: Sequence[str]) -> Iterator[Row]:
             is_variant = any(cells.get(key) for key in _OF_A_VARIANT)
             gathered.add(row.number, handle, _sku(cells), is_variant, row.values)
     for group in gathered.handles():
-        yield from _Handle(group, columns, gathered).rows()
+        yield from Handle(group, columns, gathered.is_unique).rows()
 
 
 def _sku(cells: Mapping[str, str]) -> str | None:
@@ -58,13 +58,15 @@ def _sku(cells: Mapping[str, str]) -> str | None:
     return sku or None
 
 
-class _Handle:
+class Handle:
     """The rows of one handle."""
 
-    def __init__(self, rows: Sequence[StoredRow], columns: Mapping[str, str], gathered: RowsByHandle) -> None:
+    def __init__(
+        self, rows: Sequence[StoredRow], columns: Mapping[str, str], is_unique: Callable[[str], bool]
+    ) -> None:
         self._rows = rows
         self._columns = columns
-        self._is_unique = gathered.is_unique
+        self._is_unique = is_unique
         self._cells = [
             {key: cell for key, name in columns.items() if (cell := row.values.get(name, "").strip())} for row in rows
         ]
@@ -73,6 +75,7 @@ class _Handle:
         self._description: dict[str, str] = {}
 
     def rows(self) -> Iterator[Row]:
+        """Yield a row for each variant."""
         places = [n for n, cells in enumerate(self._cells) if any(key in cells for key in _OF_A_VARIANT)] or [0]
         known: dict[tuple[Any, ...], int] = {}
         for position, place in enumerate(places, 1):
@@ -111,8 +114,8 @@ class _Handle:
     def _options(self, cells: Mapping[str, str]) -> list[tuple[str, str]]:
         options: dict[str, str] = {}
         for n in (1, 2, 3):
-            value = cells.get(f"option{n}_value", _DEFAULT)
-            if value != _DEFAULT:
+            value = cells.get(f"option{n}_value", DEFAULT_VALUE)
+            if value != DEFAULT_VALUE:
                 name = self._shared(f"option{n}_name", cells) or f"Option {n}"
                 options[name if name not in options else f"{name} {n}"] = normalized_line(value)
         return list(options.items())

@@ -8,6 +8,7 @@ import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from shop_api.features.products.models import Product
 from shop_api.features.products.transfer.identity import id_of
 
 MAX_ROWS = 5_000
@@ -85,6 +86,33 @@ class RowsByHandle:
     def is_unique(self, plain_id: str) -> bool:
         """Return whether at most one variant of the file gets this id from its SKU or handle alone."""
         return not self._database.execute("SELECT 1 FROM plain_ids WHERE id = ?", (plain_id,)).fetchone()
+
+
+class ProductsByGroup:
+    """The products of a catalogue, gathered by group."""
+
+    def __init__(self) -> None:
+        self._database = _private()
+        self._database.execute("CREATE TABLE products (handle TEXT, place TEXT, id TEXT, grouped INTEGER, json TEXT)")
+
+    def add(self, product: Product) -> None:
+        handle, is_grouped = product.group or product.product_id, product.group is not None
+        place = f"{product.position or 0:07d}{product.created_at.timestamp():017.6f}"
+        row = (handle, place, product.product_id, is_grouped, product.model_dump_json())
+        self._database.execute("INSERT INTO products VALUES (?, ?, ?, ?, ?)", row)
+
+    def groups(self) -> Iterator[list[Product]]:
+        """Yield the products of each group in their order, and each product without a group alone."""
+        gathered: list[Product] = []
+        order = "SELECT json FROM products ORDER BY handle, grouped, place, id"
+        for (text,) in self._database.execute(order):
+            product = Product.model_validate_json(text)
+            if gathered and (product.group is None or product.group != gathered[0].group):
+                yield gathered
+                gathered = []
+            gathered.append(product)
+        if gathered:
+            yield gathered
 
 
 class SeenIds:
