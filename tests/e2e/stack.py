@@ -54,6 +54,10 @@ class Instance:
     def stop(self) -> None:
         self._running.close()
 
+    def logged(self, event: str) -> list[dict[str, Any]]:
+        """The lines of its log with this event."""
+        return [line for log in self._logs for line in _json_lines(log) if line.get("event") == event]
+
     def answered(self, prefix: str) -> list[str]:
         """The ids that begin with `prefix` of the requests it has answered, by its own log."""
         return [line["request_id"] for log in self._logs for line in _json_lines(log) if _is_request(line, prefix)]
