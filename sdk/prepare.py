@@ -103,7 +103,8 @@ def _typed_dict(name: str, doc: str, fields: dict[str, Any]) -> str:
 def _annotation(schema: dict[str, Any]) -> str:
     match schema:
         case {"$ref": reference}:
-            return next(name for name, patch in CHANGES.items() if reference.endswith(f"/{patch}"))
+            changes = (name for name, patch in CHANGES.items() if reference.endswith(f"/{patch}"))
+            return next(changes, "Mapping[str, object]")
         case {"anyOf": either}:
             return " | ".join(map(_annotation, either))
         case {"enum": values}:

@@ -15,6 +15,9 @@ from shop_api.settings import Settings
 from support.factories import PASSWORD, TEST_SECRET, a_product
 from support.processes import SHOP_API, environment, serving
 
+VARIANTS = {n: {"group": "tea set", "position": 3 - n} for n in range(3)}
+"""By number, what makes three of the products variants of one group, in the reverse order."""
+
 
 @pytest.fixture(scope="module")
 def service(engines: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
@@ -24,7 +27,12 @@ def service(engines: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iter
     file = folder / "products.json"
     categories = ["beauty", *["tea"] * 9]
     file.write_text(
-        json.dumps([a_product(product_id=f"p{n:04}", category=categories[n % 10], stock=n) for n in range(1000)])
+        json.dumps(
+            [
+                a_product(product_id=f"p{n:04}", category=categories[n % 10], stock=n, **VARIANTS.get(n, {}))
+                for n in range(1000)
+            ]
+        )
     )
     command = [str(SHOP_API), "products", "import", str(file)]
     subprocess.run(command, env=environment(settings), cwd=folder, capture_output=True, check=True)

@@ -93,6 +93,10 @@ def test_iteration_yields_all_thousand_once(shop):
     assert sorted(product.product_id for product in shop.products.all()) == [f"p{n:04}" for n in range(1000)]
 
 
+def test_variants_come_in_their_order(shop):
+    assert [product.product_id for product in shop.products.variants("tea set")] == ["p0002", "p0001", "p0000"]
+
+
 def test_iteration_takes_filters(shop):
     found = list(shop.products.all(category="beauty", in_stock=True))
     assert len(found) == 99

@@ -74,6 +74,11 @@ class Products {
     return items((page) => held(this.api.GET("/products", { params: { query: { ...filters, ...page } } })));
   }
 
+  /** The variants of a group, in their order. */
+  variants(group: string): AsyncGenerator<Product, void> {
+    return this.all({ group });
+  }
+
   get(product_id: string): Promise<Product> {
     return held(this.api.GET("/products/{product_id}", { params: { path: { product_id } } }));
   }

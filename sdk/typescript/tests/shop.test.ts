@@ -55,6 +55,12 @@ suite("products", () => {
     assert.equal(found.length, 99);
   });
 
+  test("variants come in their order", async () => {
+    const ids: string[] = [];
+    for await (const product of new client.Shop(url).products.variants("tea set")) ids.push(product.product_id);
+    assert.deepEqual(ids, ["p0002", "p0001", "p0000"]);
+  });
+
   test("an update of a stale version is a conflict", async () => {
     const shop = await signedIn("root");
     const read = await shop.products.add({ name: "Gyokuro", price: { amount: 900, currency: "JPY" } });

@@ -69,6 +69,10 @@ class Products:
         """Every product that fits, read page by page while you go on."""
         return _items(lambda cursor: list_products.sync(client=self._client, limit=100, cursor=cursor, **filters))
 
+    def variants(self, group: str) -> Iterator[ProductOut]:
+        """The variants of a group, in their order."""
+        return self.all(group=group)
+
     def get(self, product_id: str) -> ProductOut:
         return _held(get_product.sync(product_id, client=self._client))
 
