@@ -7,6 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import NamedTuple
 
+from shop_api.features.products.models import DEFAULTS
 from support.factories import a_product
 
 CODES = {
@@ -36,7 +37,7 @@ def refusing() -> Iterator[Refusing]:
             self.close_connection = True
             if status == 0:
                 return
-            said = a_product(version=1, created_at=NOW, updated_at=NOW)
+            said = DEFAULTS | a_product(version=1, created_at=NOW, updated_at=NOW)
             if status in CODES:
                 said = {"code": CODES[status], "status": status, "detail": "Not now."}
             self.send_response(status)
