@@ -43,9 +43,12 @@ class _Text(HTMLParser):
         if self._preformatted:
             self.text += _KEPT.sub(lambda found: _KEPT_AS[found[0]], data)
         elif not self._hidden:
-            self.text += re.sub(r"\s+", " ", data)
+            self.text += _SPACE.sub(" ", data)
 
 
+# White space of HTML. A no-break space is a character like others.
+_SPACES = " \t\n\r\f"
+_SPACE = re.compile(f"[{_SPACES}]+")
 # White space of preformatted text, which survives the removal of other white space as private characters.
 _KEPT_AS = {" ": "\ue000", "\t": "\ue001", "\n": "\n\ue002", "\r": "\ue003"}
 _KEPT = re.compile("[ \t\n\r]")
@@ -57,7 +60,7 @@ def text_of(html: str) -> str:
     parser = _Text()
     parser.feed(html)
     parser.close()
-    lines = (line.strip() for line in parser.text.split("\n"))
+    lines = (line.strip(_SPACES) for line in parser.text.split("\n"))
     return "\n".join(line for line in lines if line).translate(_FROM_KEPT).strip()
 
 

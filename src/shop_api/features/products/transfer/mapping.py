@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 
 from shop_api.features.products.transfer.changes import InvalidRow, ProductChanges, changes_of
@@ -54,6 +55,8 @@ class RowMapping:
         self._constants = _parts(_guessed(constants))
         self._strict = strict
         self._typed = typed
+        # Most rows of a file have the same columns.
+        self._columns_of = lru_cache(100)(self._resolved)
         self._try_constants()
 
     def _try_constants(self) -> None:
@@ -76,15 +79,21 @@ class RowMapping:
 
     def changes(self, row: Mapping[str, Any]) -> ProductChanges:
         """Return what `row` says about a product. Raises InvalidRow if the row is not valid."""
-        if self._strict and (reason := _unknown(row)):
+        reason, columns = self._columns_of(tuple(row))
+        if reason is not None:
             raise InvalidRow(reason)
-        columns = {name: name for name in row if is_field(name)} | dict(self._columns)
         values = {field: value for field, column in columns.items() if (value := _find(row, column)) is not _ABSENT}
         if self.unseen:
             self.unseen -= {column for field, column in self._columns.items() if values.get(field) not in (None, "")}
         found = _parts(values if self._typed else _guessed(values))
         self._make_id(found)
         return changes_of(found | self._constants)
+
+    def _resolved(self, names: tuple[str, ...]) -> tuple[str | None, Mapping[str, str]]:
+        """Return what is wrong with a row of these columns, and otherwise the column of each field."""
+        if self._strict and (reason := _unknown(names)):
+            return reason, {}
+        return None, {name: name for name in names if is_field(name)} | dict(self._columns)
 
     def _make_id(self, found: dict[str, Any]) -> None:
         """Make `product_id` from the column that it is mapped to, or else from the SKU."""
