@@ -84,6 +84,25 @@ async def test_what_was_exported_is_unchanged_when_imported(catalogue, tmp_path,
     with whole_file(file) as out:
         assert await export(catalogue.each(), form, out) == 5
     assert await imported(catalogue, file) == (0, 0, 5, 0)
+    again = tmp_path / f"again.{form}"
+    with whole_file(again) as out:
+        await export(catalogue.each(), form, out)
+    assert again.read_bytes() == file.read_bytes()
+
+
+@pytest.mark.parametrize("form", ["jsonl", "json", "csv"])
+async def test_an_export_brings_everything_back(catalogue, database, tmp_path, form):
+    given = tmp_path / "given.json"
+    given.write_text(json.dumps(AWKWARD))
+    await imported(catalogue, given)
+    file, again = tmp_path / f"out.{form}", tmp_path / f"again.{form}"
+    with whole_file(file) as out:
+        await export(catalogue.each(), form, out)
+    await database[PRODUCTS.name].delete_many({})
+    assert await imported(catalogue, file) == (5, 0, 0, 0)
+    with whole_file(again) as out:
+        await export(catalogue.each(), form, out)
+    assert again.read_bytes() == file.read_bytes()
 
 
 async def test_has_the_fields_of_a_new_product_and_nothing_else(catalogue, tmp_path):

@@ -234,6 +234,30 @@ class TestColumns:
             {"name": "Option 3", "value": "y"},
         ]
 
+    async def test_rows_belong_to_their_handle_wherever_they_stand(self, tmp_path):
+        memory = Memory()
+        head = f"{HEAD},Body (HTML),Image Src"
+        lines = (
+            "tee,,,,,,,https://i.example/2.jpg",  # sorted in Excel: an image, then a variant without title
+            "tee,,,M,,2,,",
+            "cap,Cap,,,,5,,",
+            "tee,Tee,Size,S,,1,<p>Nice</p>,https://i.example/1.jpg",
+            "board,Board,handle,Oak,,3,,",
+        )
+        result, rejected = await run(memory, tmp_path, table(*lines, head=head))
+        assert (counts(result), rejected) == ((4, 0, 0, 0), [])
+        found = {product.name: product for product in memory.products.values()}
+        assert sorted(found) == ["Board - Oak", "Cap", "Tee - M", "Tee - S"]
+        assert {found[name].description for name in ("Tee - M", "Tee - S")} == {"Nice"}
+        assert found["Tee - M"].images == ["https://i.example/2.jpg", "https://i.example/1.jpg"]
+        assert (found["Board - Oak"].group, found["Board - Oak"].options[0].name) == ("board", "handle")
+
+    async def test_a_handle_with_too_many_rows_loses_none_unsaid(self, tmp_path):
+        lines = [f"tee,Tee,Size,{n},,1" for n in range(5_003)]
+        result, rejected = await run(Memory(), tmp_path, table(*lines))
+        assert counts(result) == (5_000, 0, 0, 3)
+        assert {row.reason for row in rejected} == {"the handle has more than 5,000 rows"}
+
     @pytest.mark.parametrize(
         ("status", "published", "expected"),
         [
