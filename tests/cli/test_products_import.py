@@ -156,6 +156,14 @@ class TestUpsert:
         assert (await run(catalogue, file)).counts == (0, 1, 0, 0)
         assert (await stored(catalogue, "tea-assam-250")).get("weight_g") is None
 
+    async def test_more_attributes_than_fit_are_left_out_and_counted(self, catalogue, tmp_path):
+        attributes = {f"a{n}": n for n in range(50)}
+        await run(catalogue, written(tmp_path, "p.jsonl", [a_product(attributes=attributes)]))
+        file = written(tmp_path, "p.csv", "product_id,attributes.a0,attributes.more\ntea-assam-250,7,1\n")
+        result = await imported(catalogue, file)
+        assert (result.updated, list(result.warnings)) == (1, ["attributes: cut after 50 attributes"])
+        assert (await stored(catalogue, "tea-assam-250"))["attributes"] == attributes | {"a0": 7}
+
     async def test_what_a_new_product_must_have_is_said(self, catalogue, tmp_path):
         file = written(tmp_path, "p.csv", "product_id,stock\na,7\n")
         assert (await run(catalogue, file)).rejected == [(2, "price: is missing; name: is missing")]

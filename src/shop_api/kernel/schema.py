@@ -155,9 +155,10 @@ Line = Annotated[
     BeforeValidator(normalized_line),  # the last one runs first
 ]
 """One line of text with something visible in it, stored as `normalized_line`."""
+MAX_LONG_LINE = 255
 LongLine = Annotated[
     str,
-    StringConstraints(min_length=1, max_length=255, pattern=allowed(_LINE, _ONE_LINE)),
+    StringConstraints(min_length=1, max_length=MAX_LONG_LINE, pattern=allowed(_LINE, _ONE_LINE)),
     AfterValidator(_visible),
     BeforeValidator(normalized_line),
 ]

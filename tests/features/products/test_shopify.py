@@ -222,6 +222,14 @@ class TestColumns:
         result, _ = await run(memory, tmp_path, table(f"tee,Tee,,,,1.00,{weight},{unit}", head=head))
         assert (memory.products["tee"].weight_g, len(result.warnings)) == (grams, int(grams is None))
 
+    async def test_a_name_is_not_too_long_for_its_options(self, tmp_path):
+        memory = Memory()
+        result, _ = await run(memory, tmp_path, table(f"tee,{'T' * 200},Size,{'S' * 100},,1"))
+        assert counts(result) == (1, 0, 0, 0)
+        [product] = memory.products.values()
+        assert (product.name, product.options[0].value) == ("T" * 200, "S" * 100)
+        assert ["without the option values" in kind for kind in result.warnings] == [True]
+
     async def test_options_of_any_kind(self, tmp_path):
         memory = Memory()
         head = f"{HEAD},Option2 Name,Option2 Value,Option3 Name,Option3 Value"

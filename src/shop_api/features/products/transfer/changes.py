@@ -7,6 +7,7 @@ row: what cannot be stored of them is left out, with a warning.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import islice
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
@@ -85,7 +86,7 @@ class ProductChanges:
         return Product.model_construct(**content | {"created_at": now, "updated_at": now})
 
     def next_version(self, stored: Product, now: datetime) -> Product:
-        """Return the next version of `stored`. Raises InvalidRow if the result would not be valid."""
+        """Return the next version of `stored`."""
         content = dict(stored) | self.fields
         content["attributes"] = self._merged_attributes(content["attributes"])
         compare_at = content["compare_at_price"]
@@ -99,8 +100,8 @@ class ProductChanges:
             return attributes
         merged = {name: value for name, value in (attributes | self.attributes).items() if value is not None}
         if len(merged) > MAX_ATTRIBUTES:
-            raise InvalidRow(f"attributes: there would be more than {MAX_ATTRIBUTES}")
-        return merged
+            self.warnings.append(Omission(f"attributes: cut after {MAX_ATTRIBUTES} attributes"))
+        return dict(islice(merged.items(), MAX_ATTRIBUTES))
 
 
 _NOT_REDUCED = Omission("compare_at_price: left out what is not above the price")

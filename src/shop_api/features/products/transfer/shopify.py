@@ -25,7 +25,7 @@ from shop_api.features.products.transfer.identity import Variant
 from shop_api.features.products.transfer.row import Row
 from shop_api.features.products.transfer.shopify_columns import columns_of, status_of
 from shop_api.features.products.transfer.spill import MAX_ROWS, RowsByHandle, StoredRow
-from shop_api.kernel.schema import normalized_line
+from shop_api.kernel.schema import MAX_LONG_LINE, normalized_line
 
 _OF_A_VARIANT = ("sku", "price", "barcode", "quantity", "option1_value", "option2_value", "option3_value")
 """Columns that only rows of variants have, unlike rows of additional images."""
@@ -128,7 +128,7 @@ class Handle:
         fields: dict[str, Any] = {
             "group": self._handle,
             "options": [{"name": name, "value": value} for name, value in options],
-            **self._names(cells, options),
+            **self._names(cells, options, warnings),
             **self._texts(cells),
             **self._stock(cells, warnings),
             **self._weight(cells, warnings),
@@ -147,10 +147,16 @@ class Handle:
             warnings.append(("Cost per item: left out, since products have no cost", ""))
         return fields, warnings
 
-    def _names(self, cells: Mapping[str, str], options: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    def _names(
+        self, cells: Mapping[str, str], options: Sequence[tuple[str, str]], warnings: list[tuple[str, str]]
+    ) -> dict[str, Any]:
         if not (title := self._shared("title", cells)):
             return {}
-        return {"name": " - ".join(filter(None, [title, " / ".join(value for _, value in options)]))}
+        name = " - ".join(filter(None, [title, " / ".join(value for _, value in options)]))
+        if len(name) <= MAX_LONG_LINE:
+            return {"name": name}
+        warnings.append((f"name: without the option values, since it has more than {MAX_LONG_LINE} characters", ""))
+        return {"name": title}
 
     def _texts(self, cells: Mapping[str, str]) -> dict[str, Any]:
         fields: dict[str, Any] = {}
