@@ -86,7 +86,7 @@ class RequestBodyMiddleware:
         try:
             _check_length(headers, limit.max_bytes)
             if limit.is_streamed:
-                return await self.app(scope, _Streamed(reading), send)
+                return await self.app(scope, _Streamed(reading, scope, receive), send)
             body = await self._read(reading)
         except ShopError as error:
             return await problem_response(error, scope)(scope, receive, send)
@@ -157,20 +157,33 @@ class _Reading:
 class _Streamed:
     """The `receive` of a handler that reads its body itself."""
 
-    def __init__(self, reading: _Reading) -> None:
+    def __init__(self, reading: _Reading, scope: Scope, receive: Receive) -> None:
         self._reading = reading
-        self._deadline = asyncio.get_running_loop().time() + ARRIVAL_SECONDS
+        self._state = request_state(scope)
+        self._receive = receive
+        self._waited = 0.0
 
     async def __call__(self) -> Message:
-        latest = self._deadline + self._reading.received / MIN_BYTES_PER_SECOND
+        if self._reading.complete:
+            return await self._receive()
+        await self._wait()
+        if self._reading.client_left:
+            self._state.client_left = True
+            return {"type": "http.disconnect"}
+        if self._reading.complete:
+            self._state.body_arrived = time.perf_counter()
+        return {"type": "http.request", "body": self._reading.parts.pop(), "more_body": not self._reading.complete}
+
+    async def _wait(self) -> None:
+        """Wait for the next part. The time that the handler takes in between does not count."""
+        allowed, began = ARRIVAL_SECONDS + self._reading.received / MIN_BYTES_PER_SECOND, time.monotonic()
         try:
-            async with asyncio.timeout_at(latest):
-                is_part = await self._reading.next()
+            async with asyncio.timeout(allowed - self._waited):
+                await self._reading.next()
         except TimeoutError:
             raise RequestTimeout from None
-        if self._reading.client_left or not is_part:
-            return {"type": "http.disconnect"}
-        return {"type": "http.request", "body": self._reading.parts.pop(), "more_body": not self._reading.complete}
+        finally:
+            self._waited += time.monotonic() - began
 
 
 def _check_length(headers: Headers, max_bytes: int) -> None:

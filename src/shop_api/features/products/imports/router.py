@@ -98,8 +98,7 @@ async def _uploaded(request: Request, imports: ImportService, lookup_caller: Cal
     """Store the body. Checks the caller again afterwards, since an upload can take long."""
     try:
         upload = await imports.upload(request.stream())
-    except ClientDisconnect:
-        request_state(request.scope).client_left = True
+    except ClientDisconnect:  # nobody reads the answer
         raise RequestTimeout from None
     try:
         caller = await lookup_caller()
