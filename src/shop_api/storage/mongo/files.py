@@ -5,12 +5,13 @@ The drivers' own GridFS classes hold up to 48 MB of a file in memory. Here, writ
 """
 
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from datetime import UTC, datetime
 
 from bson import Binary, ObjectId
 from uuid_utils import uuid7
 
-from shop_api.storage.mongo.client import Database, Document, Session
+from shop_api.storage.mongo.client import Database, Document, PyMongoError, Session
 from shop_api.storage.mongo.collections import CollectionSpec, IndexModel, not_restored
 
 _CHUNK = 255 * 1024
@@ -34,17 +35,27 @@ class FileStore:
         self._chunks = database[f"{bucket}.chunks"]
 
     async def write(self, content: AsyncIterator[bytes]) -> tuple[str, int]:
-        """Store a file. Return its id and its size in bytes. Until the last byte is stored, there is no file."""
-        file_id, size, number, waiting = str(uuid7()), 0, 0, bytearray()
+        """Store a file. Return its id and its size in bytes. If `content` fails, nothing is stored."""
+        file_id = str(uuid7())
+        try:
+            size = await self._write_content(file_id, content)
+        except Exception:
+            with suppress(PyMongoError):
+                await self.remove(file_id)
+            raise
+        file: Document = {"_id": file_id, "length": size, "chunkSize": _CHUNK, "uploadDate": datetime.now(UTC)}
+        await self._files.insert_one(file)
+        return file_id, size
+
+    async def _write_content(self, file_id: str, content: AsyncIterator[bytes]) -> int:
+        size, number, waiting = 0, 0, bytearray()
         async for part in content:
             waiting += part
             size += len(part)
             if len(waiting) >= _CHUNK * _CHUNKS_AT_ONCE:
                 number = await self._write_chunks(file_id, number, waiting, whole_only=True)
         await self._write_chunks(file_id, number, waiting, whole_only=False)
-        file: Document = {"_id": file_id, "length": size, "chunkSize": _CHUNK, "uploadDate": datetime.now(UTC)}
-        await self._files.insert_one(file)
-        return file_id, size
+        return size
 
     async def _write_chunks(self, file_id: str, number: int, waiting: bytearray, *, whole_only: bool) -> int:
         """Store the waiting bytes from chunk `number` on. Return the number of the next chunk."""
