@@ -21,6 +21,7 @@ from shop_api.kernel.clock import utc_now
 from shop_api.security.sign_in_delays import ACCOUNT
 from shop_api.security.tokens import AccessTokens
 from support.factories import PASSWORD, TEST_SECRET, a_user
+from support.processes import PATIENCE
 
 pytestmark = [pytest.mark.e2e, pytest.mark.campaign]
 
@@ -127,6 +128,9 @@ class Abusers:
         async with httpx.AsyncClient(base_url=self._url, timeout=60) as client:
             under_way = [asyncio.create_task(self._client(client)) for _ in range(self._abuse.clients)]
             await asyncio.sleep(SECONDS)
+            async with asyncio.timeout(PATIENCE):  # on a busy machine, until each could do something
+                while sum(self.statuses.values()) < self._abuse.clients:
+                    await asyncio.sleep(0.1)
             await tasks.end(under_way)
 
     async def _client(self, client: httpx.AsyncClient) -> None:

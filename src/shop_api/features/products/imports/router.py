@@ -77,7 +77,7 @@ async def import_products(
         )
         return JSONResponse(content, 202, {"Location": f"/imports/{job.import_id}", "Cache-Control": "no-store"})
 
-    what = upload.digest + parameters.model_dump_json().encode()
+    what = upload.digest + f"{form} {parameters.model_dump_json()}".encode()
     try:
         response = await (create() if key is None else execute_once(request, key, what, create))
     except ShopError:  # after any other error, the import may have been added; then the file is needed
