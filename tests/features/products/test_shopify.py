@@ -131,6 +131,15 @@ class TestIdentity:
         assert counts(result) == (1, 0, 0, 1)
         assert sorted([product.name async for product in catalogue.each()]) == ["Tee - Blue", "Tee - Red"]
 
+    async def test_nor_is_one_that_is_rejected_for_its_status(self, tmp_path):
+        head = f"{HEAD},Published"
+        memory = Memory()
+        await run(memory, tmp_path, table("tee,Tee,Colour,Red,K1,1,TRUE", head=head))
+        lines = ("tee,Tee,Colour,Red,K1,1,perhaps", "tee,,,Blue,K1,2,TRUE")
+        result, rejected = await run(memory, tmp_path, table(*lines, head=head))
+        assert (counts(result), [row.number for row in rejected]) == ((1, 0, 0, 1), [2])
+        assert sorted(product.name for product in memory.products.values()) == ["Tee - Blue", "Tee - Red"]
+
     async def test_a_variant_stays_itself_when_its_sku_or_its_options_change(self, catalogue, tmp_path):
         await run(catalogue, tmp_path, table("tee,Tee,Size,S,A,1", "tee,,,M,B,2"))
         result, _ = await run(catalogue, tmp_path, table("tee,Tee,Size,S,A2,1", "tee,,,Medium,B,2"))
@@ -229,6 +238,11 @@ class TestColumns:
         [product] = memory.products.values()
         assert (product.name, product.options[0].value) == ("T" * 200, "S" * 100)
         assert ["without the option values" in kind for kind in result.warnings] == [True]
+
+    async def test_a_title_may_have_line_breaks(self, tmp_path):
+        memory = Memory()
+        await run(memory, tmp_path, table('tee,"Tee\n  in two lines",,,,1'))
+        assert memory.products["tee"].name == "Tee in two lines"
 
     async def test_options_of_any_kind(self, tmp_path):
         memory = Memory()

@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from shop_api.features.products.fields import MAX_ATTRIBUTES
-from shop_api.features.products.models import NOT_ABOVE_PRICE, Product, ProductIn, is_reduced
+from shop_api.features.products.models import DEFAULTS, NOT_ABOVE_PRICE, Product, ProductIn, is_reduced
 from shop_api.features.products.transfer.conversion import ATTRIBUTE, READERS, read_attribute, read_money
+from shop_api.features.products.transfer.row import Omission
 from shop_api.kernel.messages import in_words
 from shop_api.kernel.money import Money
 from shop_api.kernel.schema import normalized_line
@@ -28,13 +29,7 @@ OPTIONAL = frozenset(
 )
 """Fields that do not reject a row."""
 _EMPTY: dict[str, Any] = {
-    "sku": None,
-    "barcode": None,
-    "group": None,
-    "options": [],
-    "position": None,
-    "compare_at_price": None,
-    "weight_g": None,
+    **{name: default for name, default in DEFAULTS.items() if name not in ("tax_class", "requires_shipping")},
     "description": "",
     "category": None,
     "brand": None,
@@ -43,18 +38,8 @@ _EMPTY: dict[str, Any] = {
     "attributes": {},
 }
 """The values of fields that can be emptied. A blank value of any other field says nothing."""
-_MONEY = ("price", "compare_at_price")
 _ONE_VALUE_EACH = frozenset({"options", "tags", "images", "attributes"})
 _MAX_REASONS = 5
-
-
-class Omission(NamedTuple):
-    """Something that was left out of a row."""
-
-    kind: str
-    """One of a few sentences, by which warnings are counted."""
-    detail: str = ""
-    """What exactly, and why."""
 
 
 class InvalidRow(Exception):

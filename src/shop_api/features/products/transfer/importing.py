@@ -14,7 +14,7 @@ from uuid_utils import uuid7
 
 from shop_api.features.products.models import Product
 from shop_api.features.products.transfer import shopify
-from shop_api.features.products.transfer.changes import InvalidRow, Omission, ProductChanges
+from shop_api.features.products.transfer.changes import InvalidRow, ProductChanges
 from shop_api.features.products.transfer.formulas import unescaped
 from shop_api.features.products.transfer.identity import Variant
 from shop_api.features.products.transfer.mapping import MappingError, RowMapping, parse_assignments
@@ -162,7 +162,7 @@ class Importer:
 
     def _candidate(self, row: Row) -> Candidate:
         changes = self._mapping.changes(row.values)
-        changes.warnings.extend(Omission(*one) for one in row.warnings)
+        changes.warnings.extend(row.omissions)
         position = row.variant.position if row.variant else None
         if position is None and (group := changes.fields.get("group")):
             self._in_group[group] += 1

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from shop_api.features.products.transfer.changes import Omission
+from shop_api.features.products.transfer.row import Omission
 
 
 @dataclass

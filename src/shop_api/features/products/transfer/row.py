@@ -12,6 +12,15 @@ class UnreadableFile(Exception):
     """The file as a whole is not of the expected format. The message gives the reason."""
 
 
+class Omission(NamedTuple):
+    """Something that was left out of a row."""
+
+    kind: str
+    """One of a few sentences, by which warnings are counted."""
+    detail: str = ""
+    """What exactly, and why."""
+
+
 class Row(NamedTuple):
     """A row as read from the file."""
 
@@ -22,8 +31,8 @@ class Row(NamedTuple):
     """Why the row could not be read. `values` is then empty."""
     variant: Variant | None = None
     """What identifies the product, if the file is of another system."""
-    warnings: Sequence[tuple[str, str]] = ()
-    """What was left out of the row: kinds with details, as in `changes.Omission`."""
+    omissions: Sequence[Omission] = ()
+    """What a preset has left out of the row."""
 
 
 def lines_of(file: BinaryIO) -> Iterator[tuple[int, bytes | None]]:

@@ -22,7 +22,7 @@ from typing import Any
 
 from shop_api.features.products.transfer.html_text import text_of
 from shop_api.features.products.transfer.identity import Variant
-from shop_api.features.products.transfer.row import Row
+from shop_api.features.products.transfer.row import Omission, Row
 from shop_api.features.products.transfer.shopify_columns import columns_of, status_of
 from shop_api.features.products.transfer.spill import MAX_ROWS, RowsByHandle, StoredRow
 from shop_api.kernel.schema import MAX_LONG_LINE, normalized_line
@@ -80,22 +80,18 @@ class Handle:
         known: dict[tuple[Any, ...], int] = {}
         for position, place in enumerate(places, 1):
             row, cells = self._rows[place], self._cells[place]
-            options = self._options(cells)
-            values = tuple(value for _, value in options)
-            earlier = known.setdefault((_sku(cells), values), row.number)
+            variant = self._variant(cells, position, is_single=len(places) == 1)
+            earlier = known.setdefault((variant.sku, variant.values), row.number)
             if earlier != row.number:
-                yield Row(
-                    row.number, {}, f"the same variant is in line {earlier}: same handle, SKU and option values"
-                )
+                reason = f"the same variant is in line {earlier}: same handle, SKU and option values"
+                yield Row(row.number, {}, reason)
                 continue
-            variant = Variant(self._handle, _sku(cells), values, position, len(places) == 1, is_unique=True)
-            variant = variant._replace(is_unique=not variant.plain_id or self._is_unique(variant.plain_id))
             try:
-                fields, warnings = self._fields(cells, options)
+                fields, omissions = self._fields(cells)
             except ValueError as error:
-                yield Row(row.number, {}, str(error))
+                yield Row(row.number, {}, str(error), variant)
             else:
-                yield Row(row.number, {**row.values, **fields}, variant=variant, warnings=warnings)
+                yield Row(row.number, {**row.values, **fields}, None, variant, omissions)
         for row in self._rows[MAX_ROWS:]:
             yield Row(row.number, {}, f"the handle has more than {MAX_ROWS:,} rows")
 
@@ -120,18 +116,16 @@ class Handle:
                 options[name if name not in options else f"{name} {n}"] = normalized_line(value)
         return list(options.items())
 
-    def _fields(
-        self, cells: Mapping[str, str], options: Sequence[tuple[str, str]]
-    ) -> tuple[dict[str, Any], list[tuple[str, str]]]:
-        """Return the fields that the file says, and warnings. Raises ValueError for unknown words."""
-        warnings: list[tuple[str, str]] = []
+    def _fields(self, cells: Mapping[str, str]) -> tuple[dict[str, Any], list[Omission]]:
+        """Return the fields that the file says, and what was left out. Raises ValueError for unknown words."""
+        omissions, options = list[Omission](), self._options(cells)
         fields: dict[str, Any] = {
             "group": self._handle,
             "options": [{"name": name, "value": value} for name, value in options],
-            **self._names(cells, options, warnings),
+            **self._names(cells, options, omissions),
             **self._texts(cells),
-            **self._stock(cells, warnings),
-            **self._weight(cells, warnings),
+            **self._stock(cells, omissions),
+            **self._weight(cells, omissions),
         }
         if sku := _sku(cells):
             fields["sku"] = sku
@@ -144,18 +138,20 @@ class Handle:
             own = [cells["variant_image"]] if "variant_image" in cells else []
             fields["images"] = list(dict.fromkeys([*own, *self._images]))
         if "cost" in cells:
-            warnings.append(("Cost per item: left out, since products have no cost", ""))
-        return fields, warnings
+            omissions.append(Omission("Cost per item: left out, since products have no cost"))
+        return fields, omissions
 
     def _names(
-        self, cells: Mapping[str, str], options: Sequence[tuple[str, str]], warnings: list[tuple[str, str]]
+        self, cells: Mapping[str, str], options: Sequence[tuple[str, str]], omissions: list[Omission]
     ) -> dict[str, Any]:
         if not (title := self._shared("title", cells)):
             return {}
+        title = " ".join(title.split())  # a cell may have line breaks
         name = " - ".join(filter(None, [title, " / ".join(value for _, value in options)]))
         if len(name) <= MAX_LONG_LINE:
             return {"name": name}
-        warnings.append((f"name: without the option values, since it has more than {MAX_LONG_LINE} characters", ""))
+        kind = f"name: without the option values, since it has more than {MAX_LONG_LINE} characters"
+        omissions.append(Omission(kind))
         return {"name": title}
 
     def _texts(self, cells: Mapping[str, str]) -> dict[str, Any]:
@@ -174,16 +170,16 @@ class Handle:
             fields["tags"] = self._shared("tags", cells)
         return fields
 
-    def _stock(self, cells: Mapping[str, str], warnings: list[tuple[str, str]]) -> dict[str, Any]:
+    def _stock(self, cells: Mapping[str, str], omissions: list[Omission]) -> dict[str, Any]:
         quantity = cells.get("quantity")
         if "tracker" in self._columns and "tracker" not in cells and (quantity is None or _is_zero(quantity)):
-            warnings.append(("stock: not changed, since Shopify does not track this inventory", ""))
+            omissions.append(Omission("stock: not changed, since Shopify does not track this inventory"))
             return {}
         if quantity is None:
             return {}
         return {"stock": "0" if quantity.startswith("-") else quantity}
 
-    def _weight(self, cells: Mapping[str, str], warnings: list[tuple[str, str]]) -> dict[str, Any]:
+    def _weight(self, cells: Mapping[str, str], omissions: list[Omission]) -> dict[str, Any]:
         if not self._columns.keys() & {"grams", "weight"}:
             return {}
         number, unit = (cells["grams"], "g") if "grams" in cells else (cells.get("weight"), cells.get("weight_unit"))
@@ -192,9 +188,8 @@ class Handle:
         try:
             return {"weight_g": int((Decimal(number) * _GRAMS[(unit or "g").lower()]).to_integral_value())}
         except (InvalidOperation, ValueError, KeyError, OverflowError):
-            warnings.append(
-                ("weight_g: left out what is not a number in g, kg, oz or lb", f"{number} {unit or ''}"[:60])
-            )
+            kind = "weight_g: left out what is not a number in g, kg, oz or lb"
+            omissions.append(Omission(kind, f"{number} {unit or ''}"[:60]))
             return {}
 
 
