@@ -3,7 +3,7 @@
 import asyncio
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from io import TextIOWrapper
 from pathlib import Path
@@ -105,20 +105,13 @@ async def _import(
 
     async with open_services(settings) as services:
         catalogue = ProductRepository(services.database)
-        if dry_run:
-            importer = Importer(DryRunRepository(catalogue), plan.mapping, services.clock, reject)
-            return await _shown(importer.run(plan.rows), show, importer.result)
-        importer = Importer(catalogue, plan.mapping, services.clock, reject)
-        async with recorded(importer.result, file, services.audit, operator()):
-            return await _shown(importer.run(plan.rows), show, importer.result)
-
-
-async def _shown(
-    results: "AsyncIterator[ImportResult]", show: "Callable[[ImportResult], None]", result: "ImportResult"
-) -> "ImportResult":
-    async for result in results:
-        show(result)
-    return result
+        target = DryRunRepository(catalogue) if dry_run else catalogue
+        importer = Importer(target, plan.mapping, services.clock, reject)
+        entry = nullcontext() if dry_run else recorded(importer.result, file, services.audit, operator())
+        async with entry:
+            async for result in importer.run(plan.rows):
+                show(result)
+        return importer.result
 
 
 @products.command("export")

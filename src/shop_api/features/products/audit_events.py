@@ -1,6 +1,6 @@
 """Audit events of products: changes of price and status, deletions and imports."""
 
-from collections.abc import Mapping
+from typing import Protocol
 
 from shop_api.audit.models import AuditEvent, State
 from shop_api.features.products.models import Product
@@ -24,8 +24,18 @@ def deleted(product: Product) -> AuditEvent:
     return AuditEvent("product_deleted", PRODUCT, product.product_id, _price(product) | _status(product), {})
 
 
-def imported(import_id: str, file: str, counts: Mapping[str, int]) -> AuditEvent:
-    return AuditEvent("products_imported", IMPORT, import_id, {}, {"file": file, **counts})
+class Counts(Protocol):
+    """The numbers of rows of an import, by outcome."""
+
+    created: int
+    updated: int
+    unchanged: int
+    rejected: int
+
+
+def imported(import_id: str, file: str, counts: Counts) -> AuditEvent:
+    numbers = {name: getattr(counts, name) for name in ("created", "updated", "unchanged", "rejected")}
+    return AuditEvent("products_imported", IMPORT, import_id, {}, {"file": file, **numbers})
 
 
 def _price(product: Product) -> State:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from bson import Binary, ObjectId
 from uuid_utils import uuid7
 
-from shop_api.storage.mongo.client import Database, Document, PyMongoError, Session
+from shop_api.storage.mongo.client import Database, Document, PyMongoError
 from shop_api.storage.mongo.collections import CollectionSpec, IndexModel, not_restored
 
 _CHUNK = 255 * 1024
@@ -74,9 +74,9 @@ class FileStore:
         async for chunk in found:
             yield bytes(chunk["data"])
 
-    async def remove(self, file_id: str, session: Session | None = None) -> None:
-        await self._files.delete_one({"_id": file_id}, session=session)
-        await self._chunks.delete_many({"files_id": file_id}, session=session)
+    async def remove(self, file_id: str) -> None:
+        await self._files.delete_one({"_id": file_id})
+        await self._chunks.delete_many({"files_id": file_id})
 
     async def remove_older(self, than: datetime, kept: str | None) -> None:
         """Remove the files created before a time, those that were never completed included, but not `kept`."""

@@ -9,6 +9,7 @@ from shop_api.features.products.transfer.rows import Format
 from shop_api.kernel.schema import Line, Schema, Timestamp
 
 State = Literal["queued", "running", "completed", "failed", "cancelled"]
+ACTIVE: tuple[State, ...] = ("queued", "running")
 MAX_REJECTED_ROWS = 1_000
 MAX_REASON = 500
 _Assignments = Annotated[list[Annotated[str, Field(max_length=1000)]], Field(max_length=200)]
@@ -97,4 +98,4 @@ class StoredImport(ImportJob):
 
     @property
     def is_over(self) -> bool:
-        return self.state in ("completed", "failed", "cancelled")
+        return self.state not in ACTIVE

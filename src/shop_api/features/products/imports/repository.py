@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 
 from shop_api.features.products.imports.errors import ImportRunning
 from shop_api.features.products.imports.models import (
+    ACTIVE,
     MAX_REASON,
     MAX_REJECTED_ROWS,
     RejectedRow,
@@ -22,7 +23,7 @@ _REMEMBERED = timedelta(days=30)
 # The id of the document that names the import that is not over, of which it lets one exist. A unique field of the
 # imports themselves could not be released by an update (docs/embedded-engine.md).
 _ACTIVE = "active"
-_NOT_OVER = {"state": {"$in": ["queued", "running"]}}
+_NOT_OVER = {"state": {"$in": list(ACTIVE)}}
 
 IMPORTS = CollectionSpec(
     name="imports",

@@ -5,7 +5,7 @@ import hashlib
 from collections.abc import AsyncIterator
 from typing import NamedTuple
 
-from shop_api.audit.models import AuditContext, AuditEvent
+from shop_api.audit.models import AuditContext
 from shop_api.audit.repository import AuditLog
 from shop_api.features.products.audit_events import imported
 from shop_api.features.products.imports.errors import ImportNotFound, ImportRunning
@@ -136,15 +136,7 @@ class ImportService:
             ended = await self._imports.end(job, state, self._clock(), session, error)
             if ended and not job.dry_run:
                 current = await self._imports.get(job.import_id, session) or job
-                await self._audit.record([_audit_event(current)], _context(job), session)
+                event = imported(job.import_id, job.name or "", current)
+                await self._audit.record([event], AuditContext(job.actor_id, job.address, job.request_id), session)
 
         await self._transactions.run(work)
-
-
-def _audit_event(job: StoredImport) -> AuditEvent:
-    counts = {name: getattr(job, name) for name in ("created", "updated", "unchanged", "rejected")}
-    return imported(job.import_id, job.name or "", counts)
-
-
-def _context(job: StoredImport) -> AuditContext:
-    return AuditContext(job.actor_id, job.address, job.request_id)

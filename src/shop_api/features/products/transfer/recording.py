@@ -20,5 +20,4 @@ async def recorded(result: ImportResult, file: str, audit: AuditLog, context: Au
     try:
         yield
     finally:
-        counts = {name: getattr(result, name) for name in ("created", "updated", "unchanged", "rejected")}
-        await audit.record([imported(str(uuid7()), file, counts)], context, None)
+        await audit.record([imported(str(uuid7()), file, result)], context, None)
