@@ -145,6 +145,21 @@ class TestIdentity:
         result, _ = await run(catalogue, tmp_path, table("tee,Tee,Size,S,A2,1", "tee,,,Medium,B,2"))
         assert counts(result) == (0, 2, 0, 0)
 
+    @pytest.mark.parametrize("value", ["x" * 300, "\u200b", "a\x07b"])
+    async def test_a_variant_stays_itself_when_an_option_cannot_be_stored(self, tmp_path, value):
+        for lines in ([f"tee,Tee,Size,{value},,1"], [f"tee,Tee,Size,{value},,1", "tee,,,M,,2"]):
+            memory = Memory()
+            result, _ = await run(memory, tmp_path, table(*lines))
+            assert counts(result) == (len(lines), 0, 0, 0)
+            again, _ = await run(memory, tmp_path, table(*lines))
+            assert counts(again) == (0, 0, len(lines), 0)
+
+    async def test_another_article_of_the_handle_is_not_taken_for_its_only_one(self, tmp_path):
+        memory = Memory()
+        await run(memory, tmp_path, table("tee,Tee,Colour,Red,,1"))
+        result, _ = await run(memory, tmp_path, table("tee,Tee,Colour,Blue,,2"))
+        assert (counts(result), len(memory.products)) == ((1, 0, 0, 0), 2)
+
     async def test_another_shops_handle_does_not_take_a_sku_over(self, catalogue, tmp_path):
         await run(catalogue, tmp_path, table("tee,Tee,,,K1,1"))
         result, _ = await run(catalogue, tmp_path, table("cap,Cap,,,K1,2"))
@@ -365,7 +380,7 @@ class TestExport:
             "tee,,,,,,,,M,K1,1.99,,4,https://i.example/2,https://i.example/m",
             "tee,,,,,,,,,,,,,https://i.example/3,",
             "cap,Cap,,,,,FALSE,,,,5.00,,,,",
-            "mug,Mug,,,,,,,,'0042,5.00,,,,",
+            "mug,Mug,,,,,,Size,1\u00a0l,'0042,5.00,,,,",
         ]
         await run(catalogue, tmp_path, table(*lines, head=head))
         await shop.products.add(ProductIn(**a_product(price=EURO, description="a  b\n\n  c", sku="A/1", weight_g=0)))

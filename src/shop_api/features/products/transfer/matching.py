@@ -33,7 +33,8 @@ def match(variants: Sequence[Variant], stored: Iterable[Product]) -> list[Match]
     by_id = {product.product_id: product for product in stored}
     for place, variant in enumerate(variants):
         if place not in found:
-            found[place] = _ungrouped(variant, by_id, taken) or _new(variant, by_id)
+            known = _stored_before(variant, by_id, taken) or _ungrouped(variant, by_id, taken)
+            found[place] = known or _new(variant, by_id)
             taken.add(found[place].product_id)
     return [found[place] for place in range(len(variants))]
 
@@ -90,6 +91,19 @@ def _pairs(
     return [
         (at[0], products[same][0]) for same, at in places.items() if len(at) == 1 and len(products.get(same, [])) == 1
     ]
+
+
+def _stored_before(variant: Variant, by_id: Mapping[str, Product], taken: set[str]) -> Match | None:
+    """Return the match with the product that this variant was stored as, if some of its options could not be stored:
+    the one with the id made from all of them, or the only one of its handle, unless its options say otherwise."""
+    product = by_id.get(variant.full_id)
+    if product is None and variant.is_single and variant.sku is None:
+        product = by_id.get(id_of(variant.handle))
+        if product is not None and not set(_options(product)) <= set(variant.values):
+            return None
+    if product is None or product.group != variant.handle or product.product_id in taken:
+        return None
+    return Match(product.product_id)
 
 
 def _ungrouped(variant: Variant, by_id: Mapping[str, Product], taken: set[str]) -> Match | None:

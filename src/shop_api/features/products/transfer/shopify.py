@@ -146,8 +146,8 @@ class Handle:
     ) -> dict[str, Any]:
         if not (title := self._shared("title", cells)):
             return {}
-        title = " ".join(title.split())  # a cell may have line breaks
-        name = " - ".join(filter(None, [title, " / ".join(value for _, value in options)]))
+        title, values = _one_line(title), [_one_line(value) for _, value in options]
+        name = " - ".join(filter(None, [title, " / ".join(values)]))
         if len(name) <= MAX_LONG_LINE:
             return {"name": name}
         kind = f"name: without the option values, since it has more than {MAX_LONG_LINE} characters"
@@ -191,6 +191,14 @@ class Handle:
             kind = "weight_g: left out what is not a number in g, kg, oz or lb"
             omissions.append(Omission(kind, f"{number} {unit or ''}"[:60]))
             return {}
+
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+ *")
+
+
+def _one_line(cell: str) -> str:
+    """Return the text of a cell without line breaks and other control characters, which a name cannot have."""
+    return _CONTROL.sub(" ", cell).strip()
 
 
 def _is_zero(quantity: str) -> bool:
