@@ -2,10 +2,11 @@
 
 import csv
 import io
+import re
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from shop_api.features.products.transfer.row import Row, UnreadableFile
@@ -46,7 +47,10 @@ def test_every_cell_is_read_as_it_was_written(tmp_path, table, encoding, delimit
     writer.writerow(header)
     writer.writerows([*cells, *[""] * padding] for cells in table)
     text = before.format(delimiter).replace(",,", delimiter * 2) + out.getvalue()
-    said, columns, rows = read(tmp_path, text.encode(encoding))
+    content = text.encode(encoding)
+    # What could be UTF-8 as well is taken for it.
+    assume(encoding != "cp1252" or not re.search(rb"[\xc2-\xf4][\x80-\xbf]", content))
+    said, columns, rows = read(tmp_path, content)
     assert said == ENCODINGS[encoding]
     assert columns == [" ".join(name.split()) for name in header]
     assert [row.problem for row in rows] == [None] * len(rows)
