@@ -34,7 +34,8 @@ soak-hour: $(VENV)/dev.stamp ## an hour of steady load: memory and open files st
 
 .PHONY: fuzz
 fuzz: $(VENV)/dev.stamp ## send 20,000 generated requests and more as anyone, as a user and as an admin (a quarter of an hour)
-	SHOP_TEST_CASES=$${SHOP_TEST_CASES:-900} $(CAMPAIGN) -n 3 --dist load -rP tests/test_schema_conformance.py
+	SHOP_TEST_CASES=$${SHOP_TEST_CASES:-900} SHOP_TEST_INJECTION_ONE_IN=1 $(CAMPAIGN) -n 3 --dist load -rP \
+	    tests/test_schema_conformance.py tests/security/test_injection.py
 
 .PHONY: timing
 timing: $(VENV)/dev.stamp ## compare how long 300 failing sign-ins of each kind take; needs a quiet machine

@@ -18,7 +18,8 @@ from shop_api.features.users.repository import UserRepository
 from shop_api.storage.mongo import client as mongo
 from support.factories import PASSWORD, a_user
 from support.mail_server import mail_server
-from support.processes import PATIENCE, environment, started
+from support.patience import PATIENCE
+from support.processes import environment, started
 
 SENDER = "shop@shop.example"
 VARYING = {"x-request-id", "date"}

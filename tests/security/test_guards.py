@@ -12,7 +12,7 @@ from shop_api.security.sign_in_delays import PAIR
 from shop_api.security.turns import MAX_PER_CLIENT
 from support.delays import FREE, MOST, before_a_delay
 from support.factories import PASSWORD
-from support.processes import PATIENCE
+from support.patience import PATIENCE
 
 MIB = 2**20
 

@@ -63,12 +63,12 @@ def size(request) -> int:
     return request.param
 
 
-async def cost(client: Client, method: str, url: str, content: bytes, kind: str = "application/json") -> float:
-    """The least time of the processor that this request took."""
-    spent = []
-    for _ in range(3):
+async def cost(client: Client, method: str, url: str, content: bytes, enough: float = 0) -> float:
+    """The processor time of this request: the least of three attempts, or the first of at most `enough`."""
+    spent: list[float] = []
+    while len(spent) < 3 and min(spent, default=enough + 1) > enough:
         started = process_time()
-        answer = await client.request(method, url, content=content, headers={"Content-Type": kind})
+        answer = await client.request(method, url, content=content, headers={"Content-Type": "application/json"})
         spent.append(process_time() - started)
         assert answer.status_code < 500
         assert answer.status_code != 413
@@ -90,7 +90,7 @@ async def test_no_body_costs_ten_times_an_accepted_one(admin: Client, operations
         if operation.json_bodies() and limit_of(operation) >= size:
             for name, content in bodies.items():
                 compared += 1
-                spent = await cost(admin, operation.method, operation.url(), content)
+                spent = await cost(admin, operation.method, operation.url(), content, MOST * control)
                 if spent > MOST * control:
                     dear[operation.id, name] = spent / control
     assert compared >= 3 * len(bodies)

@@ -48,10 +48,10 @@ def encoded(body: Body, place: Place, text: str) -> bytes:
     return urlencode({place[0]: text, **{k: v for k, v in value.items() if k != place[0]}}).encode()
 
 
-async def cost(client: Client, operation: Operation, body: Body, content: bytes, attempts: int = 3) -> float:
-    """The least time of the processor that this request took."""
-    spent = []
-    for _ in range(attempts):
+async def cost(client: Client, operation: Operation, body: Body, content: bytes, enough: float = 0) -> float:
+    """The processor time of this request: the least of three attempts, or the first of at most `enough`."""
+    spent: list[float] = []
+    while len(spent) < 3 and min(spent, default=enough + 1) > enough:
         started = process_time()
         answer = await client.request(
             operation.method, operation.url(), content=content, headers={"Content-Type": body.media_type}
@@ -100,8 +100,8 @@ class TestCost:
                     size = ROOM if body.media_type.endswith("json") else ROOM // 3
                     hostile = encoded(body, place, of_size(size, HOSTILE[kind]))
                     plain = encoded(body, place, of_size(size, "a"))
-                    spent = await cost(admin, operation, body, hostile)
-                    control = await cost(admin, operation, body, plain)
+                    control = await cost(admin, operation, body, plain, NOISE)
+                    spent = await cost(admin, operation, body, hostile, MOST * control + NOISE)
                     compared += 1
                     if spent > MOST * control + NOISE:
                         dear[operation.id, place] = spent / control

@@ -21,9 +21,8 @@ from shop_api.kernel.errors import RateLimited
 from shop_api.security.rate_limits import RateLimits, _Storage
 from shop_api.storage.redis.client import Redis, RedisError, connect
 from support.own_time import own_time
+from support.patience import PATIENCE, patient
 from support.pids import stop
-from support.processes import PATIENCE
-from support.redis_servers import patient
 
 # So long that no window ends within a test.
 FIVE = "5 per 100 days"
