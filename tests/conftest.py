@@ -33,8 +33,7 @@ from shop_api.storage.mongo.collections import CollectionSpec
 from shop_api.storage.redis.fallback import _MAX_SECONDS as REDIS_LONGEST
 from support import signals
 from support.factories import TEST_SECRET, a_session, a_user
-from support.processes import PATIENCE
-from support.redis_servers import patient
+from support.patience import PATIENCE, patient
 
 # How long examples take to make says nothing on a busy machine, and what a test takes even less.
 hypothesis.settings.register_profile(
@@ -109,11 +108,9 @@ def engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
         log_level="error",
     )
     with embedded.running(wanted, lambda _: None) as settings:
-        if wanted.redis_url is not None:
-            yield settings
-        else:
-            urls = {name: getattr(settings, name).get_secret_value() for name in ("redis_url", "redis_guards_url")}
-            yield settings.model_copy(update={name: SecretStr(patient(url)) for name, url in urls.items()})
+        started = [name for name in ("mongo_url", "redis_url", "redis_guards_url") if getattr(wanted, name) is None]
+        urls = {name: getattr(settings, name).get_secret_value() for name in started if getattr(settings, name)}
+        yield settings.model_copy(update={name: SecretStr(patient(url)) for name, url in urls.items()})
 
 
 @asynccontextmanager

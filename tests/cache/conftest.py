@@ -14,7 +14,7 @@ from shop_api.cache import cache
 from shop_api.container import Services
 from shop_api.settings import Settings
 from shop_api.storage.mongo import client as mongo
-from support.processes import PATIENCE
+from support.patience import PATIENCE
 
 
 class Commands(CommandListener):

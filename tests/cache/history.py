@@ -27,7 +27,7 @@ from shop_api.settings import Settings
 from support.factories import TEST_SECRET, a_product, a_user
 from support.faults import RedisServer, Wire
 from support.own_time import OwnTime, own_time
-from support.processes import PATIENCE
+from support.patience import PATIENCE
 
 KEYS = [f"key-{n}" for n in range(20)]
 CLIENTS = 8

@@ -21,7 +21,7 @@ from shop_api.cache.response import CachedResponse
 from shop_api.container import Services
 from shop_api.kernel.clock import utc_now
 from support.factories import a_product
-from support.processes import PATIENCE
+from support.patience import PATIENCE
 
 BOUND = 1.0
 

@@ -17,7 +17,7 @@ from shop_api.kernel import tasks
 from shop_api.observability.command_metrics import CommandMetrics
 from support.faults import RedisServer, Wire
 from support.own_time import own_time
-from support.processes import PATIENCE
+from support.patience import PATIENCE
 
 TAGS = ("product:a",)
 KEY = ("/products/a", b"")

@@ -10,7 +10,8 @@ import pytest
 from pymongo import MongoClient
 
 from shop_api.settings import Settings
-from support.processes import PATIENCE, environment, run, started
+from support.patience import PATIENCE
+from support.processes import environment, run, started
 
 pytestmark = pytest.mark.long
 

@@ -15,7 +15,8 @@ from pymongo.database import Database
 
 from shop_api.settings import Settings
 from support import migrating, prefork
-from support.processes import FIRST_ADMIN, PATIENCE, environment, run, started
+from support.patience import PATIENCE
+from support.processes import FIRST_ADMIN, environment, run, started
 
 pytestmark = pytest.mark.long
 TESTS = Path(__file__).parents[1]

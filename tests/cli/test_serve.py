@@ -16,9 +16,10 @@ import httpx
 import pytest
 
 from shop_api.settings import Settings
+from support.patience import PATIENCE
 from support.pids import alive, engines_on, soon
 from support.ports import free_port
-from support.processes import PATIENCE, SHOP_API, environment, listens, run, started, under_way
+from support.processes import SHOP_API, environment, listens, run, started, under_way
 
 pytestmark = pytest.mark.long
 

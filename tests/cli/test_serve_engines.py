@@ -17,9 +17,10 @@ from shop_api.embedded import EngineProcesses
 from shop_api.settings import Settings
 from support.factories import PASSWORD, a_product
 from support.faults import NEEDS_PRLIMIT, fill_disk
+from support.patience import PATIENCE
 from support.pids import engines_on, mongo_on, redis_on, soon
 from support.prefork import Forked
-from support.processes import PATIENCE, environment, started, token_of
+from support.processes import environment, started, token_of
 
 pytestmark = pytest.mark.long
 

@@ -11,7 +11,8 @@ from pymongo import MongoClient
 
 from e2e.stack import Instance, Shop, nginx
 from shop_api.settings import Settings
-from support.processes import PATIENCE, environment, token_of
+from support.patience import PATIENCE
+from support.processes import environment, token_of
 
 ADMIN = ("owner", "a long password of the owner")
 

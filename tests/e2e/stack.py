@@ -17,8 +17,9 @@ from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from support.patience import PATIENCE
 from support.ports import free_port
-from support.processes import PATIENCE, started
+from support.processes import started
 
 ROOT = Path(__file__).parents[2]
 CONFIGURATION = ROOT / "deploy" / "nginx.conf"

@@ -21,7 +21,7 @@ from shop_api.kernel.clock import utc_now
 from shop_api.security.sign_in_delays import ACCOUNT
 from shop_api.security.tokens import AccessTokens
 from support.factories import PASSWORD, TEST_SECRET, a_user
-from support.processes import PATIENCE
+from support.patience import PATIENCE
 
 pytestmark = [pytest.mark.e2e, pytest.mark.campaign]
 

@@ -18,7 +18,8 @@ from e2e.stack import Instance, Shop, wait_until
 from shop_api.cache.cache import LIFE
 from support.factories import a_product
 from support.faults import RedisServer
-from support.processes import PATIENCE, token_of
+from support.patience import PATIENCE
+from support.processes import token_of
 
 pytestmark = pytest.mark.e2e
 BOUND = 1.0

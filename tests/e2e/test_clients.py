@@ -19,7 +19,7 @@ import pytest
 from e2e.conftest import ADMIN
 from e2e.stack import Instance, nginx
 from support.chromium import chromium
-from support.processes import PATIENCE
+from support.patience import PATIENCE
 
 pytestmark = pytest.mark.e2e
 

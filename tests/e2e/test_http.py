@@ -14,8 +14,8 @@ from e2e.conftest import ADMIN
 from e2e.stack import CONFIGURATION, Shop, nginx
 from e2e.test_edge import problem_of, raw
 from support.factories import a_product
+from support.patience import PATIENCE
 from support.ports import free_port
-from support.processes import PATIENCE
 from support.raw_http import ask
 
 pytestmark = pytest.mark.e2e

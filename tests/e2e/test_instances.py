@@ -17,8 +17,8 @@ import pytest
 from e2e.scale import amount
 from e2e.stack import Load, Shop, nginx, wait_until
 from support.factories import PASSWORD, a_product
+from support.patience import PATIENCE
 from support.ports import free_port
-from support.processes import PATIENCE
 
 pytestmark = [pytest.mark.e2e, pytest.mark.long]
 CLIENTS = 8

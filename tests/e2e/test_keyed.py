@@ -22,7 +22,8 @@ from shop_api.http.idempotency.repository import LEASE
 from support.factories import PASSWORD, a_product
 from support.faults import Wire
 from support.mongo_wire import Fault, MongoWire
-from support.processes import PATIENCE, token_of
+from support.patience import PATIENCE
+from support.processes import token_of
 
 pytestmark = [pytest.mark.e2e, pytest.mark.long]
 KEYED = amount("KEYED", 60)

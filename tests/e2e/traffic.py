@@ -15,7 +15,7 @@ from pymongo.collection import Collection
 
 from e2e.scale import IN_THE_SUITE
 from support.factories import a_product
-from support.processes import PATIENCE
+from support.patience import PATIENCE
 
 PAUSE = 0.1 if IN_THE_SUITE else 0.01
 CUT_OFF = "cut off"

@@ -11,7 +11,7 @@ from shop_api.email import queue, smtp
 from shop_api.email.queue import Email, MailQueue
 from shop_api.email.smtp import NoMailer, SmtpMailer
 from support.mail_server import mail_server
-from support.processes import PATIENCE
+from support.patience import PATIENCE
 
 LETTER = Email("ada@shop.example", "Grüße", "Zwölf Boxkämpfer\n")
 SENDER = "Shop <shop@shop.example>"

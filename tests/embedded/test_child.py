@@ -12,8 +12,8 @@ import pytest
 
 from shop_api.embedded import watchdog
 from shop_api.embedded.child import child
+from support.patience import PATIENCE
 from support.pids import alive, soon
-from support.processes import PATIENCE
 
 # A child that says its process id and then waits, with an eye or none for SIGTERM.
 OBEDIENT = "import os, time; print(os.getpid(), flush=True); time.sleep(600)"

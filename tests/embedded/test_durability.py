@@ -18,8 +18,9 @@ from pymongo import MongoClient
 from shop_api import embedded
 from shop_api.settings import Settings
 from support.factories import PASSWORD, a_product
+from support.patience import PATIENCE
 from support.pids import engines_on
-from support.processes import PATIENCE, environment, started
+from support.processes import environment, started
 
 pytestmark = pytest.mark.long
 

@@ -21,8 +21,8 @@ from shop_api import embedded
 from shop_api.embedded import EngineError, FolderInUse
 from shop_api.embedded.folder import make_private
 from shop_api.settings import Settings
+from support.patience import PATIENCE
 from support.pids import engines_on
-from support.processes import PATIENCE
 
 SECRET = "a-secret-of-my-own-0123456789-abcdef"
 

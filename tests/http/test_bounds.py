@@ -16,8 +16,8 @@ from shop_api.http.middleware import ConcurrencyLimitMiddleware, CorsMiddleware,
 from shop_api.http.protocol import MAX_HEAD_BYTES, MAX_HEADERS, MAX_URL_BYTES, HttpProtocol
 from shop_api.http.request_context import RequestContextMiddleware
 from shop_api.observability.requests import Requests
+from support.patience import PATIENCE
 from support.ports import free_port
-from support.processes import PATIENCE
 
 GET = b"GET /products HTTP/1.1\r\nHost: x\r\n"
 POST = b"POST /register HTTP/1.1\r\nHost: x\r\n"

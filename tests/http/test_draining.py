@@ -15,9 +15,10 @@ import httpx
 import pytest
 
 from shop_api.settings import Settings
+from support.patience import PATIENCE
 from support.pids import soon
 from support.prefork import Forked
-from support.processes import PATIENCE, environment, started, under_way
+from support.processes import environment, started, under_way
 
 
 class KeepAlive(threading.Thread):

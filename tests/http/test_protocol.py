@@ -15,8 +15,8 @@ from shop_api.http.problems import problem_response
 from shop_api.http.protocol import HttpProtocol
 from shop_api.http.request_state import REFUSAL
 from shop_api.http.transport import Holding
+from support.patience import PATIENCE
 from support.ports import free_port
-from support.processes import PATIENCE
 
 HEAD = b"HTTP/1.1 200 OK\r\n\r\n"
 

@@ -18,7 +18,7 @@ from shop_api.app import create_app
 from shop_api.observability.histogram import BOUNDS
 from shop_api.settings import Settings
 from support.factories import PASSWORD, a_product
-from support.processes import PATIENCE
+from support.patience import PATIENCE
 
 Labels = dict[str, str]
 

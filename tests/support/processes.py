@@ -18,11 +18,10 @@ from typer.testing import CliRunner
 from shop_api.cli.main import app
 from shop_api.settings import Settings
 from support import prefork
+from support.patience import PATIENCE
 
 SHOP_API = Path(sys.executable).with_name("shop-api")
 FIRST_ADMIN = {"SHOP_ADMIN_USERNAME": "first-admin", "SHOP_ADMIN_PASSWORD": "the password of a first admin"}
-PATIENCE = 120.0
-"""Seconds after which something hangs. Never the reason why a test fails on a machine that is merely busy."""
 
 
 def environment(settings: Settings, **extra: str) -> dict[str, str]:

@@ -5,7 +5,7 @@ from http.client import HTTPResponse
 
 import httpx
 
-from support.processes import PATIENCE
+from support.patience import PATIENCE
 
 
 def ask(port: int, request: bytes) -> httpx.Response:

@@ -14,8 +14,8 @@ from redis.retry import Retry
 from shop_api import embedded
 from shop_api.embedded.child import child
 from support.faults import RedisServer
+from support.patience import PATIENCE
 from support.ports import free_port
-from support.processes import PATIENCE
 
 SERVICE = "shop"
 # Quick to notice, so that a test need not wait, and not so quick that a busy machine looks like a dead server:
@@ -34,12 +34,6 @@ def until(condition: Callable[[], object], seconds: float = PATIENCE) -> None:
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"
         time.sleep(0.01)
-
-
-def patient(url: str) -> str:
-    """`url` with options by which no client gives up because the machine is busy."""
-    names = ("socket_connect_timeout", "socket_timeout", "timeout")
-    return f"{url}?{'&'.join(f'{name}={PATIENCE}' for name in names)}"
 
 
 def client(port: int) -> Redis:

@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from support.processes import PATIENCE
+from support.patience import PATIENCE
 
 _DONE = "done-with-this-block"
 

@@ -29,8 +29,9 @@ from support import prefork
 from support.archives import ABOUT
 from support.factories import a_product
 from support.faults import Wire
-from support.processes import PATIENCE, run, started, token_of
+from support.patience import PATIENCE
 from support.processes import environment as settings_environment
+from support.processes import run, started, token_of
 
 pytestmark = pytest.mark.long
 

@@ -25,7 +25,8 @@ from support import prefork
 from support.archives import ABOUT
 from support.factories import PASSWORD, a_user
 from support.faults import Wire
-from support.processes import PATIENCE, environment, run, started, token_of
+from support.patience import PATIENCE
+from support.processes import environment, run, started, token_of
 
 pytestmark = pytest.mark.long
 KEY = "5b1f7a0c9e3d48268a7c6d5e4f3b2a1908f7e6d5c4b3a291"

@@ -14,7 +14,8 @@ import pytest
 from shop_api.cli.demo.catalogue import CATEGORIES, product
 from shop_api.features.products.models import ProductIn
 from shop_api.kernel.money import EXPONENTS
-from support.processes import PATIENCE, SHOP_API, environment, serving, token_of
+from support.patience import PATIENCE
+from support.processes import SHOP_API, environment, serving, token_of
 from support.processes import run as run_command
 
 pytestmark = pytest.mark.long

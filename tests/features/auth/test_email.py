@@ -15,7 +15,7 @@ from shop_api.security.sign_in_delays import ACCOUNT
 from shop_api.security.tokens import AccessTokens
 from support.factories import PASSWORD, TEST_SECRET, a_user
 from support.mail_server import mail_server
-from support.processes import PATIENCE
+from support.patience import PATIENCE
 
 EMAIL, NEW_PASSWORD = "Ada@shop.example", "a wholly different one"
 

@@ -9,7 +9,7 @@ from jose import jwk, jwt
 from conftest import client_of, running_app
 from shop_api.kernel.clock import utc_now
 from support.key_files import add_key
-from support.processes import PATIENCE
+from support.patience import PATIENCE
 
 ADDRESS = "/.well-known/jwks.json"
 PRIVATE = {"d", "p", "q", "dp", "dq", "qi", "oth", "k"}

@@ -18,7 +18,7 @@ from shop_api.kernel.clock import utc_now
 from shop_api.storage.mongo.client import time_limit
 from support.delays import FREE, MOST, before_a_delay
 from support.factories import PASSWORD, a_user
-from support.processes import PATIENCE
+from support.patience import PATIENCE
 
 NEW_PASSWORD = "a wholly different one"
 

@@ -18,7 +18,7 @@ from shop_api.storage.mongo import instances
 from support.factories import a_product
 from support.faults import NEEDS_PRLIMIT, MongoServer, fill_disk
 from support.mongo_wire import NOT_PRIMARY, Fault, MongoWire, wired
-from support.processes import PATIENCE
+from support.patience import PATIENCE
 
 INSTANCES = "instances"
 STORING = frozenset({"insert", "update", "findAndModify"})

@@ -17,7 +17,7 @@ from shop_api.features.users.repository import USERS
 from shop_api.storage.mongo.files import FileStore, file_collections
 from shop_api.storage.mongo.leases import kept, try_acquire
 from support.factories import a_product
-from support.processes import PATIENCE
+from support.patience import PATIENCE
 
 CSV = {"Content-Type": "text/csv"}
 JSON = {"Content-Type": "application/json"}

@@ -19,7 +19,7 @@ from shop_api.kernel.versions import ANY_VERSION, ExpectedVersions
 from shop_api.storage.mongo.client import Database
 from shop_api.storage.mongo.transactions import Session, Transactions
 from support.factories import a_product, changes
-from support.processes import PATIENCE
+from support.patience import PATIENCE
 
 ROOT = AuditContext("root", "127.0.0.1", "request")
 

@@ -14,7 +14,6 @@ from shop_api.storage.mongo.client import Database, PyMongoError
 from shop_api.storage.mongo.collections import ensure_collection
 from shop_api.storage.mongo.transactions import Transactions
 from support.factories import a_user
-from support.processes import PATIENCE
 
 
 class Users(UserRepository):
@@ -22,7 +21,7 @@ class Users(UserRepository):
 
     def __init__(self, database: Database) -> None:
         super().__init__(database)
-        self._transactions = Transactions(database, PATIENCE)
+        self._transactions = Transactions(database)
 
     async def taken_away(self, user: User) -> bool:
         return await self._transactions.run(lambda session: self.remove(user, session))

@@ -26,15 +26,15 @@ from shop_api.storage.mongo import client as mongo
 from shop_api.storage.mongo.client import DuplicateKeyError, PyMongoError
 from shop_api.storage.mongo.transactions import Transactions
 from support.own_time import own_time
+from support.patience import impatient
 from support.pids import engines_on, stop
-from support.processes import PATIENCE
 
 
 @pytest.mark.parametrize("driver", ["motor", "pymongo"])
 class TestOptionsOfTheUrl:
     async def test_go_before_ours(self, engines, driver):
         said = "appName=mine&timeoutMS=1234&serverSelectionTimeoutMS=2345&maxPoolSize=3&readConcernLevel=majority"
-        async with mongo.open_database(f"{engines.required()[0]}&{said}", "shop", driver) as database:
+        async with mongo.open_database(f"{impatient(engines.required()[0])}&{said}", "shop", driver) as database:
             options = database.client.options
             assert (options.timeout, options.server_selection_timeout) == (1.234, 2.345)
             assert (options.pool_options.max_pool_size, options.pool_options.appname) == (3, "mine")
@@ -42,7 +42,7 @@ class TestOptionsOfTheUrl:
             assert options.write_concern.document == {"w": "majority", "j": True}
 
     async def test_that_are_missing_are_ours(self, engines, driver):
-        async with mongo.open_database(engines.required()[0], "shop", driver) as database:
+        async with mongo.open_database(impatient(engines.required()[0]), "shop", driver) as database:
             options = database.client.options
             assert (options.timeout, options.server_selection_timeout) == (4, 3)
             assert (options.pool_options.max_pool_size, options.pool_options.appname) == (64, "shop_api")
@@ -112,7 +112,7 @@ class TestTransaction:
             await things.update_one({"_id": "a"}, {"$set": {"n": from_a["n"] - 1}}, session=session)
             await things.update_one({"_id": "b"}, {"$inc": {"n": 1}}, session=session)
 
-        await asyncio.gather(*(Transactions(database, PATIENCE).run(move) for _ in range(30)))
+        await asyncio.gather(*(Transactions(database).run(move) for _ in range(30)))
         assert await self.amounts(things) == [70, 30]
         assert runs > 30
 
@@ -220,7 +220,7 @@ class Failures:
     def __init__(self, engines: Settings, folder: Path) -> None:
         self.told: dict[tuple[str, str], Told] = {}
         self.afterwards: dict[tuple[str, str], list[dict]] = {}
-        self._elsewhere, self._folder = engines.required()[0], folder
+        self._elsewhere, self._folder = impatient(engines.required()[0]), folder
 
     async def happen(self) -> None:
         async with AsyncExitStack() as stack:

@@ -24,8 +24,8 @@ from shop_api.settings.redis_url import parse
 from shop_api.storage.redis.client import connect, connection
 from shop_api.storage.redis.sentinel import PrimaryPool, ToPrimary
 from support.faults import RedisServer
-from support.processes import PATIENCE
-from support.redis_servers import SERVICE, Sentinel, Watched, client, cluster, patient, until, watched
+from support.patience import PATIENCE, patient
+from support.redis_servers import SERVICE, Sentinel, Watched, client, cluster, until, watched
 
 NAMESPACE = "shop"
 

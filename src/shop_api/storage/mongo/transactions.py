@@ -7,7 +7,7 @@ from typing import TypeVar
 import pymongo
 from pymongo.errors import NetworkTimeout
 
-from shop_api.storage.mongo.client import OPERATION_TIMEOUT_MS, Database, Session, awaited
+from shop_api.storage.mongo.client import Database, Session, awaited
 
 __all__ = ["Session", "Transactions"]
 
@@ -15,11 +15,11 @@ T = TypeVar("T")
 
 
 class Transactions:
-    """Runs transactions on one database, each limited to `seconds`."""
+    """Runs transactions on one database, each limited to `seconds`: by default those of a single operation."""
 
-    def __init__(self, database: Database, seconds: float = OPERATION_TIMEOUT_MS / 1000) -> None:
+    def __init__(self, database: Database, seconds: float | None = None) -> None:
         self._database = database
-        self._seconds = seconds
+        self._seconds = database.client.options.timeout if seconds is None else seconds
 
     async def run(self, work: Callable[[Session], Awaitable[T]]) -> T:
         """Run `work` in a transaction: either all or none of its writes with the session are stored.
