@@ -172,7 +172,7 @@ class TestMany:
         assert shop.cache.counters.redis_failures == failures
 
     async def test_a_flood_does_not_block_the_service(self, anyone, outside, shop):
-        many = 10_000
+        many = 4_000
         documents = [document(f"flood-{n}") for n in range(many)]
         await anyone.get(f"/products/flood-{many - 1}")
 

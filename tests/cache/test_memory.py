@@ -73,10 +73,10 @@ class TestBound:
             memory.put(("/products", b"%d" % n + b"&" * length), an_entry(), 0.0)
         assert len(memory) * length <= 2**20
 
-    def test_a_million_different_keys_stay_within_it(self):
+    def test_a_hundred_thousand_different_keys_stay_within_it(self):
         memory, most = MemoryTier(2**20), 0
         answer, tags = CachedResponse(200, [(b"etag", b'"1"')], b"x" * 400), ("product:a", "products")
-        for n in range(1_000_000):
+        for n in range(100_000):
             # Some of them expire before there is no more room for them.
             memory.put(("/products", b"%d" % n), Entry(answer, tags, None, n, n + 100 + n % 500), n)
             most = max(most, memory.bytes)

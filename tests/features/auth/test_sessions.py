@@ -420,10 +420,10 @@ class TestExport:
 
     async def test_takes_no_more_memory_for_more_entries(self, app, signed_in, shop, ada):
         tokens = await signed_in()
-        await self.add_entries(shop, ada, 4000)
+        await self.add_entries(shop, ada, 2000)
         await self.peak(app, tokens)
         few = await self.peak(app, tokens)
-        await self.add_entries(shop, ada, 20_000)
+        await self.add_entries(shop, ada, 10_000)
         many = await self.peak(app, tokens)
         with time_limit(PATIENCE):  # longer than an operation of the service may take
             await shop.database["audit"].delete_many({})

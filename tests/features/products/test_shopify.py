@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from shop_api.features.products.models import Product, ProductIn
 from shop_api.features.products.repository import ProductRepository
-from shop_api.features.products.transfer import importing, rows
+from shop_api.features.products.transfer import importing, rows, shopify, spill
 from shop_api.features.products.transfer.html_text import html_of, text_of
 from shop_api.features.products.transfer.identity import Variant, id_of
 from shop_api.features.products.transfer.importing import Importer
@@ -289,11 +289,13 @@ class TestColumns:
         assert found["Tee - M"].images == ["https://i.example/2.jpg", "https://i.example/1.jpg"]
         assert (found["Board - Oak"].group, found["Board - Oak"].options[0].name) == ("board", "handle")
 
-    async def test_a_handle_with_too_many_rows_loses_none_unsaid(self, tmp_path):
-        lines = [f"tee,Tee,Size,{n},,1" for n in range(5_003)]
+    async def test_a_handle_with_too_many_rows_loses_none_unsaid(self, tmp_path, monkeypatch):
+        for module in (spill, shopify):
+            monkeypatch.setattr(module, "MAX_ROWS", 50)
+        lines = [f"tee,Tee,Size,{n},,1" for n in range(53)]
         result, rejected = await run(Memory(), tmp_path, table(*lines))
-        assert counts(result) == (5_000, 0, 0, 3)
-        assert {row.reason for row in rejected} == {"the handle has more than 5,000 rows"}
+        assert counts(result) == (50, 0, 0, 3)
+        assert {row.reason for row in rejected} == {"the handle has more than 50 rows"}
 
     @pytest.mark.parametrize(
         ("status", "published", "expected"),
