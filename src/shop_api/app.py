@@ -83,11 +83,11 @@ def create_app(settings: Settings, features: Sequence[Feature] = FEATURES, clock
         redirect_slashes=False,
         # Without explicit values, FastAPI reads the environment on every request.
         telemetry=tracing.of_framework if tracing else {"tracing": False, "metrics": False, "logs": False},
-        generate_unique_id_function=lambda route: route.name,
     )
     app.state.draining, app.state.features = draining, features
     for router in routers_of(features):
-        app.include_router(router)
+        # The routes themselves: include_router wraps them, and would match each request twice.
+        app.router.routes.extend(router.routes)
     tags = [tag._asdict() for tag in tags_of(features)]
     models = [*models_of(features), *export_models(collections_of(features))]
     audited = {AUDIT_ACTIONS: audit_actions_of(features), AUDIT_SUBJECTS: audit_subjects_of(features)}
@@ -107,8 +107,8 @@ def create_app(settings: Settings, features: Sequence[Feature] = FEATURES, clock
             varies=bool(settings.cors_origins),
         )
 
-    def cached(inner: ASGIApp) -> ASGIApp:
-        return CacheMiddleware(inner, list(cacheable_routes(app.routes)), cache) if cache else inner
+    def cached(inner: ASGIApp, origin: ASGIApp) -> ASGIApp:
+        return CacheMiddleware(inner, origin, list(cacheable_routes(app.routes)), cache) if cache else inner
 
     app.middleware_stack = middleware_stack(app, settings, context, cached)
     return app

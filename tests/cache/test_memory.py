@@ -197,7 +197,7 @@ async def test_what_it_counts_is_what_it_takes():
         response = JSONResponse({"description": filling}, headers={"ETag": '"1"', "Cache-Control": "no-cache"})
         await response(scope, receive, send)
 
-    cached = CacheMiddleware(service, [route], CacheAccess())
+    cached = CacheMiddleware(service, service, [route], CacheAccess())
 
     async def filled(memory: MemoryTier) -> None:
         for n in range(entries):

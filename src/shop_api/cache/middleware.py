@@ -64,8 +64,9 @@ class CacheMiddleware:
     with `Cache-Control: no-cache`, if the token is genuine, and if the public response is 401, 403 or 404.
     """
 
-    def __init__(self, app: ASGIApp, routes: Sequence[CacheableRoute], access: CacheAccess) -> None:
+    def __init__(self, app: ASGIApp, origin: ASGIApp, routes: Sequence[CacheableRoute], access: CacheAccess) -> None:
         self.app = app
+        self._origin = origin
         self._routes = routes
         self._access = access
 
@@ -113,7 +114,7 @@ class CacheMiddleware:
         return await _respond(scope, send, found, known)
 
     async def _public_response(self, scope: Scope, tags: Sequence[str]) -> CachedResponse:
-        """Return the application's response to an unconditional request without a token."""
+        """Return the response of `origin` to an unconditional request without a token."""
         headers = [header for header in scope["headers"] if header[0] in _SHARED]
         messages: list[Message] = []
 
@@ -123,7 +124,7 @@ class CacheMiddleware:
         async def keep(message: Message) -> None:
             messages.append(message)
 
-        await self.app({**scope, "method": "GET", "headers": headers}, nothing, keep)
+        await self._origin({**scope, "method": "GET", "headers": headers}, nothing, keep)
         start, *parts = messages
         body = b"".join(part.get("body", b"") for part in parts)
         response = CachedResponse(start["status"], [(name.lower(), value) for name, value in start["headers"]], body)

@@ -23,6 +23,7 @@ class StrictRoute(APIRoute):
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
         if options.get("status_code") == 204:
             options["response_class"] = Response  # the default class sets a media type even without a body
+        options["generate_unique_id_function"] = _operation_id
         super().__init__(path, endpoint, **options)
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
@@ -42,6 +43,10 @@ class StrictRoute(APIRoute):
             return await handle(request)
 
         return strict
+
+
+def _operation_id(route: APIRoute) -> str:
+    return route.name
 
 
 class _ParsedRequest(Request):
