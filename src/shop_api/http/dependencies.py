@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 from fastapi import Depends, Header, Request
 from fastapi.security import OAuth2PasswordBearer
+from fastapi.security.base import SecurityBase
 
 from shop_api.audit.models import AuditContext
 from shop_api.http.etags import IF_MATCH_PATTERN, joined, parse_if_match, parse_if_none_match
@@ -21,14 +22,20 @@ from shop_api.storage.mongo.attempts import Attempt, OnlyAttempt
 # All dependencies are coroutines, even without an await, because the framework runs plain functions in threads. Each
 # reads what it can from the request itself, because every nested dependency costs time on every request.
 
-bearer_token = OAuth2PasswordBearer(
+_SCHEME = OAuth2PasswordBearer(
     tokenUrl="auth", auto_error=False, description="Enter a username and a password; leave the other fields empty."
 )
-_BearerToken = Annotated[str | None, Depends(bearer_token)]
 
 
-async def optional_caller(request: Request, token: _BearerToken) -> Caller | None:
-    """The caller, or None if no token was sent. An invalid token still raises InvalidToken."""
+class _Bearer(SecurityBase):
+    """A dependency on the access token, which the OpenAPI document shows as our security scheme."""
+
+    model, scheme_name = _SCHEME.model, _SCHEME.scheme_name
+
+
+async def optional_caller(request: Request) -> Caller | None:
+    """Return the caller, or None if no token was sent. An invalid token still raises InvalidToken."""
+    token = await _SCHEME(request)
     if token is None:
         return None
     authenticate: Authenticate = request.app.state.services.authenticate
@@ -37,35 +44,45 @@ async def optional_caller(request: Request, token: _BearerToken) -> Caller | Non
     return caller
 
 
-OptionalCallerDep = Annotated[Caller | None, Depends(optional_caller)]
+class _OptionalCaller(_Bearer):
+    async def __call__(self, request: Request) -> Caller | None:
+        return await optional_caller(request)
+
+
+OptionalCallerDep = Annotated[Caller | None, Depends(_OptionalCaller())]
 """The caller, or None if no token was sent. An invalid token still raises InvalidToken."""
 
 
-async def _caller_lookup(request: Request, token: _BearerToken) -> CallerLookup:
-    return partial(optional_caller, request, token)
+class _CallerLookup(_Bearer):
+    async def __call__(self, request: Request) -> CallerLookup:
+        return partial(optional_caller, request)
 
 
-CallerLookupDep = Annotated[CallerLookup, Depends(_caller_lookup)]
+CallerLookupDep = Annotated[CallerLookup, Depends(_CallerLookup())]
 """A function that looks up the caller. Most public reads do not depend on the caller and never call it."""
 
 
-async def _token(request: Request, token: _BearerToken) -> str:
-    if token is None:
-        raise Unauthenticated
-    return token
+class _Token(_Bearer):
+    async def __call__(self, request: Request) -> str:
+        token = await _SCHEME(request)
+        if token is None:
+            raise Unauthenticated
+        return token
 
 
-TokenDep = Annotated[str, Depends(_token)]
+TokenDep = Annotated[str, Depends(_Token())]
 """The access token, not yet verified. Raises Unauthenticated if none was sent."""
 
 
-async def _caller(caller: OptionalCallerDep) -> Caller:
-    if caller is None:
-        raise Unauthenticated
-    return caller
+class _Caller(_Bearer):
+    async def __call__(self, request: Request) -> Caller:
+        caller = await optional_caller(request)
+        if caller is None:
+            raise Unauthenticated
+        return caller
 
 
-CallerDep = Annotated[Caller, Depends(_caller)]
+CallerDep = Annotated[Caller, Depends(_Caller())]
 """The authenticated caller, as currently stored. Raises Unauthenticated if no token was sent."""
 
 

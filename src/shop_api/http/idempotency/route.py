@@ -13,7 +13,7 @@ from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
 
 from shop_api.http import strict_json
-from shop_api.http.dependencies import bearer_token, client_address, optional_caller
+from shop_api.http.dependencies import client_address, optional_caller
 from shop_api.http.idempotency.errors import IdempotencyInProgress
 from shop_api.http.idempotency.repository import IdempotencyKeys, KeyedAttempt, StoredResponse, digest
 from shop_api.http.request_state import request_state
@@ -74,7 +74,7 @@ async def execute_once(
     tells a repeated request from another one."""
     keys: IdempotencyKeys = request.app.state.services.idempotency_keys
     state = request_state(request.scope)
-    caller = await optional_caller(request, await bearer_token(request))
+    caller = await optional_caller(request)
     what = digest(request.method, request.url.path, body)
     # The proxy sends the same request id when it retries on a second instance because the first did not respond.
     # Without a token the client's address takes the place of the caller, so that strangers do not share their keys.
