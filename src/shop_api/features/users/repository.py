@@ -9,6 +9,7 @@ from shop_api.features.users.models import User, UserQuery
 from shop_api.kernel.pagination import Key
 from shop_api.storage.mongo import client as mongo
 from shop_api.storage.mongo import keyset, portable
+from shop_api.storage.mongo.by_id import DocumentsById
 from shop_api.storage.mongo.client import Database, Document, Session
 from shop_api.storage.mongo.collections import CollectionSpec, IndexModel, erase
 
@@ -73,10 +74,14 @@ class UserRepository:
         self._database = database
         self._owned = owned
         self._users = database[USERS.name]
+        self._by_id = DocumentsById(self._users)
         self._guards = database[GUARDS.name]
 
     async def get(self, user_id: str, session: Session | None = None) -> User | None:
-        document = await self._users.find_one({"_id": user_id}, session=session)
+        if session is None:
+            document = await self._by_id.get(user_id)
+        else:
+            document = await self._users.find_one({"_id": user_id}, session=session)
         return _user(document) if document else None
 
     async def find(self, username: str) -> User | None:
@@ -188,9 +193,10 @@ def _folded(email: str | None) -> str | None:
 
 
 def _user(document: Document) -> User:
-    document.pop("email_key", None)
-    document["id"] = document.pop("_id")
-    return User.model_validate(document)
+    fields = {**document, "id": document["_id"]}
+    del fields["_id"]
+    fields.pop("email_key", None)
+    return User.model_validate(fields)
 
 
 def _match(query: UserQuery) -> Document:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pymongo
 from pymongo import InsertOne, UpdateOne
+from pymongo.errors import WriteError
 
 from shop_api.storage.mongo.client import BulkWriteError, Collection, Document
 from shop_api.storage.mongo.portable import replacement
@@ -36,6 +37,35 @@ async def write(collection: Collection, new: Sequence[Document], changed: Sequen
     conflicts = {documents[index]["_id"] for index in refused}
     replaced = [document for document in changed if document["_id"] not in conflicts]
     return conflicts if done["nMatched"] == len(replaced) else conflicts | await _not_stored(collection, replaced)
+
+
+async def replace_versions(collection: Collection, documents: Sequence[Document]) -> list[bool | Exception]:
+    """Replace the version just before each of `documents`, which together fit into one message to the server (48 MB).
+
+    Returns for each whether it was stored, or the error. False means that this version is no longer current; of
+    documents with the same id, all but the first get False.
+    """
+    first = {document["_id"]: index for index, document in reversed([*enumerate(documents)])}
+    tried = sorted(first.values())
+    done: Any
+    try:
+        operations = [_replacement(documents[index]) for index in tried]
+        done = (await collection.bulk_write(operations, ordered=False)).bulk_api_result
+    except BulkWriteError as error:
+        done = error.details
+    results: list[bool | Exception] = [index in tried for index in range(len(documents))]
+    for one in done["writeErrors"]:
+        is_conflict = one["code"] == _REPLACED_BY_NOTHING
+        results[tried[one["index"]]] = False if is_conflict else WriteError(one["errmsg"], one["code"], one)
+    stored = [documents[index] for index, result in enumerate(results) if result is True]
+    if done["writeConcernErrors"]:  # stored, but perhaps not for good
+        return [BulkWriteError(done) if result is True else result for result in results]
+    if done["nMatched"] != len(stored):
+        gone = await _not_stored(collection, stored)
+        for index in tried:
+            if results[index] is True and documents[index]["_id"] in gone:
+                results[index] = False
+    return results
 
 
 def _replacement(document: Document) -> UpdateOne:
