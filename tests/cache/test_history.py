@@ -3,10 +3,12 @@
 `make soak` runs it for ten minutes; `make mutants` has all broken ones, the suite the one that is found soonest.
 """
 
+import asyncio
 import os
 import uuid
 from collections.abc import Callable, Collection
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,6 +18,7 @@ from shop_api.cache.redis import RedisTier
 from shop_api.features.products.cache_tags import product_tags
 from shop_api.features.products.models import Product
 from shop_api.features.products.repository import ProductRepository
+from shop_api.kernel.batching import Batcher
 from shop_api.settings import Settings
 from shop_api.storage.mongo.client import Session
 
@@ -82,6 +85,20 @@ class Credulous(RedisTier):
             super().distrust(reason)
 
 
+class Early(Batcher[Any, Any]):
+    """Answers from a batch that began before the call."""
+
+    def __init__(self, like: Batcher[Any, Any]) -> None:
+        self.__dict__.update(like.__dict__)
+        self._asked: dict[Any, asyncio.Future[Any]] = {}
+
+    async def __call__(self, argument: Any) -> Any:
+        if argument not in self._asked:
+            self._asked[argument] = asyncio.ensure_future(super().__call__(argument))
+            self._asked[argument].add_done_callback(lambda _: self._asked.pop(argument))
+        return await asyncio.shield(self._asked[argument])
+
+
 def unfenced(three: Cluster) -> None:
     for instance in three.instances:
         instance.app.state.services.cache.__class__ = Unfenced
@@ -99,11 +116,18 @@ def credulous(three: Cluster) -> None:
         instance.app.state.services.cache.redis.__class__ = Credulous
 
 
+def early(three: Cluster) -> None:
+    for instance in three.instances:
+        by_id = instance.app.state.services.products._products._by_id
+        by_id._reads = Early(by_id._reads)
+
+
 @pytest.mark.parametrize(
     ("broken", "by"),
     [
         pytest.param(unfenced, (), marks=pytest.mark.campaign, id="unfenced"),
         pytest.param(hasty, (), marks=pytest.mark.campaign, id="hasty"),
+        pytest.param(early, (), marks=pytest.mark.campaign, id="early"),
         pytest.param(credulous, {"redis_comes_back_with_old_data", "a_wire_is_cut"}, id="credulous"),
     ],
 )

@@ -381,7 +381,7 @@ class TestNotStored:
         async def broken(product_id):
             raise RuntimeError("on purpose")
 
-        monkeypatch.setattr(shop.products._products, "get", broken)
+        monkeypatch.setattr(shop.products._products, "view", broken)
         with capture_logs():
             answers = [await anyone.get(ITEM) for _ in range(2)]
         assert [answer.status_code for answer in answers] == [500, 500]
@@ -455,7 +455,7 @@ class TestWrite:
         assert shop.cache.counters.invalidations == before
 
     async def test_a_read_that_began_before_it_is_not_kept(self, anyone, admin, shop, monkeypatch):
-        read, (reached, go_on) = shop.products._products.get, (asyncio.Event(), asyncio.Event())
+        read, (reached, go_on) = shop.products._products.view, (asyncio.Event(), asyncio.Event())
 
         async def slow(product_id):
             found = await read(product_id)
@@ -463,10 +463,10 @@ class TestWrite:
             await go_on.wait()
             return found
 
-        monkeypatch.setattr(shop.products._products, "get", slow)
+        monkeypatch.setattr(shop.products._products, "view", slow)
         early = asyncio.create_task(anyone.get(ITEM))
         await reached.wait()
-        monkeypatch.setattr(shop.products._products, "get", read)
+        monkeypatch.setattr(shop.products._products, "view", read)
         assert (await admin.put(ITEM, json=a_product(stock=7))).status_code == 200
         late = await anyone.get(ITEM)  # does not wait for what was read before the change
         go_on.set()
@@ -579,7 +579,7 @@ class TestTogether:
     @pytest.fixture
     async def held(self, shop: Services, monkeypatch) -> AsyncIterator["Held"]:
         held = Held(shop)
-        monkeypatch.setattr(shop.products._products, "get", held)
+        monkeypatch.setattr(shop.products._products, "view", held)
         yield held
         held.go_on.set()
 
@@ -643,10 +643,10 @@ class TestTogether:
 
 
 class Held:
-    """In place of ProductRepository.get: waits to be let go, and raises `error` if there is one."""
+    """In place of ProductRepository.view: waits to be let go, and raises `error` if there is one."""
 
     def __init__(self, shop: Services) -> None:
-        self._read = shop.products._products.get
+        self._read = shop.products._products.view
         self.reached, self.go_on = asyncio.Event(), asyncio.Event()
         self.error: Exception | None = None
         self.times = 0

@@ -18,6 +18,7 @@ from shop_api.features.products.errors import DuplicateProduct
 from shop_api.features.products.list_models import ProductFilter, ProductQuery
 from shop_api.features.products.models import Product, ProductIn
 from shop_api.features.products.repository import PRODUCTS, ProductRepository
+from shop_api.http.responses import JsonResponse
 from shop_api.kernel.clock import utc_now
 from shop_api.kernel.pagination import Cursors
 from shop_api.settings import Settings
@@ -47,7 +48,7 @@ async def walk(products: ProductRepository, **query: Any) -> list[str]:
     ids, after, wanted = [], None, ProductQuery(**query)
     while True:
         page, key = await products.list_page(wanted, after)
-        ids += [each.product_id for each in page]
+        ids += [each["product_id"] for each in page]
         if key is None:
             return ids
         assert len(page) == wanted.limit
@@ -75,9 +76,26 @@ class TestAdd:
             images=[f"https://images.example/{n}/{'x' * 2000}" for n in range(20)],
             attributes={f"name {n} {'ä' * 50}": "€" * 500 for n in range(50)},
         )
-        for each in (least, most):
+        variant = product(
+            "variant",
+            sku="A/1 ü",
+            barcode="4006381333931",
+            group="tees",
+            options=[{"name": "Size", "value": "M"}, {"name": "Farbe", "value": "grün"}],
+            position=3,
+            compare_at_price={"amount": 9900, "currency": "INR"},
+            tax_class="reduced",
+            weight_g=250,
+            requires_shipping=False,
+            attributes={"ratio": 1e300, "whole": 2.0, "small": 1e-7, "large": 2**53 - 1, "no": False},
+            created_at=NOW.replace(microsecond=0),
+            updated_at=NOW.replace(microsecond=120_000),
+        )
+        for each in (least, most, variant):
             await products.add(each)
             assert await products.get(each.product_id) == each
+            view = await products.view(each.product_id)
+            assert JsonResponse(view).body == each.model_dump_json().encode()
 
     async def test_nothing_is_found_before(self, products):
         assert await products.get("tea") is None
@@ -401,9 +419,9 @@ class TestList:
             await products.add(product(f"p-{n:02}", created_at=NOW + timedelta(seconds=n)))
         page, after = await products.list_page(ProductQuery(limit=10), None)
         await products.add(product("newer", created_at=NOW + timedelta(seconds=99)))
-        await products.remove(page[-1].product_id)
+        await products.remove(page[-1]["product_id"])
         rest, after = await products.list_page(ProductQuery(limit=100), after)
-        assert ids(page + rest) == [f"p-{n:02}" for n in reversed(range(20))]
+        assert [each["product_id"] for each in page + rest] == [f"p-{n:02}" for n in reversed(range(20))]
         assert after is None
 
 

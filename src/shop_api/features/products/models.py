@@ -203,6 +203,10 @@ class ProductOut(_Fields, _Identified):
     updated_at: Timestamp
 
 
+ProductView = dict[str, Any]
+"""The fields of a ProductOut as plain values, in its order."""
+
+
 class Product(ProductOut):
     """A product as stored. It has no fields beyond the response model; a field added here would not be stored."""
 

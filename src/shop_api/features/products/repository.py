@@ -5,31 +5,56 @@ from collections.abc import AsyncIterator, Collection, Sequence
 from shop_api.features.products import queries
 from shop_api.features.products.errors import DuplicateProduct
 from shop_api.features.products.list_models import Facets, ProductFilter, ProductQuery
-from shop_api.features.products.models import DEFAULTS, Product
+from shop_api.features.products.models import DEFAULTS, Product, ProductOut, ProductView
 from shop_api.features.products.search import TIERS, fold, terms
 from shop_api.kernel.pagination import Key
 from shop_api.storage.mongo import bulk, keyset, portable
 from shop_api.storage.mongo import client as mongo
+from shop_api.storage.mongo.by_id import DocumentsById
 from shop_api.storage.mongo.client import Database, Document, Session
 from shop_api.storage.mongo.collections import CollectionSpec
 
+_MONEY = {
+    "bsonType": "object",
+    "required": ["amount", "currency"],
+    "properties": {
+        "amount": {"bsonType": ["int", "long"], "minimum": 0},
+        "currency": {"bsonType": "string", "minLength": 3, "maxLength": 3},
+    },
+}
+_COUNT = {"bsonType": ["int", "long"], "minimum": 0}
+_TEXT, _TEXT_OR_NULL = {"bsonType": "string"}, {"bsonType": ["string", "null"]}
+_TEXTS = {"bsonType": "array", "items": _TEXT}
+_OPTION = {"bsonType": "object", "required": ["name", "value"], "properties": {"name": _TEXT, "value": _TEXT}}
 PRODUCTS = CollectionSpec(
     name="products",
+    # Complete as to types, because documents are not validated again when they are read.
     schema={
         "bsonType": "object",
         "required": ["_id", "name", "price", "stock", "status", "version", "created_at", "updated_at", "words"],
         "properties": {
-            "_id": {"bsonType": "string"},
+            "_id": _TEXT,
+            "sku": _TEXT,
+            "barcode": _TEXT,
+            "group": _TEXT,
+            "options": {"bsonType": "array", "items": _OPTION},
+            "position": _COUNT,
             "name": {"bsonType": "string", "minLength": 1},
-            "price": {
+            "description": _TEXT,
+            "price": _MONEY,
+            "compare_at_price": _MONEY,
+            "tax_class": _TEXT,
+            "weight_g": _COUNT,
+            "requires_shipping": {"bsonType": "bool"},
+            "stock": _COUNT,
+            "category": _TEXT_OR_NULL,
+            "brand": _TEXT_OR_NULL,
+            "tags": _TEXTS,
+            "images": _TEXTS,
+            "attributes": {
                 "bsonType": "object",
-                "required": ["amount", "currency"],
-                "properties": {
-                    "amount": {"bsonType": ["int", "long"], "minimum": 0},
-                    "currency": {"bsonType": "string", "minLength": 3, "maxLength": 3},
-                },
+                "additionalProperties": {"bsonType": ["string", "bool", "int", "long", "double"]},
             },
-            "stock": {"bsonType": ["int", "long"], "minimum": 0},
             "status": {"enum": ["draft", "active", "archived"]},
             "version": {"bsonType": ["int", "long"], "minimum": 1},
             "created_at": {"bsonType": "date"},
@@ -47,6 +72,8 @@ _SORTS = {
     "-name": keyset.Sort(queries.NAME, -1),
     "position": keyset.Sort(queries.VARIANT, 1),
 }
+_ABSENT = {**DEFAULTS, "description": "", "category": None, "brand": None, "tags": [], "images": [], "attributes": {}}
+_PUBLIC_FIELDS = [(name, _ABSENT.get(name)) for name in ProductOut.model_fields if name != "product_id"]
 _INTERNAL = ("name_key", "variant_key", "creation")
 # Excludes `words`, which only queries need, from results.
 _VISIBLE: Document = {"words": 0}
@@ -58,21 +85,29 @@ _COUNTING_TIMEOUT = 1.0
 class ProductRepository:
     def __init__(self, database: Database) -> None:
         self._products = database[PRODUCTS.name]
+        self._by_id = DocumentsById(self._products, _VISIBLE)
+
+    async def view(self, product_id: str) -> ProductView | None:
+        document = await self._by_id.get(product_id)
+        return view_of(document) if document else None
 
     async def get(self, product_id: str, session: Session | None = None) -> Product | None:
-        document = await self._products.find_one({"_id": product_id}, _VISIBLE, session=session)
+        if session is None:
+            document = await self._by_id.get(product_id)
+        else:
+            document = await self._products.find_one({"_id": product_id}, _VISIBLE, session=session)
         return product_of(document) if document else None
 
-    async def list_page(self, query: ProductQuery, after: Key | None) -> tuple[list[Product], Key | None]:
+    async def list_page(self, query: ProductQuery, after: Key | None) -> tuple[list[ProductView], Key | None]:
         """Return a page of products and the key of its last item, or None on the last page."""
         if query.sort == "relevance":
             return await self._by_relevance(query, after)
         sort = _SORTS[query.sort or "newest"]
         selection = queries.select(query, sort.field)
         documents, key = await keyset.page(self._products, selection, sort, after, query.limit, _VISIBLE)
-        return [product_of(document) for document in documents], key
+        return [view_of(document) for document in documents], key
 
-    async def _by_relevance(self, query: ProductQuery, after: Key | None) -> tuple[list[Product], Key | None]:
+    async def _by_relevance(self, query: ProductQuery, after: Key | None) -> tuple[list[ProductView], Key | None]:
         """Return a page ordered by tier, newest first within a tier. The key starts with the tier."""
         sort = _SORTS["newest"]
         first, after = (after[0], after[1:]) if after else (0, None)
@@ -84,9 +119,9 @@ class ProductRepository:
             if len(found) > query.limit:
                 tier, last = found[query.limit - 1]
                 key = [tier, *keyset.key_of(last, sort)]
-                return [product_of(document) for _, document in found[: query.limit]], key
+                return [view_of(document) for _, document in found[: query.limit]], key
             after = None
-        return [product_of(document) for _, document in found], None
+        return [view_of(document) for _, document in found], None
 
     async def count(self, query: ProductFilter) -> int | None:
         """Return the number of matching products, at most 10,000, or None if counting takes longer than a second."""
@@ -123,7 +158,10 @@ class ProductRepository:
 
     async def replace(self, product: Product, session: Session | None = None) -> bool:
         """Replace the previous version with `product`. Return False if that version is no longer current."""
-        return await portable.replace_version(self._products, document_of(product), session)
+        document = document_of(product)
+        if session is None:
+            return await self._by_id.replace(document)
+        return await portable.replace_version(self._products, document, session)
 
     async def remove(self, product_id: str, session: Session | None = None) -> bool:
         """Delete a product. Return whether it existed."""
@@ -187,6 +225,15 @@ def product_of(document: Document) -> Product:
     for internal in _INTERNAL:
         fields.pop(internal, None)
     return Product.of(fields)
+
+
+def view_of(document: Document) -> ProductView:
+    """Return what a response shows of the product that `document` stores. Nothing is validated: a validator of the
+    collection did that when it was written."""
+    view: ProductView = {"product_id": document["_id"]}
+    for name, default in _PUBLIC_FIELDS:
+        view[name] = document.get(name, default)
+    return view
 
 
 def _by_name(pairs: Sequence[Document]) -> list[Document]:

@@ -1,6 +1,6 @@
 """/products: the product catalogue."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Path, Query, Response
 
@@ -9,7 +9,7 @@ from shop_api.features.products import cache_tags
 from shop_api.features.products.dependencies import ProductServiceDep
 from shop_api.features.products.errors import DuplicateProduct, ProductNotFound
 from shop_api.features.products.list_models import Facets, ProductFilter, ProductPage, ProductQuery
-from shop_api.features.products.models import Product, ProductIn, ProductOut, ProductPatch
+from shop_api.features.products.models import Product, ProductIn, ProductOut, ProductPatch, ProductView
 from shop_api.features.products.permissions import PRODUCTS_WRITE
 from shop_api.http.bodies import body_limit
 from shop_api.http.dependencies import AttemptDep, AuditContextDep, CallerLookupDep, ExpectedVersionsDep, Requires
@@ -18,6 +18,7 @@ from shop_api.http.idempotency.errors import KEYED
 from shop_api.http.idempotency.route import PARAMETER, CreatingRoute
 from shop_api.http.openapi import CONTENT_ETAG, ETAG, LOCATION, NOT_MODIFIED, PUBLIC
 from shop_api.http.problems import BODY, SIGNED_IN, problems
+from shop_api.http.responses import JsonResponse
 from shop_api.http.routing import MERGE_PATCH
 from shop_api.kernel.errors import Forbidden, VersionConflict
 from shop_api.kernel.messages import allowed
@@ -34,17 +35,17 @@ _ID = allowed("^[A-Za-z0-9._-]{1,64}$", "An id has 1 to 64 letters A to Z and a 
 _ProductId = Annotated[str, Path(pattern=_ID, description="The product's id.", examples=["tea-assam-250"])]
 
 
-@router.get("", response_model_exclude_unset=True, responses=_PUBLIC_LIST, openapi_extra=PUBLIC)
+@router.get("", response_model=ProductPage, responses=_PUBLIC_LIST, openapi_extra=PUBLIC)
 @cacheable(cache_tags.ALL)
 async def list_products(
     query: Annotated[ProductQuery, Query()], lookup_caller: CallerLookupDep, products: ProductServiceDep
-) -> ProductPage:
+) -> Response:
     """List products, one page at a time. Filters can be combined with each other and with any sort order."""
-    found, next_cursor = await products.list_page(query, lookup_caller)
-    page = ProductPage(items=list(found), next_cursor=next_cursor)
+    items, next_cursor = await products.list_page(query, lookup_caller)
+    page: dict[str, Any] = {"items": items, "next_cursor": next_cursor}
     if query.include_total:
-        page.total = await products.count(query)
-    return page
+        page["total"] = await products.count(query)
+    return JsonResponse(page)
 
 
 @router.get("/facets", responses=_PUBLIC_LIST, openapi_extra=PUBLIC)
@@ -58,37 +59,39 @@ async def count_facets(
 
 @router.get(
     "/{product_id}",
+    response_model=ProductOut,
     responses=problems(*SIGNED_IN, ProductNotFound) | {200: ETAG, 304: NOT_MODIFIED},
     openapi_extra=PUBLIC,
 )
 @cacheable(cache_tags.ONE)
 async def get_product(
-    product_id: _ProductId, lookup_caller: CallerLookupDep, products: ProductServiceDep, response: Response
-) -> ProductOut:
+    product_id: _ProductId, lookup_caller: CallerLookupDep, products: ProductServiceDep
+) -> Response:
     """Return a product. Only admins can see products that are not active."""
-    return _answer(response, await products.get(product_id, lookup_caller))
+    product = await products.get(product_id, lookup_caller)
+    return _answer(product, product["version"])
 
 
 @router.post(
     "",
     status_code=201,
+    response_model=ProductOut,
     responses=problems(*_AS_ADMIN, *BODY, *KEYED, DuplicateProduct) | {201: LOCATION},
     openapi_extra=PARAMETER,
 )
 @body_limit(_MAX_BODY_BYTES)
-async def add_product(
-    body: ProductIn, caller: _Editor, attempt: AttemptDep, products: ProductServiceDep, response: Response
-) -> ProductOut:
+async def add_product(body: ProductIn, caller: _Editor, attempt: AttemptDep, products: ProductServiceDep) -> Response:
     """Add a product. Generates an id if `product_id` is absent."""
     product = await products.add(body, attempt)
+    response = _answer(product, product.version, 201)
     response.headers["Location"] = f"/products/{product.product_id}"
-    return _answer(response, product)
+    return response
 
 
 _CHANGING = problems(*_AS_ADMIN, *BODY, ProductNotFound, VersionConflict) | {200: ETAG}
 
 
-@router.put("/{product_id}", responses=_CHANGING)
+@router.put("/{product_id}", response_model=ProductOut, responses=_CHANGING)
 @body_limit(_MAX_BODY_BYTES)
 async def replace_product(
     product_id: _ProductId,
@@ -97,13 +100,13 @@ async def replace_product(
     expected: ExpectedVersionsDep,
     context: AuditContextDep,
     products: ProductServiceDep,
-    response: Response,
-) -> ProductOut:
+) -> Response:
     """Replace a product. Absent members get their defaults. If nothing differs, the version stays the same."""
-    return _answer(response, await products.replace(product_id, body, expected, context))
+    product = await products.replace(product_id, body, expected, context)
+    return _answer(product, product.version)
 
 
-@router.patch("/{product_id}", responses=_CHANGING)
+@router.patch("/{product_id}", response_model=ProductOut, responses=_CHANGING)
 @body_limit(_MAX_BODY_BYTES)
 async def patch_product(
     product_id: _ProductId,
@@ -112,10 +115,10 @@ async def patch_product(
     expected: ExpectedVersionsDep,
     context: AuditContextDep,
     products: ProductServiceDep,
-    response: Response,
-) -> ProductOut:
+) -> Response:
     """Change parts of a product (JSON Merge Patch, RFC 7396): absent members stay, null removes a value."""
-    return _answer(response, await products.patch(product_id, patch, expected, context))
+    product = await products.patch(product_id, patch, expected, context)
+    return _answer(product, product.version)
 
 
 @router.delete("/{product_id}", status_code=204, responses=problems(*_AS_ADMIN, ProductNotFound, VersionConflict))
@@ -130,7 +133,6 @@ async def delete_product(
     await products.remove(product_id, expected, context)
 
 
-def _answer(response: Response, product: Product) -> ProductOut:
-    response.headers["ETag"] = etag(product.version)
-    response.headers["Cache-Control"] = "no-cache"  # clients may store it, but must revalidate with its ETag
-    return product
+def _answer(product: Product | ProductView, version: int, status_code: int = 200) -> Response:
+    # Clients may store it, but must revalidate it with its ETag.
+    return JsonResponse(product, status_code, {"ETag": etag(version), "Cache-Control": "no-cache"})

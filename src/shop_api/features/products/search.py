@@ -14,6 +14,8 @@ TIERS = (0, 1, 2)
 
 def fold(text: str) -> str:
     """Return `text` without case and accents, so that `Crème` and `CREME` are equal."""
+    if text.isascii():
+        return text.lower()
     decomposed = unicodedata.normalize("NFKD", text.casefold())
     return "".join(c for c in decomposed if not unicodedata.combining(c)).casefold()
 

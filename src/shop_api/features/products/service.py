@@ -12,7 +12,7 @@ from shop_api.features.products import audit_events
 from shop_api.features.products.cache_tags import product_tags
 from shop_api.features.products.errors import DuplicateProduct, ProductNotFound
 from shop_api.features.products.list_models import Facets, ProductFilter, ProductQuery, ProductSort
-from shop_api.features.products.models import NOT_ABOVE_PRICE, Product, ProductIn, ProductPatch
+from shop_api.features.products.models import NOT_ABOVE_PRICE, Product, ProductIn, ProductPatch, ProductView
 from shop_api.features.products.permissions import PRODUCTS_READ_UNPUBLISHED
 from shop_api.features.products.repository import ProductRepository
 from shop_api.kernel.clock import Clock
@@ -44,18 +44,20 @@ class ProductService:
         self._cache = cache
         self._clock = clock
 
-    async def get(self, product_id: str, lookup_caller: CallerLookup) -> Product:
+    async def get(self, product_id: str, lookup_caller: CallerLookup) -> ProductView:
         """Return a product. Raises ProductNotFound if it does not exist, or is not active and the caller may not read
         unpublished products."""
-        product = await self._products.get(product_id)
-        if product is not None and product.is_public:
+        product = await self._products.view(product_id)
+        if product is not None and product["status"] == "active":
             return product
         caller = await lookup_caller()  # in both cases, so that the response does not reveal which one applies
         if product is None or not (caller and caller.may(PRODUCTS_READ_UNPUBLISHED)):
             raise ProductNotFound
         return product
 
-    async def list_page(self, query: ProductQuery, lookup_caller: CallerLookup) -> tuple[list[Product], str | None]:
+    async def list_page(
+        self, query: ProductQuery, lookup_caller: CallerLookup
+    ) -> tuple[list[ProductView], str | None]:
         """Return a page of products and the cursor of the next page."""
         await _check_filter(query, lookup_caller)
         query = query.model_copy(update={"sort": query.sort or _default_sort(query)})
