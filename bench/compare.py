@@ -7,6 +7,7 @@ round, and the ratio is the median of the rounds' ratios: what slows the machine
 """
 
 import argparse
+import json
 import os
 import shutil
 import statistics
@@ -15,7 +16,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import catalogue
@@ -37,14 +38,31 @@ class Row:
     name: str
     load: Load
     environment: dict[str, str] = field(default_factory=dict)
+    signed_in: bool = False
+
+
+def _replacements() -> list[str]:
+    """Each product with a place for a stock that it has never had."""
+    lines = []
+    for number in filter(catalogue.is_public, range(_PRODUCTS)):
+        head, tail = json.dumps(catalogue.product(number) | {"stock": None}).split("null")
+        lines.append(f"/products/{catalogue.product_id(number)}\t{head}\t{tail}")
+    return lines
 
 
 _COLD = {"SHOP_CACHE": "off"}
+_ITEMS = [f"/products/{catalogue.product_id(number)}" for number in range(_PRODUCTS) if catalogue.is_public(number)]
+_JSON = {"Content-Type": "application/json"}
 ROWS = (
     Row("hot item", Load([_ITEM], 64)),
     Row("hot list", Load(["/products?limit=20"], 64)),
-    Row("cold item", Load([_ITEM], 16), _COLD),
+    Row("cold item, one at a time", Load(_ITEMS, 1), _COLD),
+    Row("cold item", Load(_ITEMS, 16), _COLD),
+    Row("cold item, PyMongo Async", Load(_ITEMS, 16), _COLD | {"SHOP_MONGO_DRIVER": "pymongo"}),
     Row("cold list", Load(["/products?limit=20"], 16), _COLD),
+    Row("GET /users/me", Load(["/users/me"], 16), signed_in=True),
+    Row("PUT, one at a time", Load(_replacements(), 1, "PUT", _JSON), signed_in=True),
+    Row("PUT", Load(_replacements(), 16, "PUT", _JSON), signed_in=True),
 )
 
 
@@ -74,17 +92,25 @@ def _fill(server: Server) -> None:
                 client.post("/products", json=catalogue.product(number)).raise_for_status()
 
 
+def _token(server: Server, row: Row) -> dict[str, str]:
+    if not row.signed_in:
+        return {}
+    response = httpx.post(f"{server.url}/auth", json={"username": ADMIN, "password": PASSWORD}).raise_for_status()
+    return {"Authorization": f"Bearer {response.json()['access_token']}"}
+
+
 def measured(row: Row, checkouts: Sequence[Path], rounds: int, seconds: float) -> list[list[float]]:
     """Requests per second of each checkout in each round."""
     figures: list[list[float]] = [[] for _ in checkouts]
     with ExitStack() as stack:
         servers = [stack.enter_context(serving(checkout, **row.environment)) for checkout in checkouts]
-        for server in servers:
-            load.run(server.url, row.load, 1)
+        loads = [replace(row.load, headers={**row.load.headers, **_token(server, row)}) for server in servers]
+        for server, wanted in zip(servers, loads, strict=True):
+            load.run(server.url, wanted, 1)
         for number in range(rounds):
             order = range(len(servers)) if number % 2 else reversed(range(len(servers)))
             for index in order:
-                figures[index].append(load.run(servers[index].url, row.load, seconds).value)
+                figures[index].append(load.run(servers[index].url, loads[index], seconds).value)
                 time.sleep(0.1)
     return figures
 
@@ -93,6 +119,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("before", type=Path, help="a checkout with a .venv")
     parser.add_argument("after", type=Path, help="another one")
+    parser.add_argument("--row", default="", help="only the rows with this in their names")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=2, help="of each measurement")
     return parser.parse_args()
@@ -101,7 +128,7 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     options = arguments()
     sys.stdout.write("| row | before, requests/s | after | ratio | lowest and highest |\n|---|---|---|---|---|\n")
-    for row in ROWS:
+    for row in (row for row in ROWS if options.row in row.name):
         checkouts = [options.before.absolute(), options.after.absolute()]
         before, after = measured(row, checkouts, options.rounds, options.seconds)
         ratios = sorted(new / old for old, new in zip(before, after, strict=True))
