@@ -176,7 +176,8 @@ class TestMany:
         documents = [document(f"flood-{n}") for n in range(many)]
         await anyone.get(f"/products/flood-{many - 1}")
 
-        writing, took = asyncio.create_task(asyncio.to_thread(outside.insert_many, documents, ordered=False)), []
+        writing = asyncio.create_task(asyncio.to_thread(outside.insert_many, documents, ordered=False))
+        took: list[float] = []
         calm = time.monotonic() + 0.5
         while not writing.done() or time.monotonic() < calm or len(took) <= 20:
             started = time.thread_time()  # what the loop has to do before its turn comes
