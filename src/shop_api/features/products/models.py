@@ -215,10 +215,6 @@ class Product(ProductOut):
         """Return the product with these fields. Those of DEFAULTS may be absent."""
         return cls.model_validate({**DEFAULTS, **fields})
 
-    @property
-    def is_public(self) -> bool:
-        return self.status == "active"
-
     def changed(self, new: ProductIn, now: datetime) -> "Product":
         """Return the next version, with all content replaced by `new`."""
         kept = {"product_id": self.product_id, "version": self.version + 1, "created_at": self.created_at}

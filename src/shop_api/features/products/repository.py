@@ -8,7 +8,7 @@ from shop_api.features.products.list_models import Facets, ProductFilter, Produc
 from shop_api.features.products.models import DEFAULTS, Product, ProductOut, ProductView
 from shop_api.features.products.search import TIERS, fold, terms
 from shop_api.kernel.pagination import Key
-from shop_api.storage.mongo import bulk, keyset, portable
+from shop_api.storage.mongo import bulk, keyset
 from shop_api.storage.mongo import client as mongo
 from shop_api.storage.mongo.by_id import DocumentsById
 from shop_api.storage.mongo.client import Database, Document, Session
@@ -92,10 +92,7 @@ class ProductRepository:
         return view_of(document) if document else None
 
     async def get(self, product_id: str, session: Session | None = None) -> Product | None:
-        if session is None:
-            document = await self._by_id.get(product_id)
-        else:
-            document = await self._products.find_one({"_id": product_id}, _VISIBLE, session=session)
+        document = await self._by_id.get(product_id, session)
         return product_of(document) if document else None
 
     async def list_page(self, query: ProductQuery, after: Key | None) -> tuple[list[ProductView], Key | None]:
@@ -158,10 +155,7 @@ class ProductRepository:
 
     async def replace(self, product: Product, session: Session | None = None) -> bool:
         """Replace the previous version with `product`. Return False if that version is no longer current."""
-        document = document_of(product)
-        if session is None:
-            return await self._by_id.replace(document)
-        return await portable.replace_version(self._products, document, session)
+        return await self._by_id.replace(document_of(product), session)
 
     async def remove(self, product_id: str, session: Session | None = None) -> bool:
         """Delete a product. Return whether it existed."""

@@ -78,10 +78,7 @@ class UserRepository:
         self._guards = database[GUARDS.name]
 
     async def get(self, user_id: str, session: Session | None = None) -> User | None:
-        if session is None:
-            document = await self._by_id.get(user_id)
-        else:
-            document = await self._users.find_one({"_id": user_id}, session=session)
+        document = await self._by_id.get(user_id, session)
         return _user(document) if document else None
 
     async def find(self, username: str) -> User | None:

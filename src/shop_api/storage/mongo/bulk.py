@@ -24,12 +24,8 @@ async def write(collection: Collection, new: Sequence[Document], changed: Sequen
     operations: list[InsertOne[Document] | UpdateOne] = [*map(InsertOne, new), *map(_replacement, changed)]
     if not operations:
         return set()
-    done: Any
-    try:
-        with pymongo.timeout(_TIMEOUT):
-            done = (await collection.bulk_write(operations, ordered=False)).bulk_api_result
-    except BulkWriteError as error:
-        done = error.details
+    with pymongo.timeout(_TIMEOUT):
+        done = await _outcome(collection, operations)
     refused = {one["index"]: one["code"] for one in done["writeErrors"]}
     if done["writeConcernErrors"] or not {_DUPLICATE_KEY, _REPLACED_BY_NOTHING}.issuperset(refused.values()):
         raise BulkWriteError(done)
@@ -47,12 +43,7 @@ async def replace_versions(collection: Collection, documents: Sequence[Document]
     """
     first = {document["_id"]: index for index, document in reversed([*enumerate(documents)])}
     tried = sorted(first.values())
-    done: Any
-    try:
-        operations = [_replacement(documents[index]) for index in tried]
-        done = (await collection.bulk_write(operations, ordered=False)).bulk_api_result
-    except BulkWriteError as error:
-        done = error.details
+    done = await _outcome(collection, [_replacement(documents[index]) for index in tried])
     results: list[bool | Exception] = [index in tried for index in range(len(documents))]
     for one in done["writeErrors"]:
         is_conflict = one["code"] == _REPLACED_BY_NOTHING
@@ -66,6 +57,14 @@ async def replace_versions(collection: Collection, documents: Sequence[Document]
             if results[index] is True and documents[index]["_id"] in gone:
                 results[index] = False
     return results
+
+
+async def _outcome(collection: Collection, operations: Sequence[InsertOne[Document] | UpdateOne]) -> Any:
+    """Try all `operations`, and return the server's counts and errors."""
+    try:
+        return (await collection.bulk_write(operations, ordered=False)).bulk_api_result
+    except BulkWriteError as error:
+        return error.details
 
 
 def _replacement(document: Document) -> UpdateOne:

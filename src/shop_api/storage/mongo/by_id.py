@@ -6,11 +6,11 @@ from pymongo.errors import NetworkTimeout
 
 from shop_api.kernel.batching import Batcher
 from shop_api.storage.mongo import bulk, portable
-from shop_api.storage.mongo.client import Collection, Document, PyMongoError, unavailable
+from shop_api.storage.mongo.client import Collection, Document, PyMongoError, Session, unavailable
 
 
 class DocumentsById:
-    """Reads and replaces documents of `collection` outside transactions, each as if alone.
+    """Reads and replaces documents of `collection`, each as if alone. With a session, an operation is not batched.
 
     `projection` applies to reads. Concurrent reads of the same id return the same object, which must not be
     modified."""
@@ -22,14 +22,18 @@ class DocumentsById:
         self._reads = Batcher(self._find, _concerns_all, seconds)
         self._replacements = Batcher(self._replace, _concerns_all, seconds)
 
-    async def get(self, document_id: str) -> Document | None:
+    async def get(self, document_id: str, session: Session | None = None) -> Document | None:
+        if session is not None:
+            return await self._collection.find_one({"_id": document_id}, self._projection, session=session)
         try:
             return await self._reads(document_id)
         except TimeoutError:
             raise _timed_out() from None
 
-    async def replace(self, document: Document) -> bool:
+    async def replace(self, document: Document, session: Session | None = None) -> bool:
         """Replace the version just before `document`. Return False if that version is no longer current."""
+        if session is not None:
+            return await portable.replace_version(self._collection, document, session)
         try:
             return await self._replacements(document)
         except TimeoutError:
