@@ -67,11 +67,7 @@ def sign_in(at: Bench) -> Mapping[str, Measure]:
 def put(at: Bench) -> Mapping[str, Measure]:
     """Each contender runs alone: an instance with a cache follows every change, also those of others."""
     use, some = at.contenders, range(min(at.size, 2_000))
-    lines = []
-    for number in some:
-        body = json.dumps(catalogue.product(number) | {"stock": None})
-        head, tail = body.split("null")
-        lines.append(f"/products/{catalogue.product_id(number)}\t{head}\t{tail}")
+    lines = list(map(catalogue.replacement, some))
     driver = {"at_once": _AT_ONCE, "seconds": at.seconds, "documents": _stored(at, some)}
 
     def alone(starting: Callable[[], AbstractContextManager[Server]]) -> Measure:

@@ -69,6 +69,12 @@ def product(number: int) -> dict[str, Any]:
     }
 
 
+def replacement(number: int) -> str:
+    """A PUT of that product for wrk/requests.lua, which gives it a stock that it has never had."""
+    head, tail = json.dumps(product(number) | {"stock": None}).split("null")
+    return f"/products/{product_id(number)}\t{head}\t{tail}"
+
+
 def write(path: Path, count: int) -> None:
     """The first `count` products as JSON Lines."""
     with path.open("w") as file:

@@ -7,7 +7,6 @@ round, and the ratio is the median of the rounds' ratios: what slows the machine
 """
 
 import argparse
-import json
 import os
 import shutil
 import statistics
@@ -41,17 +40,10 @@ class Row:
     signed_in: bool = False
 
 
-def _replacements() -> list[str]:
-    """Each product with a place for a stock that it has never had."""
-    lines = []
-    for number in filter(catalogue.is_public, range(_PRODUCTS)):
-        head, tail = json.dumps(catalogue.product(number) | {"stock": None}).split("null")
-        lines.append(f"/products/{catalogue.product_id(number)}\t{head}\t{tail}")
-    return lines
-
-
 _COLD = {"SHOP_CACHE": "off"}
-_ITEMS = [f"/products/{catalogue.product_id(number)}" for number in range(_PRODUCTS) if catalogue.is_public(number)]
+_PUBLIC = list(filter(catalogue.is_public, range(_PRODUCTS)))
+_ITEMS = [f"/products/{catalogue.product_id(number)}" for number in _PUBLIC]
+_REPLACEMENTS = list(map(catalogue.replacement, _PUBLIC))
 _JSON = {"Content-Type": "application/json"}
 ROWS = (
     Row("hot item", Load([_ITEM], 64)),
@@ -61,8 +53,8 @@ ROWS = (
     Row("cold item, PyMongo Async", Load(_ITEMS, 16), _COLD | {"SHOP_MONGO_DRIVER": "pymongo"}),
     Row("cold list", Load(["/products?limit=20"], 16), _COLD),
     Row("GET /users/me", Load(["/users/me"], 16), signed_in=True),
-    Row("PUT, one at a time", Load(_replacements(), 1, "PUT", _JSON), signed_in=True),
-    Row("PUT", Load(_replacements(), 16, "PUT", _JSON), signed_in=True),
+    Row("PUT, one at a time", Load(_REPLACEMENTS, 1, "PUT", _JSON), signed_in=True),
+    Row("PUT", Load(_REPLACEMENTS, 16, "PUT", _JSON), signed_in=True),
 )
 
 
@@ -87,9 +79,8 @@ def _fill(server: Server) -> None:
     with httpx.Client(base_url=server.url, timeout=60) as client:
         sign_in = client.post("/auth", json={"username": ADMIN, "password": PASSWORD}).raise_for_status()
         client.headers["Authorization"] = f"Bearer {sign_in.json()['access_token']}"
-        for number in range(_PRODUCTS):
-            if catalogue.is_public(number):
-                client.post("/products", json=catalogue.product(number)).raise_for_status()
+        for number in _PUBLIC:
+            client.post("/products", json=catalogue.product(number)).raise_for_status()
 
 
 def _token(server: Server, row: Row) -> dict[str, str]:
