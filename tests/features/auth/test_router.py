@@ -1,7 +1,9 @@
 """POST /register and POST /auth over HTTP."""
 
 import asyncio
+from collections.abc import Awaitable
 
+import httpx
 import pytest
 from structlog.testing import capture_logs
 
@@ -149,12 +151,17 @@ class TestRateLimits:
             yield client
 
     async def test_after_five_failures_an_account_has_to_wait(self, limited):
-        body = {"username": "ada", "password": "wrong password"}
-        statuses = [(await limited.post("/auth", json=body)).status_code for _ in range(7)]
-        assert statuses == [401] * 6 + [429]
-        refused = await limited.post("/auth", json={**body, "username": "ADA"})
-        assert (refused.status_code, refused.json()["code"]) == (429, "rate_limited")
-        assert refused.headers["retry-after"] == "1"
+        def attempt(username: str) -> Awaitable[httpx.Response]:
+            return limited.post("/auth", json={"username": username, "password": "wrong password"})
+
+        assert [(await attempt("ada")).status_code for _ in range(5)] == [401] * 5
+        # At once: the delay of a second begins with the sixth, whose hash alone can take longer on a busy machine.
+        answers = await asyncio.gather(*map(attempt, ("ada", "ada", "ADA")))
+        [first, *refused] = sorted(answers, key=lambda answer: answer.status_code)
+        assert first.status_code == 401
+        for answer in refused:
+            assert (answer.status_code, answer.json()["code"]) == (429, "rate_limited")
+            assert answer.headers["retry-after"] == "1"
 
     async def test_an_address_takes_thirty_registrations_a_minute(self, limited):
         bodies = ({"username": f"user-{n}", "password": "short"} for n in range(31))
